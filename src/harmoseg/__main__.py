@@ -1,0 +1,5 @@
+"""``python -m harmoseg`` is the command line."""
+
+from harmoseg.cli.main import main
+
+raise SystemExit(main())

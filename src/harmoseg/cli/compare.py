@@ -1,0 +1,60 @@
+"""harmoseg compare: does the spectral term help on this store?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+from harmoseg.training.experiment import TrainingOptions
+
+SUMMARY = "Compare methods on a store over several seeds, with statistics and a report."
+
+
+def add_to(commands: Any) -> None:
+    """Describe the command."""
+    parser = Parser(description=f"{SUMMARY} Interrupted, the same command continues.")
+    parser.add_argument("store", type=Path, help="The prepared store to train and test on.")
+    parser.add_argument(
+        "--out", type=Path, default=None, help="The study folder; compare-STORE here if absent."
+    )
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    parser.add_argument(
+        "--methods",
+        type=str,
+        nargs="+",
+        default=["unet", "unet+scc"],
+        help="Methods as model[+term[:weight]][@reduction], the reference first.",
+    )
+    parser.add_argument("--seeds", type=int, default=3, help="Number of seeds per method.")
+    parser.add_argument(
+        "--also",
+        type=Path,
+        nargs="*",
+        default=[],
+        help="Further stores whose test splits are scored: other centres, other scanners.",
+    )
+    parser.add_class_arguments(TrainingOptions, None)
+    commands.add_subcommand("compare", parser, help=SUMMARY)
+
+
+def run(arguments: Namespace) -> None:
+    """Run the study, write its report, print its main tables."""
+    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.study.compare import StudyPlan, run_study
+    from harmoseg.study.tables import to_markdown
+
+    values = arguments.as_dict()
+    options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
+    out = values["out"] or Path(f"compare-{values['store'].resolve().name}")
+    plan = StudyPlan(
+        methods=tuple(values["methods"]),
+        seeds=values["seeds"],
+        stores=(values["store"], *values["also"]),
+        options=TrainingOptions(**options),
+    )
+    for table in write_report(run_study(plan, out))[:2]:
+        print(to_markdown(table))
+    print(f"report: {out / REPORT_FILE}")

@@ -1,0 +1,49 @@
+"""harmoseg demo: the whole product on made images, in a few minutes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.store.layout import INFO_FILE
+from harmoseg.training.experiment import TrainingOptions
+
+SUMMARY = "Run the whole product on made images, in a few minutes."
+
+
+def add_to(commands: Any) -> None:
+    """Describe the command."""
+    parser = Parser(description=f"{SUMMARY} Ends with a table and a report.")
+    parser.add_argument(
+        "--out", type=Path, default=Path("demo"), help="Folder for stores, runs and report."
+    )
+    commands.add_subcommand("demo", parser, help=SUMMARY)
+
+
+def run(arguments: Namespace) -> None:
+    """Make two domains of the phantom, compare two methods on them, print table and report."""
+    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.study.compare import StudyPlan, run_study
+    from harmoseg.study.tables import to_markdown
+
+    stores = (arguments.out / "phantom-A", arguments.out / "phantom-B")
+    for options in (
+        PhantomOptions(stores[0], domain="A", count=200),
+        PhantomOptions(stores[1], domain="B", count=80),
+    ):
+        if not (options.out / INFO_FILE).exists():
+            prepare_phantom(options)
+    plan = StudyPlan(
+        methods=("unet", "unet+scc"),
+        seeds=2,
+        stores=stores,
+        options=TrainingOptions(encoder="resnet18", epochs=20),
+    )
+    out = arguments.out / "study"
+    for table in write_report(run_study(plan, out))[:2]:
+        print(to_markdown(table))
+    print(f"report: {out / REPORT_FILE}")

@@ -1,0 +1,84 @@
+"""An argument parser that refuses unknown keys and names the nearest known one."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Sequence
+from typing import Any, NoReturn
+
+import jsonargparse
+
+from harmoseg.errors import HarmosegError
+
+_UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments?: (?P<key>\S+)", re.IGNORECASE)
+_UNKNOWN_KEY = re.compile(
+    r"(does not accept option|unexpected key:?|key) ['\"](?P<key>[\w.-]+)['\"]( is not expected)?$",
+    re.IGNORECASE,
+)
+_SUBCOMMAND = re.compile(r"Subcommand '(?P<name>[\w.-]+)'")
+_UNKNOWN_COMMAND = re.compile(r"invalid choice: '(?P<found>[^']*)' \(choose from (?P<known>.*)\)")
+_WRONG_TYPE = re.compile(r"Parser key [\"'](?P<key>[\w.]+)[\"']: (?P<problem>.*)", re.DOTALL)
+
+
+class Parser(jsonargparse.ArgumentParser):
+    """jsonargparse's parser, with errors as `HarmosegError` and a suggestion for unknown keys."""
+
+    def error(self, message: str, ex: Exception | None = None) -> NoReturn:
+        """Raise HarmosegError with the message, and the nearest known name where one is unknown."""
+        text = " ".join(str(message).split())
+        raise HarmosegError(f"{self._explain(text)} (see {_program(self)} --help)")
+
+    def _explain(self, text: str) -> str:
+        command = _UNKNOWN_COMMAND.search(text)
+        if command:
+            known = re.findall(r"[\w-]+", command["known"])
+            return f"unknown command {command['found']!r}" + _nearest(command["found"], known)
+        argument = _UNKNOWN_ARGUMENT.search(text)
+        if argument and not argument["key"].startswith("-"):
+            return f"one argument too many: {argument['key']!r}"
+        unknown = argument or _UNKNOWN_KEY.search(text)
+        if unknown:
+            key = unknown["key"].lstrip("-").partition("=")[0]
+            return f"unknown option {key!r}" + _nearest(key, sorted(_keys(self._named_in(text))))
+        wrong = _WRONG_TYPE.search(text)
+        if wrong:
+            problem = re.sub(r"<class '(\w+)'>|typing\.Literal", r"\1", wrong["problem"])
+            return f"option {wrong['key'].rpartition('.')[2]!r}: {problem}"
+        return text
+
+    def _named_in(self, text: str) -> Any:
+        """Find the parser of the command that a message speaks of; this one if it names none."""
+        named = _SUBCOMMAND.search(text)
+        for action in self._actions:
+            choices = getattr(action, "_name_parser_map", {})
+            if named and named["name"] in choices:
+                return choices[named["name"]]
+        return self
+
+
+def with_underscores(arguments: Sequence[str]) -> list[str]:
+    """Let ``--batch-size`` mean ``--batch_size``: people write both."""
+    converted = []
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if name.startswith("--") and len(name) > 2:
+            name = "--" + name[2:].replace("-", "_")
+        converted.append(name + equals + value)
+    return converted
+
+
+def _nearest(found: str, known: Sequence[str]) -> str:
+    matches = difflib.get_close_matches(found.replace("-", "_"), known, n=1, cutoff=0.0)
+    return f"; did you mean {matches[0]!r}?" if matches else ""
+
+
+def _keys(parser: Any) -> Iterable[str]:
+    for action in parser._actions:
+        for option in action.option_strings:
+            if option.startswith("--") and not option.endswith("+"):
+                yield option[2:]
+
+
+def _program(parser: Any) -> str:
+    return str(parser.prog).replace(" [options]", "")

@@ -1,0 +1,47 @@
+"""harmoseg train: one method, one seed, one run folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+from harmoseg.training.experiment import TrainingOptions
+
+SUMMARY = "Train one method on a store."
+
+
+def add_to(commands: Any) -> None:
+    """Describe the command."""
+    parser = Parser(description=f"{SUMMARY} Interrupted, the same command continues.")
+    parser.add_argument("store", type=Path, help="The prepared store.")
+    parser.add_argument("--out", type=Path, required=True, help="The run folder to write.")
+    parser.add_argument("--config", action="config", help="YAML file with any of these options.")
+    parser.add_argument(
+        "--method",
+        type=str,
+        default="unet+scc",
+        help="model[+term[:weight]][@reduction], for example unet, unet+scc:0.5, unet+scc@sample.",
+    )
+    parser.add_argument("--seed", type=int, default=0, help="Seed of everything random.")
+    parser.add_class_arguments(TrainingOptions, None)
+    commands.add_subcommand("train", parser, help=SUMMARY)
+
+
+def run(arguments: Namespace) -> None:
+    """Train."""
+    # Here and not above: the engine takes seconds to import, and --help should not wait for it.
+    from harmoseg.training.run import train
+
+    values = arguments.as_dict()
+    options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
+    train(
+        values["store"],
+        values["out"],
+        method=values["method"],
+        seed=values["seed"],
+        options=TrainingOptions(**options),
+    )
+    print(f"trained {values['out']}; next: harmoseg evaluate {values['out']} {values['store']}")

@@ -1,0 +1,119 @@
+"""Which mask belongs to which image: by path and stem, with the usual suffixes."""
+
+from __future__ import annotations
+
+import re
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmoseg.datasets.pictures import SUFFIXES
+from harmoseg.errors import HarmosegError
+
+_MASK_MARK = re.compile(
+    r"(?i)([ _.-](segmentation|mask|masks|lesion|label|labels|gt|groundtruth|ground_truth|seg|"
+    r"annotation|anno)\d{0,2})$|^(mask|label|gt|seg)[ _.-]"
+)
+_IMAGE_MARK = re.compile(r"(?i)[ _.-](image|img|0000)$")
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image and its mask; `case` is the image's path below its folder, without ending."""
+
+    case: str
+    image: Path
+    mask: Path
+
+
+def pair_files(images: Path, masks: Path, *, skip_unpaired: bool = False) -> list[Pair]:
+    """Pair the files of two folders (which may be one and the same), subfolders included.
+
+    A mask belongs to the image of the same relative path, endings aside, or after a suffix such
+    as ``_segmentation``, ``_mask`` or ``_lesion`` is taken off. Returned in order of case.
+
+    Raises HarmosegError where a folder is missing or empty, where two files claim one case, and,
+    unless `skip_unpaired`, naming the images without mask and the masks without image.
+    """
+    image_files, mask_files = list_pictures(images), list_pictures(masks)
+    if images.resolve() == masks.resolve():
+        mask_files = [file for file in image_files if _MASK_MARK.search(file.stem)]
+        image_files = [file for file in image_files if not _MASK_MARK.search(file.stem)]
+    by_key = _by_key(image_files, images, "images")
+    by_bare_key = {_strip(_IMAGE_MARK, key): key for key in by_key}
+    found: dict[str, list[Path]] = defaultdict(list)
+    orphans: list[Path] = []
+    for mask in mask_files:
+        key = _key(mask, masks)
+        stripped = _strip(_MASK_MARK, key)
+        case = next((name for name in (key, stripped) if name in by_key), None)
+        case = case or by_bare_key.get(stripped)
+        if case is None:
+            orphans.append(mask)
+        else:
+            found[case].append(mask)
+    for case, claims in found.items():
+        if len(claims) > 1:
+            raise HarmosegError(
+                f"two masks for image {by_key[case]}: {claims[0].name} and {claims[1].name}; "
+                "keep one of them"
+            )
+    lonely = [by_key[case] for case in sorted(by_key.keys() - found.keys())]
+    if (lonely or orphans) and not skip_unpaired:
+        raise HarmosegError(_unpaired_message(lonely, orphans))
+    if not found:
+        raise HarmosegError(f"no image of {images} has a mask in {masks}: nothing to prepare")
+    return [Pair(case, by_key[case], found[case][0]) for case in sorted(found)]
+
+
+def list_pictures(folder: Path) -> list[Path]:
+    """List the image files below a folder, sorted; raise HarmosegError if there are none."""
+    if not folder.is_dir():
+        raise HarmosegError(f"{folder}: no such folder; expected a folder of image files")
+    files = sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+    )
+    if not files:
+        raise HarmosegError(
+            f"{folder}: no image files; expected files ending in {', '.join(sorted(SUFFIXES))}"
+        )
+    return files
+
+
+def _by_key(files: Iterable[Path], folder: Path, what: str) -> dict[str, Path]:
+    keyed: dict[str, Path] = {}
+    for file in files:
+        key = _key(file, folder)
+        if key in keyed:
+            raise HarmosegError(
+                f"{folder}: two {what} of one name, {keyed[key].name} and {file.name}; "
+                "keep one of them"
+            )
+        keyed[key] = file
+    return keyed
+
+
+def _key(file: Path, folder: Path) -> str:
+    return file.relative_to(folder).with_suffix("").as_posix()
+
+
+def _strip(mark: re.Pattern[str], key: str) -> str:
+    parent, slash, stem = key.rpartition("/")
+    return parent + slash + mark.sub("", stem)
+
+
+def _unpaired_message(images: list[Path], masks: list[Path], most: int = 5) -> str:
+    parts = []
+    for files, what in ((images, "image(s) without a mask"), (masks, "mask(s) without an image")):
+        if files:
+            names = ", ".join(file.name for file in files[:most])
+            rest = f" and {len(files) - most} more" if len(files) > most else ""
+            parts.append(f"{len(files)} {what}: {names}{rest}")
+    return (
+        "; ".join(parts)
+        + ". A mask has its image's name, or that name with a suffix such as _mask; "
+        "add or rename the files, or pass --skip_unpaired to leave them out"
+    )

@@ -1,0 +1,1 @@
+"""From a run and a store to a table of cases."""

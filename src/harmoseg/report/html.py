@@ -1,0 +1,157 @@
+"""One self-contained HTML file that says what a study found."""
+
+from __future__ import annotations
+
+import base64
+import io
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import torch
+from matplotlib.figure import Figure
+
+from harmoseg.report.figures import difference_plot, training_curves
+from harmoseg.report.overlays import choose_cases, overlay_figure
+from harmoseg.store.files import make_folder, write_bytes, write_text
+from harmoseg.study.compare import Study
+from harmoseg.study.tables import (
+    HEADLINE,
+    Difference,
+    Table,
+    make_tables,
+    paired_differences,
+    write_tables,
+)
+
+REPORT_FILE = "report.html"
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A figure in the report: its title, what it shows, and the PNG as a data address."""
+
+    title: str
+    caption: str
+    address: str
+
+
+def write_report(study: Study) -> list[Table]:
+    """Write the tables, figures and ``report.html`` of a finished study; return the tables."""
+    differences = paired_differences(study)
+    tables = make_tables(study, differences)
+    write_tables(study, tables)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harmoseg.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    page = environment.get_template("report.html.j2").render(
+        title=f"{' against '.join(study.methods)} on {next(iter(study.stores))}",
+        sentences=[item.sentence() for item in differences if item.metric == HEADLINE],
+        warnings=_warnings(study, differences),
+        tables=tables,
+        pictures=_pictures(study, differences),
+        facts=_facts(study),
+    )
+    write_text(study.folder / REPORT_FILE, page)
+    return tables
+
+
+def _pictures(study: Study, differences: list[Difference]) -> list[Picture]:
+    figures = [
+        (
+            "training",
+            "Training",
+            "Thin lines are seeds, thick lines their mean.",
+            training_curves(study),
+        )
+    ]
+    if differences:
+        figures.insert(
+            0,
+            (
+                "differences",
+                "Paired differences",
+                "Each dot is one test case. To the right of 0 the first method scores higher.",
+                difference_plot(study, differences),
+            ),
+        )
+    for number, store in enumerate(study.stores):
+        chosen = choose_cases(study, store)
+        if chosen:
+            # Numbered: the name of a store is free text and not made for a file name.
+            figures.append(
+                (
+                    f"cases-{number}",
+                    f"Best, median and worst cases on {store}",
+                    f"By mean {HEADLINE} over all methods and seeds. Red, solid: truth; green, "
+                    "dashed: prediction.",
+                    overlay_figure(study, store, chosen),
+                )
+            )
+    folder = study.folder / "figures"
+    make_folder(folder)
+    return [
+        Picture(title, caption, _save(figure, folder / f"{name}.png"))
+        for name, title, caption, figure in figures
+    ]
+
+
+def _save(figure: Figure, path: Path) -> str:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes(path, buffer.getvalue())
+    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _warnings(study: Study, differences: list[Difference]) -> list[str]:
+    warnings = []
+    if study.seeds < 2:
+        warnings.append(
+            "One seed: how much training varies is not known, so no interval is available and no "
+            "conclusion about a method can be drawn."
+        )
+    elif study.seeds < 5:
+        warnings.append(
+            f"{study.seeds} seeds: the intervals know little of how much training varies, and are "
+            "rather too narrow than too wide."
+        )
+    if any(item.estimate.dropped for item in differences):
+        warnings.append(
+            "Some cases have no defined value (a class absent from both truth and prediction) and "
+            "are left out of the means; the tables count them."
+        )
+    return warnings
+
+
+def _facts(study: Study) -> list[tuple[str, str]]:
+    store = next(iter(study.stores.values()))
+    experiment = study.runs[0].experiment
+    options = experiment.options
+    start = "random weights"
+    if options.weights is not None:
+        start = "ImageNet weights" if options.weights == "imagenet" else Path(options.weights).name
+        if experiment.weights_sha256:
+            start += f" (sha256 {experiment.weights_sha256[:12]})"
+    counts = ", ".join(f"{count} {split}" for split, count in store.info.counts.items())
+    return [
+        ("Trained on", f"{store.info.card.title}: {counts}; {store.info.card.split_rule}"),
+        ("Store", f"{store.info.width} x {store.info.height} px, {store.info.fingerprint[:12]}"),
+        ("Encoder", f"{options.encoder}, starting from {start}"),
+        (
+            "Training",
+            f"{options.epochs} epochs, batch {options.batch_size}, SGD {options.learning_rate:g}, "
+            f"momentum {options.momentum:g}, weight decay {options.weight_decay:g}, polynomial "
+            f"decay {options.decay_power:g}, {options.precision}",
+        ),
+        ("Weights kept", f"{options.select}; the test split played no part in any choice"),
+        ("Seeds", ", ".join(str(seed) for seed in range(study.seeds))),
+        (
+            "Made with",
+            f"harmoseg on PyTorch {torch.__version__}, Python {platform.python_version()}",
+        ),
+    ]

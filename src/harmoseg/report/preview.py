@@ -1,0 +1,51 @@
+"""A contact sheet of a store: random samples with their masks."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from harmoseg.errors import HarmosegError
+from harmoseg.report.figures import PALETTE
+from harmoseg.store.files import make_folder
+from harmoseg.store.reading import Store
+
+_COLUMNS = 5
+
+
+def write_preview(store: Store, path: Path, *, count: int = 10, seed: int = 0) -> None:
+    """Draw `count` random cases of a store, images above masks, into a PNG file."""
+    if path.suffix.lower() != ".png":
+        raise HarmosegError(f"{path}: a preview is a PNG file; give a name that ends in .png")
+    chosen = np.random.default_rng(seed).permutation(len(store.cases))[:count]
+    rows = -(-len(chosen) // _COLUMNS)
+    figure = Figure(figsize=(2.2 * _COLUMNS, 4.7 * rows + 0.4), layout="constrained")
+    grid = figure.subplots(2 * rows, _COLUMNS, squeeze=False)
+    for axes in grid.flat:
+        axes.set_axis_off()
+    for place, row in enumerate(chosen):
+        case = store.cases[row]
+        above = grid[2 * (place // _COLUMNS), place % _COLUMNS]
+        below = grid[2 * (place // _COLUMNS) + 1, place % _COLUMNS]
+        image = store.images[row]
+        above.imshow(
+            image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
+        )
+        above.set_title(f"{case.case[:24]}\n{case.split}, {case.width} x {case.height}", fontsize=7)
+        below.imshow(_coloured(store.labels[row]))
+    classes = ", ".join(store.info.card.classes)
+    figure.suptitle(f"{store.info.card.title}: {classes}", fontsize=9)
+    make_folder(path.resolve().parent)
+    figure.savefig(path, dpi=110)
+
+
+def _coloured(
+    label: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
+) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
+    """Give every class a colour: black for the background, then the palette."""
+    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in PALETTE[:-1]])
+    painted = colours[(label.astype(np.int64) - 1) % len(colours)]
+    painted[label == 0] = 0
+    return painted.astype(np.uint8)

@@ -1,0 +1,1 @@
+"""The inside of the data: cards, the prepared store on disk, loading and augmentation."""

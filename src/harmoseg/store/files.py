@@ -1,0 +1,141 @@
+"""Writing so that nothing is ever half there: a temporary name first, then a rename."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from harmoseg.errors import HarmosegError
+
+
+@contextmanager
+def folder_in_progress(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+    """Give a temporary folder beside `out` that becomes `out` when the block ends well.
+
+    When the block fails or is interrupted the temporary folder is removed and `out` is as it was.
+    Raises HarmosegError where `out` exists (unless `overwrite`) or cannot be written.
+    """
+    if out.exists() and not overwrite:
+        raise HarmosegError(
+            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
+        )
+    make_folder(out.parent)
+    try:
+        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    try:
+        yield partial
+        partial.chmod(0o755)  # mkdtemp makes it private; a store is meant to be shared
+        if out.exists():
+            replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+            out.rename(replaced / out.name)
+            partial.rename(out)
+            shutil.rmtree(replaced)
+        else:
+            partial.rename(out)
+    except OSError as error:
+        raise _unwritable(out, error) from error
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def make_folder(path: Path) -> None:
+    """Create a folder and its parents; raise HarmosegError where that is not possible."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step, so that a reader never sees half of it."""
+    write_bytes(path, text.encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Replace a file in one step."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_bytes(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def write_json(path: Path, value: Mapping[str, Any]) -> None:
+    """Write a JSON object, readable and with its keys in the given order."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a JSON object, or raise HarmosegError saying that `path` is no readable `what`."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise HarmosegError(f"{path}: no such file; expected {what}") from error
+    except (OSError, ValueError) as error:
+        raise HarmosegError(f"{path}: {what} cannot be read ({error})") from error
+    if not isinstance(value, dict):
+        raise HarmosegError(f"{path}: expected {what} with a JSON object, found something else")
+    return value
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Write a CSV file with a header; None becomes an empty field, a float all of its digits."""
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            writer = csv.DictWriter(stream, columns, lineterminator="\n")
+            writer.writeheader()
+            writer.writerows(rows)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise _unwritable(path, error) from error
+
+
+def read_csv(path: Path, *, columns: Sequence[str], what: str) -> list[dict[str, str]]:
+    """Read a CSV file that must have `columns`; raise HarmosegError naming what is missing."""
+    try:
+        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream)
+            missing = set(columns) - set(reader.fieldnames or ())
+            if missing:
+                raise HarmosegError(
+                    f"{path}: {what} lacks the column(s) {', '.join(sorted(missing))}; found "
+                    f"{', '.join(reader.fieldnames or ['nothing'])}"
+                )
+            return list(reader)
+    except FileNotFoundError as error:
+        raise HarmosegError(f"{path}: no such file; expected {what}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise HarmosegError(f"{path}: {what} cannot be read ({error})") from error
+
+
+def sha256_of(path: Path) -> str:
+    """Hash a file's content."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def check_schema(found: object, expected: int, path: Path, *, cure: str) -> None:
+    """Raise HarmosegError unless the artefact at `path` has the schema this version reads."""
+    if found != expected:
+        raise HarmosegError(
+            f"{path}: schema version {found!r}, this version of harmoseg reads {expected}; {cure}"
+        )
+
+
+def _unwritable(path: Path, error: OSError) -> HarmosegError:
+    return HarmosegError(f"{path}: cannot be written ({error.strerror or error})")

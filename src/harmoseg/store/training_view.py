@@ -1,0 +1,93 @@
+"""What training may see of a store: the training part, and a validation part carved from it.
+
+The rows of the test split are dropped when the view is made, so that no code behind it can read
+them, by mistake or otherwise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.layout import Case, StoreInfo
+from harmoseg.store.reading import Store, open_store
+
+_CARVING_SEED = 0
+"""Which groups validate is the same in every run, so that runs with other seeds compare."""
+
+
+class Part:
+    """Some cases of a store, fetched as batches."""
+
+    def __init__(self, store: Store, rows: list[int]) -> None:
+        self._rows = np.asarray(rows, dtype=np.int64)
+        self._images = store.images
+        self._labels = store.labels
+        self.cases: tuple[Case, ...] = tuple(store.cases[row] for row in rows)
+
+    def __len__(self) -> int:
+        """Count the cases."""
+        return len(self._rows)
+
+    def batch(self, positions: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+        """Read images (B, H, W, C) and labels (B, H, W) at positions 0 ... len - 1."""
+        rows = self._rows[positions]
+        return self._images[rows], self._labels[rows]
+
+
+@dataclass(frozen=True)
+class TrainingView:
+    """The training and validation parts of a store; `validation` may be empty."""
+
+    info: StoreInfo
+    train: Part
+    validation: Part
+
+
+def open_training_view(path: Path, *, validation_fraction: float) -> TrainingView:
+    """Open a store for training.
+
+    The store's own ``val`` split validates where there is one. Otherwise `validation_fraction` of
+    the training cases is carved off by whole groups, the same ones in every run.
+
+    Raises HarmosegError where the store has no training case, or too few groups to carve from.
+    """
+    if not 0 <= validation_fraction < 1:
+        raise HarmosegError(
+            f"validation_fraction must be at least 0 and below 1, got {validation_fraction}"
+        )
+    store = open_store(path)
+    train = store.rows("train")
+    if not train:
+        raise HarmosegError(
+            f"{path}: no case has the split 'train' (found {dict(store.info.counts)}); this store "
+            "can be evaluated on, not trained on"
+        )
+    validation = store.rows("val")
+    if not validation and validation_fraction > 0:
+        train, validation = _carve(store, train, validation_fraction)
+    return TrainingView(store.info, Part(store, train), Part(store, validation))
+
+
+def _carve(store: Store, rows: list[int], fraction: float) -> tuple[list[int], list[int]]:
+    groups = sorted({store.cases[row].group for row in rows})
+    if len(groups) < 2:
+        raise HarmosegError(
+            f"{store.path}: all training cases are of one group ({groups[0]!r}), so no validation "
+            "part can be carved from them; prepare with a val split, or set validation_fraction 0 "
+            "and select last"
+        )
+    wanted = max(1, round(fraction * len(rows)))
+    chosen: set[str] = set()
+    count = 0
+    for position in np.random.default_rng(_CARVING_SEED).permutation(len(groups))[:-1]:
+        if count >= wanted:
+            break
+        chosen.add(groups[position])
+        count += sum(store.cases[row].group == groups[position] for row in rows)
+    kept = [row for row in rows if store.cases[row].group not in chosen]
+    return kept, [row for row in rows if store.cases[row].group in chosen]

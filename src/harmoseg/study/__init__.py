@@ -1,0 +1,1 @@
+"""Many runs: the grid, its execution, and the statistics."""

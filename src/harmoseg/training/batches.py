@@ -1,0 +1,87 @@
+"""Batches of a store's part, in an order that only seed and epoch determine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.tensors import images_to_tensor, labels_to_tensor
+from harmoseg.store.training_view import Part
+
+Batch = tuple[Tensor, Tensor]
+"""Images (B, C, H, W) uint8 and labels (B, H, W) int64."""
+
+
+class BatchDataset(Dataset[Batch]):
+    """Fetch a whole batch with one indexed read of the memory map."""
+
+    def __init__(self, part: Part) -> None:
+        self._part = part
+
+    def __getitem__(self, positions: list[int]) -> Batch:
+        """Fetch the cases at these positions."""
+        images, labels = self._part.batch(positions)
+        return images_to_tensor(images), labels_to_tensor(labels)
+
+
+class ShuffledBatches(Sampler[list[int]]):
+    """Draw full batches in a new order every epoch; the remainder of an epoch is left out.
+
+    The order is a function of seed and epoch alone, so that a run that was interrupted continues
+    with the batches it would have had. Lightning calls `set_epoch`.
+    """
+
+    def __init__(self, count: int, batch_size: int, seed: int) -> None:
+        self._count = count
+        self._batch_size = batch_size
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Say which epoch comes next."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        """Count the batches of an epoch."""
+        return self._count // self._batch_size
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of positions."""
+        generator = seeded_generator(self._seed, self._epoch)
+        order = torch.randperm(self._count, generator=generator).tolist()
+        for start in range(0, len(self) * self._batch_size, self._batch_size):
+            yield order[start : start + self._batch_size]
+
+
+def training_loader(part: Part, batch_size: int, seed: int) -> DataLoader[Batch]:
+    """Load shuffled batches. Raises HarmosegError where there are fewer cases than one batch."""
+    if len(part) < batch_size:
+        raise HarmosegError(
+            f"batch_size {batch_size} is larger than the training part, which has {len(part)} "
+            f"case(s) after validation was carved from it; use --batch_size {max(2, len(part))} or "
+            "less, or add data"
+        )
+    sampler = ShuffledBatches(len(part), batch_size, seed)
+    # No worker processes: reading a memory map takes less time than passing a batch between
+    # processes.
+    return DataLoader(BatchDataset(part), sampler=sampler, batch_size=None)
+
+
+def validation_loader(part: Part, batch_size: int) -> DataLoader[Batch]:
+    """Load all cases of a part once, in order."""
+    batches = [
+        list(range(start, min(start + batch_size, len(part))))
+        for start in range(0, len(part), batch_size)
+    ]
+    return DataLoader(BatchDataset(part), sampler=batches, batch_size=None)
+
+
+def seeded_generator(seed: int, epoch: int, step: int = 0) -> torch.Generator:
+    """Make a generator whose draws depend on these three numbers and nothing else."""
+    # Spread apart by primes: neighbouring seeds would otherwise share draws of other epochs.
+    mixed = seed * 1_000_003 + epoch * 7_919 + step * 104_729 + 1
+    return torch.Generator().manual_seed(mixed % 2**63)

@@ -1,0 +1,172 @@
+"""What determines a run: the options a person gives, resolved and written down with the run."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.card import Card, TaskMode
+from harmoseg.store.files import check_schema, sha256_of
+from harmoseg.store.layout import StoreInfo
+from harmoseg.training.hardware import Precision, resolve_precision
+from harmoseg.training.method import parse_method
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """How a network is trained; the defaults are the paper's where the paper says.
+
+    Args:
+        encoder: Encoder of the network, any of segmentation-models-pytorch.
+        weights: Encoder weights: a local .safetensors file, or imagenet to download them; absent,
+            the encoder starts at random (the paper's starts from ImageNet).
+        epochs: Passes over the training part.
+        batch_size: Images per step.
+        learning_rate: Initial learning rate of SGD, decayed polynomially to 0.
+        momentum: Momentum of SGD.
+        weight_decay: Weight decay of SGD.
+        decay_power: Power of the polynomial decay.
+        augment: Flip and rotate the training images.
+        validation_fraction: Share of the training part that validates where the store has no val
+            split of its own.
+        select: Which weights are kept: best by validation DSC, or last.
+        precision: bf16 (bfloat16 autocast) or fp32; auto takes bf16 where the processor has it.
+    """
+
+    encoder: str = "resnet50"
+    weights: str | None = None
+    epochs: int = 60
+    batch_size: int = 8
+    learning_rate: float = 0.01
+    momentum: float = 0.9
+    weight_decay: float = 1e-4
+    decay_power: float = 0.9
+    augment: bool = True
+    validation_fraction: float = 0.1
+    select: Literal["best", "last"] = "best"
+    precision: Precision = "auto"
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError naming the first option that cannot be."""
+        limits = {
+            "epochs": (self.epochs >= 1, "1 or more"),
+            "batch_size": (self.batch_size >= 2, "2 or more (batch normalisation needs two)"),
+            "learning_rate": (self.learning_rate > 0, "above 0"),
+            "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
+            "weight_decay": (self.weight_decay >= 0, "0 or more"),
+            "decay_power": (self.decay_power >= 0, "0 or more"),
+            "validation_fraction": (0 <= self.validation_fraction < 1, "at least 0 and below 1"),
+        }
+        for name, (fits, expected) in limits.items():
+            if not fits:
+                raise HarmosegError(f"{name} must be {expected}, got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Everything that determines a run, with nothing left to choose.
+
+    `store_fingerprint` and `weights_sha256` stand for contents, so that moving a file changes
+    nothing; `store_name`, `mode`, `classes`, `height`, `width` and `channels` are what the network
+    was made for.
+    """
+
+    method: str
+    seed: int
+    options: TrainingOptions
+    weights_sha256: str | None
+    store_name: str
+    store_fingerprint: str
+    mode: TaskMode
+    classes: tuple[str, ...]
+    height: int
+    width: int
+    channels: int
+
+    @property
+    def key(self) -> str:
+        """Hash what determines the run: equal keys, equal runs."""
+        return hashlib.sha256(json.dumps(self._identity()).encode()).hexdigest()[:12]
+
+    @property
+    def channels_out(self) -> int:
+        """Count the network's output channels: 1 for binary, else one per class."""
+        return 1 if self.mode == "binary" else len(self.classes)
+
+    def differences(self, other: Experiment) -> list[str]:
+        """Name the fields in which another experiment differs, with both values."""
+        mine, theirs = self._identity(), other._identity()
+        return [
+            f"{name}: {mine[name]!r} instead of {theirs[name]!r}"
+            for name in mine
+            if mine[name] != theirs[name]
+        ]
+
+    def _identity(self) -> dict[str, Any]:
+        values = asdict(self)
+        options = values.pop("options")
+        if self.weights_sha256 is not None:
+            options["weights"] = None  # the hash says more than the path
+        return {**values, **options, "schema": SCHEMA, "classes": list(self.classes)}
+
+
+def resolve_experiment(
+    method: str, seed: int, options: TrainingOptions, store: StoreInfo
+) -> Experiment:
+    """Settle everything that was left open. Raises HarmosegError for an unknown method."""
+    weights_sha256 = None
+    if options.weights is not None and options.weights != "imagenet":
+        path = Path(options.weights)
+        if not path.is_file():
+            raise HarmosegError(
+                f"weights: {path} is no file; give a local .safetensors file, or imagenet to "
+                "download"
+            )
+        weights_sha256 = sha256_of(path)
+    card: Card = store.card
+    return Experiment(
+        method=str(parse_method(method)),
+        seed=seed,
+        options=replace(options, precision=resolve_precision(options.precision)),
+        weights_sha256=weights_sha256,
+        store_name=card.name,
+        store_fingerprint=store.fingerprint,
+        mode=card.mode,
+        classes=card.classes,
+        height=store.height,
+        width=store.width,
+        channels=store.channels,
+    )
+
+
+def experiment_to_yaml(experiment: Experiment) -> str:
+    """Write an experiment for people and for `experiment_from_yaml`."""
+    values = {"schema": SCHEMA, **asdict(experiment), "classes": list(experiment.classes)}
+    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+
+
+def experiment_from_yaml(text: str, path: Path) -> Experiment:
+    """Read what `experiment_to_yaml` wrote; raise HarmosegError naming `path` if it is not that."""
+    try:
+        values = yaml.safe_load(text)
+        if not isinstance(values, Mapping):
+            raise TypeError("not a mapping")
+        fields = dict(values)
+        check_schema(fields.pop("schema", None), SCHEMA, path, cure="train again")
+        options = TrainingOptions(**fields.pop("options"))
+        return Experiment(options=options, **{**fields, "classes": tuple(fields["classes"])})
+    except HarmosegError:
+        raise
+    except (yaml.YAMLError, TypeError, KeyError) as error:
+        raise HarmosegError(
+            f"{path}: not the experiment of a run ({error}); train again in a new folder"
+        ) from error

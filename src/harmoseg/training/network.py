@@ -1,0 +1,117 @@
+"""The network in training: one step, one validation, one optimiser."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from harmoseg.losses import HarmonizedLoss
+from harmoseg.metrics import aggregate, confusion_counts
+from harmoseg.models import create_model
+from harmoseg.store.augmentation import apply_transforms, draw_transforms
+from harmoseg.store.card import TaskMode
+from harmoseg.store.tensors import normalise
+from harmoseg.training.batches import Batch, seeded_generator
+from harmoseg.training.experiment import Experiment
+from harmoseg.training.method import parse_method
+
+
+class TrainedNetwork(pl.LightningModule):
+    """Train one experiment's network with its objective.
+
+    Logs the means over an epoch of the loss and its terms, and on validation the Dice similarity
+    per image at training resolution (``val_dsc``).
+    """
+
+    def __init__(self, experiment: Experiment) -> None:
+        super().__init__()
+        self.experiment = experiment
+        method = parse_method(experiment.method)
+        self.network = build_network(experiment, weights=experiment.options.weights)
+        self.loss = HarmonizedLoss(
+            experiment.mode, spectral_weight=method.spectral_weight, reduction=method.reduction
+        )
+        self._validation_counts: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+
+    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
+        """Augment, predict, and return the loss."""
+        images, labels = batch
+        if self.experiment.options.augment:
+            generator = seeded_generator(self.experiment.seed, self.current_epoch, batch_idx + 1)
+            drawn = draw_transforms(len(images), images.shape[2], images.shape[3], generator)
+            images, labels = apply_transforms(images, labels, drawn)
+        terms = self.loss.terms(self._logits(images), labels)
+        self.log_dict(
+            {f"train_{name}": value.detach() for name, value in terms.items()},
+            on_step=False,
+            on_epoch=True,
+            batch_size=len(images),
+        )
+        self.log("loss", terms["total"].detach(), prog_bar=True, logger=False)
+        return terms["total"]
+
+    def validation_step(self, batch: Batch, batch_idx: int) -> None:
+        """Count the overlap of every case, and log the loss."""
+        images, labels = batch
+        logits = self._logits(images)
+        self.log("val_total", self.loss(logits, labels), batch_size=len(images))
+        predicted = predicted_labels(logits, self.experiment.mode).cpu().numpy()
+        classes = len(self.experiment.classes)
+        for mask, label in zip(predicted, labels.cpu().numpy(), strict=True):
+            self._validation_counts.append(confusion_counts(mask, label, classes))
+
+    def on_validation_epoch_end(self) -> None:
+        """Log the DSC per image."""
+        score = aggregate("per_image", "DSC", np.stack(self._validation_counts)).value
+        self._validation_counts.clear()
+        # No case to score (no foreground anywhere) is the worst validation, not an unknown one.
+        self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True)
+
+    def configure_optimizers(self) -> Any:
+        """SGD with polynomial decay at every step."""
+        options = self.experiment.options
+        optimizer = torch.optim.SGD(
+            self.network.parameters(),
+            lr=options.learning_rate,
+            momentum=options.momentum,
+            weight_decay=options.weight_decay,
+        )
+        steps = int(self.trainer.estimated_stepping_batches)
+
+        def decay(step: int) -> float:
+            return float(max(0.0, 1 - step / steps) ** options.decay_power)
+
+        scheduler = torch.optim.lr_scheduler.LambdaLR(optimizer, decay)
+        interval: Literal["step"] = "step"
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": interval},
+        }
+
+    def _logits(self, images: Tensor) -> Tensor:
+        prepared = normalise(images).contiguous(memory_format=torch.channels_last)
+        logits: Tensor = self.network(prepared)
+        return logits
+
+
+def build_network(experiment: Experiment, *, weights: str | None = None) -> nn.Module:
+    """Build the network of an experiment, channels last in memory."""
+    network = create_model(
+        parse_method(experiment.method).model,
+        in_channels=experiment.channels,
+        classes=experiment.channels_out,
+        encoder=experiment.options.encoder,
+        weights=weights,
+    )
+    return network.to(memory_format=torch.channels_last)
+
+
+def predicted_labels(logits: Tensor, mode: TaskMode) -> Tensor:
+    """Turn logits (B, C, H, W) into label maps (B, H, W): above 0 for binary, else the largest."""
+    if mode == "binary":
+        return (logits[:, 0] > 0).long()
+    return logits.argmax(1)

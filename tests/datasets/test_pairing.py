@@ -1,0 +1,78 @@
+"""Which mask belongs to which image."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from harmoseg import HarmosegError
+from harmoseg.datasets.pairing import pair_files
+
+
+def touch(folder: Path, *names: str) -> Path:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("image", "mask"),
+    [
+        ("a.jpg", "a.png"),
+        ("ISIC_0001.jpg", "ISIC_0001_segmentation.png"),
+        ("IMD002.bmp", "IMD002_lesion.bmp"),
+        ("x y ü.png", "x y ü_mask.png"),
+        ("benign (1).png", "benign (1)_mask.png"),
+        ("a.tif", "a_Segmentation.TIFF"),
+        ("scan_image.png", "scan_mask.png"),
+        ("case_0000.png", "case.png"),
+        ("a.png", "mask_a.png"),
+        ("one/1.png", "one/1.png"),
+        ("one_mask.png", "one_mask_mask.png"),
+        ("a.b.png", "a.b_mask.png"),
+    ],
+)
+def test_usual_names_pair(tmp_path, image, mask) -> None:
+    images, masks = touch(tmp_path / "i", image), touch(tmp_path / "m", mask)
+    (pair,) = pair_files(images, masks)
+    assert (pair.image, pair.mask) == (images / image, masks / mask)
+    assert pair.case == str(Path(image).with_suffix(""))
+
+
+def test_images_and_masks_in_one_folder(tmp_path) -> None:
+    touch(tmp_path, "a.png", "a_mask.png", "b.png", "b_mask.png", "notes.txt", ".hidden.png")
+    assert [pair.case for pair in pair_files(tmp_path, tmp_path)] == ["a", "b"]
+
+
+def test_the_unpaired_are_named_or_left_out(tmp_path) -> None:
+    images = touch(tmp_path / "i", "a.png", "b.png", "c.png")
+    masks = touch(tmp_path / "m", "a.png", "x.png")
+    with pytest.raises(
+        HarmosegError,
+        match=r"2 image\(s\) without a mask: b.png, c.png; 1 mask\(s\) without an image: x.png",
+    ):
+        pair_files(images, masks)
+    assert [pair.case for pair in pair_files(images, masks, skip_unpaired=True)] == ["a"]
+
+
+def test_two_files_for_one_case_are_named(tmp_path) -> None:
+    images = touch(tmp_path / "i", "a.png")
+    masks = touch(tmp_path / "m", "a.png", "a_mask.png")
+    with pytest.raises(HarmosegError, match="two masks for image .*a.png and a_mask.png"):
+        pair_files(images, masks)
+    touch(tmp_path / "i", "a.jpg")
+    with pytest.raises(HarmosegError, match="two images of one name"):
+        pair_files(images, masks)
+
+
+def test_missing_and_empty_folders(tmp_path) -> None:
+    (tmp_path / "empty").mkdir()
+    full = touch(tmp_path / "i", "a.png")
+    with pytest.raises(HarmosegError, match="no such folder"):
+        pair_files(tmp_path / "absent", full)
+    with pytest.raises(HarmosegError, match="no image files; expected files ending in"):
+        pair_files(full, tmp_path / "empty")
+    with pytest.raises(HarmosegError, match="nothing to prepare"):
+        pair_files(full, touch(tmp_path / "m", "b.png"), skip_unpaired=True)

@@ -1,0 +1,213 @@
+"""From folders to stores: what comes out, and every mistake that a folder can hold."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from harmoseg import HarmosegError
+from harmoseg.datasets.preparing import FolderOptions, prepare_folder, prepare_kvasir
+from harmoseg.datasets.splitting import SplitRule
+from harmoseg.store.reading import open_store
+
+
+def read(file: Path) -> np.ndarray:
+    with Image.open(file) as picture:
+        return np.asarray(picture)
+
+
+def prepare(images: Path, masks: Path, split: SplitRule | None = None, **options):
+    out = images.parent / "store"
+    prepare_folder(
+        FolderOptions(images, masks, out, **{"size": 32, **options}), split or SplitRule()
+    )
+    return open_store(out)
+
+
+def test_a_folder_becomes_a_store(folder_data) -> None:
+    store = prepare(*folder_data(count=10))
+    assert store.info.counts == {"train": 8, "test": 2}
+    assert store.images.shape == (10, 32, 32, 3)
+    assert store.info.card.mode == "binary"
+    assert set(np.unique(store.labels)) == {0, 1}
+    for row, case in enumerate(store.cases):
+        original = read(store.path.parent / "masks" / case.mask) > 127
+        assert np.array_equal(store.native_label(row), original)
+
+
+def test_preparing_twice_gives_the_same_bytes(folder_data) -> None:
+    first = prepare(*folder_data())
+    fingerprint = first.info.fingerprint
+    again = prepare(first.path.parent / "images", first.path.parent / "masks", overwrite=True)
+    assert again.info.fingerprint == fingerprint
+    assert sorted(p.name for p in again.path.parent.iterdir()) == ["images", "masks", "store"]
+
+
+def test_an_existing_store_is_not_replaced_unasked(folder_data) -> None:
+    images, masks = folder_data()
+    prepare(images, masks)
+    with pytest.raises(HarmosegError, match="exists already; .* --overwrite"):
+        prepare(images, masks)
+
+
+@pytest.mark.parametrize(
+    ("mode", "channels"), [("RGBA", 3), ("P", 3), ("L", 1), ("LA", 1), ("I;16", 1), ("1", 1)]
+)
+def test_images_of_every_kind(folder_data, mode, channels) -> None:
+    images, masks = folder_data(count=4)
+    for file in images.iterdir():
+        picture = Image.fromarray(read(file)).convert("RGB")
+        if mode == "I;16":
+            sixteen = np.asarray(picture.convert("L")).astype(np.uint16) * 16  # 12 of 16 bits used
+            Image.fromarray(sixteen).save(file)
+        else:
+            picture.convert(mode).save(file)
+    store = prepare(images, masks, size=40)
+    assert store.info.channels == channels
+    assert store.images.max() > 150  # the disc is still bright
+    disc = store.images[store.labels == 1].mean()
+    assert disc > store.images[store.labels == 0].mean() + 30
+
+
+def test_one_colour_image_makes_the_set_a_colour_set(folder_data) -> None:
+    images, masks = folder_data(count=4)
+    file = images / "case0.png"
+    Image.fromarray(read(file)).convert("L").save(file)
+    assert prepare(images, masks).info.channels == 3
+
+
+def test_names_with_spaces_and_other_letters(folder_data) -> None:
+    images, masks = folder_data(count=4, name="Läsion á ", suffix="_mask")
+    store = prepare(images, masks)
+    assert store.cases[0].case == "Läsion á 0"
+
+
+@pytest.mark.parametrize("ending", [".bmp", ".tif", ".jpg"])
+def test_masks_of_every_format(folder_data, ending) -> None:
+    images, masks = folder_data(count=4, size=64)
+    for file in list(masks.iterdir()):
+        Image.fromarray(read(file)).save(file.with_suffix(ending))
+        file.unlink()
+    store = prepare(images, masks)
+    assert store.info.card.mode == "binary"
+    assert 0.05 < store.labels.mean() < 0.3
+
+
+def relabel(masks: Path, table: dict[int, int]) -> None:
+    """Give the disc's inner part a class of its own and save the values of the table."""
+    for file in masks.iterdir():
+        disc = read(file) > 0
+        label = disc.astype(int) + (disc & (np.arange(disc.shape[1]) % 2 == 0))
+        Image.fromarray(np.vectorize(table.get)(label).astype(np.uint8)).save(file)
+
+
+def test_class_indices_are_taken_as_they_are(folder_data) -> None:
+    images, masks = folder_data()
+    relabel(masks, {0: 0, 1: 1, 2: 2})
+    store = prepare(images, masks, classes=["background", "rim", "core"])
+    assert store.info.card.classes == ("background", "rim", "core")
+    assert set(np.unique(store.labels)) == {0, 1, 2}
+
+
+def test_other_values_need_to_be_declared(folder_data) -> None:
+    images, masks = folder_data()
+    relabel(masks, {0: 0, 1: 85, 2: 170})
+    with pytest.raises(HarmosegError, match=r"3 values .* 85 \(\d+ px in 8 file.*--label_values"):
+        prepare(images, masks)
+    store = prepare(images, masks, label_values=[0, 170, 85])
+    assert store.info.card.classes == ("background", "class 170", "class 85")
+    assert set(np.unique(store.labels)) == {0, 1, 2}
+
+
+def test_an_unexpected_value_is_named_with_file_and_count(folder_data) -> None:
+    images, masks = folder_data()
+    file = masks / "case3.png"
+    label = read(file).copy()
+    label[0, :5] = 7
+    Image.fromarray(label).save(file)
+    with pytest.raises(
+        HarmosegError, match=r"rarest: 7 \(5 px in 1 file\(s\), first in case3.png\)"
+    ):
+        prepare(images, masks)
+    with pytest.raises(HarmosegError, match=r"case3.png: unexpected mask value\(s\) 7 \(5 px\)"):
+        prepare(images, masks, label_values=[0, 255])
+    assert prepare(images, masks, threshold=127).info.card.mode == "binary"
+
+
+@pytest.mark.parametrize("value", [0, 255])
+def test_a_single_class_is_refused(folder_data, value) -> None:
+    images, masks = folder_data()
+    for file in masks.iterdir():
+        Image.new("L", (40, 40), value).save(file)
+    with pytest.raises(HarmosegError, match=f"has the value {value}: a single class is present"):
+        prepare(images, masks)
+    with pytest.raises(HarmosegError, match="a single class is present"):
+        prepare(images, masks, threshold=127)
+    with pytest.raises(HarmosegError, match="a single class is present"):
+        prepare(images, masks, label_values=[0, 255])
+
+
+def test_colour_masks_are_refused_and_grey_ones_in_colour_form_taken(folder_data) -> None:
+    images, masks = folder_data()
+    for file in masks.iterdir():
+        Image.fromarray(read(file)).convert("RGB").save(file)
+    assert prepare(images, masks).info.card.mode == "binary"
+    Image.new("RGB", (40, 40), (255, 0, 0)).save(masks / "case1.png")
+    with pytest.raises(HarmosegError, match=r"case1.png: colour mask .*\(255, 0, 0\)"):
+        prepare(images, masks, overwrite=True)
+
+
+def test_sizes_that_differ_are_named(folder_data) -> None:
+    images, masks = folder_data()
+    Image.new("L", (41, 39)).save(masks / "case2.png")
+    with pytest.raises(HarmosegError, match=r"case2.png is 40 x 40 .* case2.png is 41 x 39"):
+        prepare(images, masks)
+
+
+def test_a_truncated_jpeg_is_named_and_nothing_is_left(folder_data) -> None:
+    images, masks = folder_data()
+    buffer = io.BytesIO()
+    Image.fromarray(read(images / "case5.png")).save(buffer, "JPEG")
+    (images / "case5.png").unlink()
+    (images / "case5.jpg").write_bytes(buffer.getvalue()[:400])
+    with pytest.raises(HarmosegError, match=r"case5.jpg: cannot be decoded"):
+        prepare(images, masks)
+    assert sorted(p.name for p in images.parent.iterdir()) == ["images", "masks"]
+
+
+def test_a_file_that_is_no_image_is_named(folder_data) -> None:
+    images, masks = folder_data()
+    (images / "case5.png").write_text("hello")
+    with pytest.raises(HarmosegError, match=r"case5.png: cannot be decoded"):
+        prepare(images, masks)
+
+
+def test_an_unwritable_output_is_named(folder_data) -> None:
+    images, masks = folder_data()
+    blocked = images.parent / "file"
+    blocked.touch()
+    with pytest.raises(HarmosegError, match="file: cannot be written"):
+        prepare_folder(FolderOptions(images, masks, blocked / "store"), SplitRule())
+
+
+def test_wrong_options_are_named(folder_data) -> None:
+    images, masks = folder_data()
+    for options, message in (
+        ({"size": 8}, "size must be at least 16"),
+        ({"channels": 2}, "channels must be 1 or 3"),
+        ({"classes": ["a", "b", "c"]}, "3 name"),
+        ({"threshold": 1, "label_values": [0, 1]}, "not both"),
+        ({"label_values": [0, 0]}, "two or more different"),
+    ):
+        with pytest.raises(HarmosegError, match=message):
+            prepare(images, masks, **options)
+
+
+def test_kvasir_needs_its_thousand_cases(folder_data) -> None:
+    images, _ = folder_data()
+    with pytest.raises(HarmosegError, match=r"1000 listed case\(s\) have no files .*8 case\(s\)"):
+        prepare_kvasir(images.parent, images.parent / "store")
