@@ -60,7 +60,7 @@ def test_the_unpaired_are_named_or_left_out(tmp_path) -> None:
 def test_two_files_for_one_case_are_named(tmp_path) -> None:
     images = touch(tmp_path / "i", "a.png")
     masks = touch(tmp_path / "m", "a.png", "a_mask.png")
-    with pytest.raises(HarmosegError, match="two masks for image .*a.png and a_mask.png"):
+    with pytest.raises(HarmosegError, match=r"two masks for image .*a.png and a_mask.png"):
         pair_files(images, masks)
     touch(tmp_path / "i", "a.jpg")
     with pytest.raises(HarmosegError, match="two images of one name"):

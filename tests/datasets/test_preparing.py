@@ -50,7 +50,7 @@ def test_preparing_twice_gives_the_same_bytes(folder_data) -> None:
 def test_an_existing_store_is_not_replaced_unasked(folder_data) -> None:
     images, masks = folder_data()
     prepare(images, masks)
-    with pytest.raises(HarmosegError, match="exists already; .* --overwrite"):
+    with pytest.raises(HarmosegError, match=r"exists already; .* --overwrite"):
         prepare(images, masks)
 
 

@@ -31,6 +31,11 @@ def test_a_draw_is_the_same_for_the_same_seed_in_any_order() -> None:
     assert one != other
 
 
+def test_a_set_can_be_for_testing_only() -> None:
+    split, _ = split_cases(CASES, SplitRule(test_fraction=1.0))
+    assert set(split.values()) == {"test"}
+
+
 def write(path: Path, text: str) -> SplitRule:
     path.write_text(text, encoding="utf-8")
     return SplitRule(split_file=path)
@@ -60,7 +65,7 @@ def test_a_list_that_does_not_fit_is_named(tmp_path, text, message) -> None:
 @pytest.mark.parametrize(
     ("rule", "message"),
     [
-        (SplitRule(test_fraction=1.0), "below 1 together"),
+        (SplitRule(test_fraction=0.8, val_fraction=0.3), "1 at the most together"),
         (SplitRule(group_pattern="("), "not a regular expression"),
         (SplitRule(group_pattern="p"), "parentheses"),
         (SplitRule(group_pattern="(q)"), "does not match case"),

@@ -112,7 +112,7 @@ def test_unreadable_weights_are_refused(tmp_path) -> None:
         create_model("unet", encoder="resnet18", weights=tmp_path / "absent.safetensors")
     pickled = tmp_path / "weights.pth"
     pickled.write_bytes(b"")
-    with pytest.raises(HarmosegError, match="must be a .safetensors file"):
+    with pytest.raises(HarmosegError, match=r"must be a .safetensors file"):
         create_model("unet", encoder="resnet18", weights=pickled)
 
 

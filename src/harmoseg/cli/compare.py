@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -13,9 +12,11 @@ from harmoseg.training.experiment import TrainingOptions
 SUMMARY = "Compare methods on a store over several seeds, with statistics and a report."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command."""
-    parser = Parser(description=f"{SUMMARY} Interrupted, the same command continues.")
+    parser = Parser(
+        prog="harmoseg compare", description=f"{SUMMARY} Interrupted, the same command continues."
+    )
     parser.add_argument("store", type=Path, help="The prepared store to train and test on.")
     parser.add_argument(
         "--out", type=Path, default=None, help="The study folder; compare-STORE here if absent."
@@ -37,7 +38,7 @@ def add_to(commands: Any) -> None:
         help="Further stores whose test splits are scored: other centres, other scanners.",
     )
     parser.add_class_arguments(TrainingOptions, None)
-    commands.add_subcommand("compare", parser, help=SUMMARY)
+    return parser
 
 
 def run(arguments: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -15,13 +14,13 @@ from harmoseg.training.experiment import TrainingOptions
 SUMMARY = "Run the whole product on made images, in a few minutes."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command."""
-    parser = Parser(description=f"{SUMMARY} Ends with a table and a report.")
+    parser = Parser(prog="harmoseg demo", description=f"{SUMMARY} Ends with a table and a report.")
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), help="Folder for stores, runs and report."
     )
-    commands.add_subcommand("demo", parser, help=SUMMARY)
+    return parser
 
 
 def run(arguments: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -13,9 +12,11 @@ from harmoseg.store.layout import Split
 SUMMARY = "Score a trained run on a split of a store."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command."""
-    parser = Parser(description=f"{SUMMARY} Writes cases.csv and summary.json.")
+    parser = Parser(
+        prog="harmoseg evaluate", description=f"{SUMMARY} Writes cases.csv and summary.json."
+    )
     parser.add_argument("run", type=Path, help="The run folder.")
     parser.add_argument("store", type=Path, help="The store to test on.")
     parser.add_argument(
@@ -25,7 +26,7 @@ def add_to(commands: Any) -> None:
     parser.add_argument(
         "--overwrite", type=bool, default=False, help="Replace the folder if it exists."
     )
-    commands.add_subcommand("evaluate", parser, help=SUMMARY)
+    return parser
 
 
 def run(arguments: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -13,14 +12,14 @@ from harmoseg.store.reading import describe_store, open_store
 SUMMARY = "Say what a store holds; draw a contact sheet."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command."""
-    parser = Parser(description=SUMMARY)
+    parser = Parser(prog="harmoseg info", description=SUMMARY)
     parser.add_argument("store", type=Path, help="The prepared store.")
     parser.add_argument(
         "--preview", type=Path, default=None, help="PNG file for ten random samples with masks."
     )
-    commands.add_subcommand("info", parser, help=SUMMARY)
+    return parser
 
 
 def run(arguments: Namespace) -> None:

@@ -2,30 +2,49 @@
 
 from __future__ import annotations
 
+import difflib
 import sys
 from collections.abc import Sequence
 
+import harmoseg
 from harmoseg.cli import compare, demo, evaluate, info, prepare, train
-from harmoseg.cli.parsing import Parser, with_underscores
+from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError
 
 _COMMANDS = {
     "demo": demo,
     "prepare": prepare,
+    "info": info,
+    "compare": compare,
     "train": train,
     "evaluate": evaluate,
-    "compare": compare,
-    "info": info,
 }
+_OVERVIEW = """\
+usage: harmoseg COMMAND [options]
+
+Does a spectral objective make medical image segmentation better, by how much, and can it be
+trusted? Try it on made images: harmoseg demo
+
+commands:
+{commands}
+
+Each command explains itself: harmoseg COMMAND --help
+On your own data: harmoseg prepare folder, then harmoseg compare.
+"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return 0, 2 for a user's mistake, 130 when interrupted."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if not given or given[0] in {"-h", "--help"}:
+        lines = (f"  {name:<10}{module.SUMMARY}" for name, module in _COMMANDS.items())
+        print(_OVERVIEW.format(commands="\n".join(lines)), end="")
+        return 0
+    if given[0] == "--version":
+        print(f"harmoseg {harmoseg.__version__}")
+        return 0
     try:
-        parser = _make_parser()
-        parsed = parser.parse_args(with_underscores(given or ["--help"]))
-        _COMMANDS[parsed.command].run(parsed[parsed.command])
+        _run(given[0], given[1:])
     except HarmosegError as error:
         print(f"harmoseg: error: {error}", file=sys.stderr)
         return 2
@@ -35,13 +54,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _make_parser() -> Parser:
-    parser = Parser(
-        prog="harmoseg",
-        description="Does a spectral objective make medical image segmentation better, by how "
-        "much, and can it be trusted? Try: harmoseg demo",
-    )
-    commands = parser.add_subcommands(required=True, dest="command")
-    for module in _COMMANDS.values():
-        module.add_to(commands)
-    return parser
+def _run(name: str, arguments: list[str]) -> None:
+    if name not in _COMMANDS:
+        nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
+        raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")
+    command = _COMMANDS[name]
+    command.run(command.make_parser().parse_args(with_underscores(arguments)))

@@ -13,7 +13,8 @@ from harmoseg.errors import HarmosegError
 
 _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments?: (?P<key>\S+)", re.IGNORECASE)
 _UNKNOWN_KEY = re.compile(
-    r"(does not accept option|unexpected key:?|key) ['\"](?P<key>[\w.-]+)['\"]( is not expected)?$",
+    r"(?:does not accept option|option|key) ['\"](?P<key>[\w.-]+)['\"]"
+    r"(?: is not (?:accepted|expected).*)?$",
     re.IGNORECASE,
 )
 _SUBCOMMAND = re.compile(r"Subcommand '(?P<name>[\w.-]+)'")
@@ -23,6 +24,10 @@ _WRONG_TYPE = re.compile(r"Parser key [\"'](?P<key>[\w.]+)[\"']: (?P<problem>.*)
 
 class Parser(jsonargparse.ArgumentParser):
     """jsonargparse's parser, with errors as `HarmosegError` and a suggestion for unknown keys."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        # An abbreviation that works today may mean another option tomorrow.
+        super().__init__(*args, allow_abbrev=False, **kwargs)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise HarmosegError with the message, and the nearest known name where one is unknown."""

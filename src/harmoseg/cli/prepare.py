@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -15,15 +14,26 @@ from harmoseg.datasets.splitting import SplitRule
 SUMMARY = "Turn a dataset's files into a prepared store."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command and its datasets."""
-    parser = Parser(description=f"{SUMMARY} Everything else works on stores.")
-    # jsonargparse wants the outer level first.
-    commands.add_subcommand("prepare", parser, help=SUMMARY)
+    parser = Parser(
+        prog="harmoseg prepare", description=f"{SUMMARY} Everything else works on stores."
+    )
     datasets = parser.add_subcommands(required=True, dest="dataset")
     folder = Parser(description="Prepare any folder of images with a folder of masks.")
     folder.add_argument("--config", action="config", help="YAML file with any of these options.")
-    folder.add_class_arguments(FolderOptions, None)
+    # Lists as several words, which a class's options would only take in brackets.
+    folder.add_class_arguments(FolderOptions, None, skip={"classes", "label_values"})
+    folder.add_argument(
+        "--classes", type=str, nargs="+", default=None, help="Class names, background first."
+    )
+    folder.add_argument(
+        "--label_values",
+        type=int,
+        nargs="+",
+        default=None,
+        help="Mask values of the classes, background first, where they are not 0, 1, 2, ...",
+    )
     folder.add_class_arguments(SplitRule, None)
     datasets.add_subcommand("folder", folder, help="Your own images and masks.")
     kvasir = Parser(description="Prepare Kvasir-SEG with its official 880 / 120 split.")
@@ -39,6 +49,7 @@ def add_to(commands: Any) -> None:
     phantom = Parser(description="Make images with known truth, from a seed.")
     phantom.add_class_arguments(PhantomOptions, None)
     datasets.add_subcommand("phantom", phantom, help="Made images, for trying things out.")
+    return parser
 
 
 def run(arguments: Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from jsonargparse import Namespace
 
@@ -13,9 +12,11 @@ from harmoseg.training.experiment import TrainingOptions
 SUMMARY = "Train one method on a store."
 
 
-def add_to(commands: Any) -> None:
+def make_parser() -> Parser:
     """Describe the command."""
-    parser = Parser(description=f"{SUMMARY} Interrupted, the same command continues.")
+    parser = Parser(
+        prog="harmoseg train", description=f"{SUMMARY} Interrupted, the same command continues."
+    )
     parser.add_argument("store", type=Path, help="The prepared store.")
     parser.add_argument("--out", type=Path, required=True, help="The run folder to write.")
     parser.add_argument("--config", action="config", help="YAML file with any of these options.")
@@ -27,7 +28,7 @@ def add_to(commands: Any) -> None:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything random.")
     parser.add_class_arguments(TrainingOptions, None)
-    commands.add_subcommand("train", parser, help=SUMMARY)
+    return parser
 
 
 def run(arguments: Namespace) -> None:

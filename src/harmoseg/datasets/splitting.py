@@ -24,7 +24,7 @@ class SplitRule:
         group_pattern: A regular expression whose first group, found in the case's name, is the
             patient, for example '^(patient[0-9]+)'. Cases of one patient stay on one side. Without
             it each case is its own group.
-        test_fraction: Share of the cases drawn for testing.
+        test_fraction: Share of the cases drawn for testing; 1 for a set that only tests.
         val_fraction: Share of the cases drawn for validation. With 0, training carves its own
             validation part.
         split_seed: Seed of the draw.
@@ -131,11 +131,14 @@ def _groups(cases: Sequence[str], pattern: str | None) -> dict[str, str]:
 
 def _drawn(cases: Sequence[str], groups: Mapping[str, str], rule: SplitRule) -> dict[str, str]:
     fractions = {"test": rule.test_fraction, "val": rule.val_fraction}
-    if min(fractions.values()) < 0 or sum(fractions.values()) >= 1:
+    if min(fractions.values()) < 0 or sum(fractions.values()) > 1:
         raise HarmosegError(
-            "test_fraction and val_fraction must be 0 or more and below 1 together, got "
+            "test_fraction and val_fraction must be 0 or more and 1 at the most together, got "
             f"{rule.test_fraction} and {rule.val_fraction}"
         )
+    for part, fraction in fractions.items():
+        if fraction == 1:  # another centre's images, for testing only
+            return dict.fromkeys(cases, part)
     members: dict[str, list[str]] = {}
     for case in cases:
         members.setdefault(groups[case], []).append(case)

@@ -47,15 +47,14 @@ class StoreWriter:
     def add(self, case: Case, image: NDArray[np.uint8], native: NDArray[np.uint8]) -> None:
         """Add the next case: `image` (H', W', C) and `native` labels (H', W') as in the source.
 
-        Both are brought to the store's size here: the image with antialiasing, the labels by
-        nearest neighbour.
+        Both are brought to the store's size here, the labels by majority.
         """
         height, width, _ = self._shape
         index = len(self._cases)
         self._images[index] = resize_image(image, height, width)
-        picture = Image.fromarray(native)
-        self._labels[index] = np.asarray(picture.resize((width, height), Image.Resampling.NEAREST))
-        picture.save(self._folder / NATIVE_FOLDER / native_name(index), compress_level=1)
+        self._labels[index] = resize_label(native, height, width)
+        path = self._folder / NATIVE_FOLDER / native_name(index)
+        Image.fromarray(native).save(path, compress_level=1)
         self._native_hash.update(native.tobytes())
         self._cases.append(case)
 
@@ -109,6 +108,27 @@ def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[n
     picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
     resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
     return resized.reshape(height, width, image.shape[2])
+
+
+def resize_label(label: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Resize a label map (H', W') to (height, width): each pixel takes the class that covers most.
+
+    The nearest neighbour would instead move every outline by up to half a pixel, always to the
+    same side when the scale is even.
+    """
+    if label.shape == (height, width):
+        return label
+    present = np.unique(label)
+    shares = [
+        np.asarray(
+            Image.fromarray((label == value).astype(np.float32)).resize(
+                (width, height), Image.Resampling.BILINEAR
+            )
+        )
+        for value in present
+    ]
+    majority: NDArray[np.uint8] = present[np.argmax(shares, axis=0)]
+    return majority
 
 
 def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:

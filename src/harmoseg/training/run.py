@@ -266,6 +266,8 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
             # A tiny dataset has few batches.
             warnings.filterwarnings("ignore", ".*number of training batches.*")
+            # Training without a validation part is allowed.
+            warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
             # The folder is there because the run is being continued.
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
             yield

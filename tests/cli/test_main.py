@@ -1,0 +1,100 @@
+"""The command line: help, mistakes, statuses."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import pytest
+
+from harmoseg.cli.main import main
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        [],
+        ["prepare"],
+        ["prepare", "folder"],
+        ["prepare", "kvasir-seg"],
+        ["prepare", "phantom"],
+        ["train"],
+        ["evaluate"],
+        ["compare"],
+        ["info"],
+        ["demo"],
+    ],
+)
+def test_help_explains_every_option(command, capsys) -> None:
+    if command:
+        with pytest.raises(SystemExit) as stop:
+            main([*command, "--help"])
+        assert stop.value.code == 0
+    else:
+        assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    usage = text.replace("[options] ", "")
+    assert usage.startswith("usage: harmoseg " + " ".join(command))
+    # An option without a word of explanation shows its type alone.
+    options = re.split(r"\n  (?=--|[a-z])", text.partition("-h, --help")[2])[1:]
+    bare = [option for option in options if re.fullmatch(r"\S+( \S+)*\s+\([^)]*\)\s*", option)]
+    assert bare == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["comapre", "x"], "unknown command 'comapre'; did you mean 'compare'"),
+        (["prepare", "kvasir"], "unknown command 'kvasir'; did you mean 'kvasir-seg'"),
+        (["compare", "x", "--epoch", "3"], "unknown option 'epoch'; did you mean 'epochs'"),
+        (
+            ["compare", "x", "--batch-sice=3"],
+            "unknown option 'batch_sice'; did you mean 'batch_size'",
+        ),
+        (["train", "x", "--out", "y", "--epochs", "many"], "option 'epochs': Expected a int"),
+        (["train", "x", "--out", "y", "--select", "first"], "option 'select'"),
+        (["train", "x", "--out", "y", "--epochs", "0"], "epochs must be 1 or more"),
+        (["train", "x"], "out"),
+        (["info", "absent"], "absent: no such store"),
+        (["evaluate", "absent", "x"], "absent: not a run"),
+    ],
+)
+def test_mistakes_are_one_line_and_status_two(arguments, message, capsys) -> None:
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("harmoseg: error: ") and error.count("\n") == 1
+
+
+def test_a_configuration_file_is_read_and_flags_win(tmp_path, capsys) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("size: 24\nclasses: [background, disc]\n")
+    arguments = ["prepare", "folder", "--config", str(config), "--images", "i", "--masks", "m"]
+    assert main([*arguments, "--out", str(tmp_path / "s")]) == 2
+    assert "i: no such folder" in capsys.readouterr().err
+    config.write_text("sizze: 24\n")
+    assert main([*arguments, "--out", str(tmp_path / "s")]) == 2
+    assert "unknown option 'sizze'; did you mean 'size'" in capsys.readouterr().err
+    config.write_text("epochz: 3\n")
+    assert main(["compare", "x", "--config", str(config)]) == 2
+    assert "unknown option 'epochz'; did you mean 'epochs'" in capsys.readouterr().err
+
+
+def test_an_interruption_says_how_to_go_on(monkeypatch, capsys) -> None:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("harmoseg.cli.info.run", interrupt)
+    assert main(["info", "x"]) == 130
+    assert "the same command continues" in capsys.readouterr().err
+
+
+def test_importing_the_package_imports_torch_and_numpy_alone() -> None:
+    code = (
+        "import sys, torch, numpy; before = {m.partition('.')[0] for m in sys.modules};"
+        "import harmoseg; after = {m.partition('.')[0] for m in sys.modules};"
+        "new = sorted(m for m in after - before - sys.stdlib_module_names); print(new)"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "['harmoseg']"

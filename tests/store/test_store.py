@@ -1,0 +1,196 @@
+"""The prepared store: what is read back, and every way it can be wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmoseg import HarmosegError
+from harmoseg.store.card import parse_card
+from harmoseg.store.files import folder_in_progress, write_csv
+from harmoseg.store.layout import Case
+from harmoseg.store.reading import describe_store, open_store
+from harmoseg.store.training_view import open_training_view
+from harmoseg.store.writing import resize_label, writing_store
+
+CARD = parse_card(
+    'name = "t"\ntitle = "T"\nmodality = "m"\nmode = "binary"\nclasses = ["background", "x"]\n'
+)
+
+
+def make_case(name: str, split: str = "train", group: str | None = None) -> Case:
+    return Case(name, group or name, split, 12, 10, f"{name}.png", f"{name}.png", "", "")
+
+
+def write(out: Path, cases: list[Case]) -> Path:
+    random = np.random.default_rng(0)
+    with writing_store(out, CARD, count=len(cases), shape=(8, 8, 3)) as writer:
+        for case in cases:
+            label = random.integers(0, 2, (12, 10)).astype(np.uint8)
+            writer.add(case, random.integers(0, 256, (12, 10, 3)).astype(np.uint8), label)
+        writer.finish({})
+    return out
+
+
+@pytest.fixture
+def damaged(phantom_store: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(phantom_store, tmp_path / "store"))
+
+
+def test_what_is_written_is_read_back(tmp_path) -> None:
+    cases = [make_case("ä b"), make_case("c", "test")]
+    store = open_store(write(tmp_path / "s", cases))
+    assert list(store.cases) == cases
+    assert store.rows("test") == [1]
+    assert store.native_label(1).shape == (12, 10)
+    assert store.info.card == CARD
+    assert isinstance(store.images, np.memmap)
+    assert "1 train, 1 test" in describe_store(store)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path) -> None:
+    with pytest.raises(RuntimeError), writing_store(tmp_path / "s", CARD, count=2, shape=(8, 8, 3)):
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_replacing_a_folder_keeps_the_old_one_until_the_new_is_whole(tmp_path) -> None:
+    out = tmp_path / "s"
+    out.mkdir()
+    (out / "old").touch()
+    with pytest.raises(RuntimeError), folder_in_progress(out, overwrite=True):
+        raise RuntimeError
+    assert (out / "old").exists()
+    with folder_in_progress(out, overwrite=True) as folder:
+        (folder / "new").touch()
+    assert [path.name for path in out.iterdir()] == ["new"]
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_too_few_cases_are_refused(tmp_path) -> None:
+    with (
+        pytest.raises(HarmosegError, match="2 images expected, 0 were added"),
+        writing_store(tmp_path / "s", CARD, count=2, shape=(8, 8, 3)) as writer,
+    ):
+        writer.finish({})
+
+
+def test_absent_and_half_written_stores_are_named(damaged, tmp_path) -> None:
+    with pytest.raises(HarmosegError, match="no such store; make one with: harmoseg prepare"):
+        open_store(tmp_path / "absent")
+    (damaged / "store.json").unlink()
+    with pytest.raises(HarmosegError, match="half written"):
+        open_store(damaged)
+
+
+def change(path: Path, **values: object) -> None:
+    file = path / "store.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | values))
+
+
+def test_another_schema_version_is_refused(damaged) -> None:
+    change(damaged, schema=99)
+    with pytest.raises(HarmosegError, match=r"schema version 99, .* reads 1; prepare .* again"):
+        open_store(damaged)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("store.json", "{", "cannot be read"),
+        ("store.json", "[]", "JSON object"),
+        ("store.json", '{"schema": 1}', "field missing or wrong"),
+        ("cases.csv", "case,split\n", r"lacks the column"),
+        ("images.npy", "x", "damaged, prepare it again"),
+        ("labels.npy", "", "damaged, prepare it again"),
+        ("native/000012.png", "x", "label of case .* cannot be read"),
+    ],
+)
+def test_damage_is_named(damaged, name, content, message) -> None:
+    (damaged / name).write_text(content)
+    with pytest.raises(HarmosegError, match=message):
+        open_store(damaged).native_label(12)
+
+
+def test_arrays_that_do_not_fit_the_table_are_named(damaged) -> None:
+    np.save(damaged / "images.npy", np.zeros((3, 32, 32, 1), np.uint8))
+    with pytest.raises(HarmosegError, match=r"\(3, 32, 32, 1\), expected uint8 \(20, 32, 32, 1\)"):
+        open_store(damaged)
+
+
+def test_no_pickle_is_ever_read(damaged) -> None:
+    np.save(damaged / "images.npy", np.array([object()]), allow_pickle=True)
+    with pytest.raises(HarmosegError, match="Python objects"):
+        open_store(damaged)
+
+
+def test_a_changed_label_changes_the_fingerprint(tmp_path) -> None:
+    one = open_store(write(tmp_path / "a", [make_case("a")]))
+    two = open_store(write(tmp_path / "b", [make_case("a")]))
+    other = open_store(write(tmp_path / "c", [make_case("a", "test")]))
+    assert one.info.fingerprint == two.info.fingerprint != other.info.fingerprint
+
+
+def test_training_view_has_no_test_case(phantom_store) -> None:
+    view = open_training_view(phantom_store, validation_fraction=0.25)
+    tested = {case.case for case in open_store(phantom_store).cases if case.split == "test"}
+    seen = {case.case for part in (view.train, view.validation) for case in part.cases}
+    assert (len(view.train), len(view.validation)) == (9, 3)
+    assert len(seen) == 12 and not seen & tested
+    with pytest.raises(IndexError):
+        view.train.batch([9])
+
+
+def test_carving_takes_whole_groups_and_always_the_same(tmp_path) -> None:
+    cases = [make_case(f"{p}-{i}", group=f"p{p}") for p in range(6) for i in range(2)]
+    path = write(tmp_path / "s", cases)
+    views = [open_training_view(path, validation_fraction=0.3) for _ in range(2)]
+    assert views[0].validation.cases == views[1].validation.cases
+    groups = [{case.group for case in part.cases} for part in (views[0].train, views[0].validation)]
+    assert not groups[0] & groups[1]
+    assert len(views[0].validation) == 4
+
+
+def test_a_val_split_is_used_as_it_is(tmp_path) -> None:
+    path = write(tmp_path / "s", [make_case("a"), make_case("b", "val"), make_case("c")])
+    view = open_training_view(path, validation_fraction=0.5)
+    assert [case.case for case in view.validation.cases] == ["b"]
+
+
+def test_stores_that_cannot_be_trained_on_are_named(tmp_path) -> None:
+    with pytest.raises(HarmosegError, match="no case has the split 'train'"):
+        open_training_view(write(tmp_path / "a", [make_case("a", "test")]), validation_fraction=0.1)
+    one_group = write(tmp_path / "b", [make_case("a", group="g"), make_case("b", group="g")])
+    with pytest.raises(HarmosegError, match="all training cases are of one group"):
+        open_training_view(one_group, validation_fraction=0.1)
+    assert len(open_training_view(one_group, validation_fraction=0).train) == 2
+
+
+def test_cards_refuse_what_they_do_not_know() -> None:
+    with pytest.raises(HarmosegError, match=r"unknown keys \['colour'\], missing keys \['title'\]"):
+        parse_card('name="t"\nmodality="m"\nmode="binary"\nclasses=["a","b"]\ncolour=1\n')
+    with pytest.raises(HarmosegError, match="needs 2 classes"):
+        parse_card('name="t"\ntitle="t"\nmodality="m"\nmode="binary"\nclasses=["a"]\n')
+
+
+def test_undefined_values_are_empty_fields(tmp_path) -> None:
+    write_csv(tmp_path / "t.csv", ("a", "b"), [{"a": None, "b": 0.1}])
+    assert (tmp_path / "t.csv").read_text() == "a,b\n,0.1\n"
+
+
+def test_a_shrunk_label_stays_where_it_was() -> None:
+    y, x = np.mgrid[:96, :96]
+    label = (np.hypot(y - 47.5, x - 47.5) < 20).astype(np.uint8)
+    for size in (48, 50, 31):
+        small = resize_label(label, size, size)
+        assert np.array_equal(small, small[::-1, ::-1])  # still in the middle
+        assert small.sum() * (96 / size) ** 2 == pytest.approx(label.sum(), rel=0.05)
+
+
+def test_a_shrunk_label_holds_only_classes_that_were_there() -> None:
+    label = np.random.default_rng(0).choice([0, 2, 7], (40, 30)).astype(np.uint8)
+    assert set(np.unique(resize_label(label, 16, 16))) <= {0, 2, 7}
