@@ -167,7 +167,7 @@ def test_three_dimensional_masks() -> None:
 
 def test_class_weights_move_with_the_module() -> None:
     loss = HarmonizedLoss("multiclass", class_weights=[1.0, 2.0]).to("meta")
-    assert loss.class_weights is not None and loss.class_weights.device.type == "meta"
+    assert loss.spectral.class_weights.device.type == "meta"
     assert not list(loss.parameters()) and not loss.state_dict()
 
 

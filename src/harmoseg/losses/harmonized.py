@@ -3,30 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple, get_args
+from typing import Literal, get_args
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harmoseg.losses.modes import Mode, Pair, align, check_mode, one_hot, probabilities
-from harmoseg.spectrum import Reduction, check_reduction, correlation_ratio
+from harmoseg.losses.modes import Mode, Pair, align, one_hot
+from harmoseg.losses.overlap import class_mean
+from harmoseg.losses.spectral import Bands, SpectralCorrelationLoss, check_classes
+from harmoseg.losses.sweep import Sums, sweep
+from harmoseg.spectrum import Reduction, correlation_ratio
 
 Pixel = Literal["auto", "bce"]
-
-
-class Sums(NamedTuple):
-    """What Dice and the full-spectrum correlation need of a batch, each (C,) or (B, C).
-
-    `cross` = sum(p y), `pred` = sum(p), `pred_square` = sum(p^2), `truth` = sum(y),
-    `truth_square` = sum(y^2), over the valid pixels.
-    """
-
-    cross: Tensor
-    pred: Tensor
-    pred_square: Tensor
-    truth: Tensor
-    truth_square: Tensor
 
 
 class HarmonizedLoss(nn.Module):
@@ -34,55 +23,63 @@ class HarmonizedLoss(nn.Module):
 
     ``loss(logits, target)`` returns the scalar
     ``pixel + (1 - Dice) + spectral_weight * (1 - SCC)``; shapes are those of `Mode`. Eq. (2) is a
-    similarity, 1 at identity, so its complement is what a loss can add. With the full spectrum
-    the SCC equals the squared-denominator soft Dice exactly (Parseval), so no FFT is run.
+    similarity, 1 at identity, so its complement is what a loss can add.
 
     `spectral_weight` is the paper's lambda; 0 gives the spatial objective alone.
-    `pixel` is ``"auto"``: BCE for binary, cross-entropy on softmax for multiclass; or ``"bce"``:
-    the paper's literal BCE, on every one-hot channel with a sigmoid of its own.
+    `bands` and `spacing` say which frequencies the spectral term sees: see
+    `SpectralCorrelationLoss`. By default all alike, which takes no transform.
+    `pixel` is ``"auto"``: cross-entropy on softmax for multiclass, BCE per channel else; or
+    ``"bce"``: the paper's literal BCE, in multiclass mode on every one-hot channel with a sigmoid
+    of its own.
     `ignore_index` marks pixels that touch neither value nor gradient.
-    `class_weights` (C,) weighs the cross-entropy as PyTorch does, and the mean over classes of
-    Dice and SCC; for ``"binary"`` there is nothing to weigh. `include_background=False` leaves
-    class 0 out of Dice and SCC in multiclass mode (the pixel term always sees all classes).
+    `class_weights` (C,) weighs the pixel term as PyTorch does, and the mean over classes of Dice
+    and SCC; for ``"binary"`` there is nothing to weigh. `include_background=False` leaves class 0
+    out of Dice and SCC in multiclass mode (the pixel term always sees all classes).
     `reduction` is ``"batch"``: overlaps are summed over the batch first, as eq. (2) is printed; or
     ``"sample"``: one Dice and one SCC per sample, then their mean.
+    `across_ranks`: in distributed training every process sees its own batch, and sums over the
+    batch are sums over that, unless this is True: then they run over all processes, and the loss
+    is that of the global batch.
 
     A class that is absent from both truth and prediction has Dice and SCC 1 (their 0/0 is defined
-    so, with zero gradient). The arithmetic is float32 at least, also under autocast.
+    so, with zero gradient). The arithmetic is float32 at least, also under autocast. The gradient
+    is derived by hand and can be taken once, not twice.
 
     Raises ValueError for an unknown option or for shapes that do not fit.
     """
-
-    class_weights: Tensor | None
 
     def __init__(
         self,
         mode: Mode,
         *,
         spectral_weight: float = 0.2,
+        bands: Bands = None,
+        spacing: Sequence[float] | None = None,
         pixel: Pixel = "auto",
         ignore_index: int | None = None,
         class_weights: Sequence[float] | Tensor | None = None,
         include_background: bool = True,
         reduction: Reduction = "batch",
+        across_ranks: bool = False,
     ) -> None:
         super().__init__()
-        self.mode = check_mode(mode)
-        if not spectral_weight >= 0:
+        if not 0 <= spectral_weight < float("inf"):
             raise ValueError(f"spectral_weight must be 0 or more, got {spectral_weight}")
         if pixel not in get_args(Pixel):
             raise ValueError(f"pixel must be one of {', '.join(get_args(Pixel))}, got {pixel!r}")
-        check_reduction(reduction)
-        if class_weights is not None and mode == "binary":
-            raise ValueError('class_weights has no meaning for mode "binary": there is one class')
+        self.spectral = SpectralCorrelationLoss(
+            mode,
+            bands=bands,
+            spacing=spacing,
+            ignore_index=ignore_index,
+            class_weights=class_weights,
+            include_background=include_background,
+            reduction=reduction,
+            across_ranks=across_ranks,
+        )
+        self.mode: Mode = self.spectral.mode
         self.spectral_weight = spectral_weight
         self.pixel = pixel
-        self.ignore_index = ignore_index
-        self.include_background = include_background
-        self.reduction = reduction
-        weights = None if class_weights is None else torch.as_tensor(class_weights).float()
-        # A buffer, so that the weights move with .to() and stay out of the parameters.
-        self.register_buffer("class_weights", weights, persistent=False)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the scalar loss."""
@@ -94,79 +91,55 @@ class HarmonizedLoss(nn.Module):
         ``dice`` is 1 - Dice and ``spectral`` is 1 - SCC, both before weighting, so that
         ``total = pixel + dice + spectral_weight * spectral``.
         """
-        pair = align(self.mode, logits, target, self.ignore_index)
-        self._check_classes(pair.logits.shape[1])
-        sums = self._sums(probabilities(self.mode, pair), one_hot(self.mode, pair), pair.valid)
-        dice = self._over_classes(1 - correlation_ratio(sums.cross, sums.pred + sums.truth))
-        spectral = self._over_classes(
-            1 - correlation_ratio(sums.cross, sums.pred_square + sums.truth_square)
-        )
-        pixel = self._pixel_term(pair)
+        pair = align(self.mode, logits, target, self.spectral.ignore_index)
+        check_classes(self.spectral.class_weights, pair.logits.shape[1])
+        sums = sweep(self.mode, pair)
+        pixel, dice = self._pixel_term(pair, sums), self._dice_term(sums)
+        if self.spectral.bands is None or self.spectral_weight == 0:
+            spectral = self.spectral.of_sums(sums.cross, sums.pred_square + sums.truth_square)
+        else:
+            spectral = self.spectral.of_bands(pair)
         total = pixel + dice + self.spectral_weight * spectral
         return {"pixel": pixel, "dice": dice, "spectral": spectral, "total": total}
 
     def extra_repr(self) -> str:
         """Show the options in the module's printed form."""
-        return (
-            f"mode={self.mode!r}, spectral_weight={self.spectral_weight}, pixel={self.pixel!r}, "
-            f"reduction={self.reduction!r}"
-        )
+        return f"spectral_weight={self.spectral_weight}, pixel={self.pixel!r}"
 
-    def _check_classes(self, channels: int) -> None:
-        if self.class_weights is not None and self.class_weights.shape != (channels,):
-            raise ValueError(
-                f"class_weights must have one value for each of the {channels} classes, got shape "
-                f"{tuple(self.class_weights.shape)}"
+    def _dice_term(self, sums: Sums) -> Tensor:
+        averaging = self.spectral.averaging
+        values = 1 - correlation_ratio(*averaging.pool(sums.cross, sums.pred + sums.truth))
+        return averaging.over_classes(values, self.spectral.class_weights)
+
+    def _pixel_term(self, pair: Pair, sums: Sums) -> Tensor:
+        if self.mode != "multiclass":
+            return self._mean_per_channel(sums.pixel.sum(0), pair)
+        if self.pixel == "bce":
+            losses = F.binary_cross_entropy_with_logits(
+                pair.logits, one_hot(self.mode, pair), reduction="none"
             )
+            losses = losses if pair.valid is None else losses * pair.valid
+            return self._mean_per_channel(losses.sum((0, *range(2, losses.ndim))), pair)
+        # PyTorch's weighted mean: each pixel counts as much as its class weighs.
+        over_ranks = self.spectral.averaging.over_ranks
+        losses, counts = over_ranks(sums.pixel.sum(0)), over_ranks(sums.truth.sum(0))
+        if self.spectral.class_weights is not None:
+            weights = self.spectral.class_weights.to(losses.dtype)
+            losses, counts = losses * weights, counts * weights
+        return _mean(losses.sum(), counts.sum())
 
-    def _sums(self, pred: Tensor, truth: Tensor, valid: Tensor | None) -> Sums:
-        if valid is not None:
-            pred = pred * valid
-        first = 0 if self.reduction == "batch" else 2
-        axes = (*range(first, 1), *range(2, pred.ndim))
-        return Sums(
-            cross=(pred * truth).sum(axes),
-            pred=pred.sum(axes),
-            pred_square=pred.square().sum(axes),
-            truth=truth.sum(axes),
-            truth_square=truth.square().sum(axes),
-        )
-
-    def _over_classes(self, values: Tensor) -> Tensor:
-        """Average overlaps (C,) or (B, C) over the classes that count, then over samples."""
-        weights = self.class_weights
-        if self.mode == "multiclass" and not self.include_background:
-            values = values[..., 1:]
-            weights = None if weights is None else weights[1:]
-        return _class_mean(values, weights)
-
-    def _pixel_term(self, pair: Pair) -> Tensor:
-        if self.mode == "multiclass" and self.pixel == "auto":
-            return _cross_entropy(pair, self.class_weights)
-        losses = F.binary_cross_entropy_with_logits(
-            pair.logits, one_hot(self.mode, pair), reduction="none"
-        )
-        axes = (0, *range(2, losses.ndim))
+    def _mean_per_channel(self, losses: Tensor, pair: Pair) -> Tensor:
+        """Average losses summed per channel (C,) over the pixels of each, then over channels."""
+        shape = pair.logits.shape
         if pair.valid is None:
-            return _class_mean(losses.mean(axes), self.class_weights)
-        count = pair.valid.sum().clamp_min(1)
-        return _class_mean((losses * pair.valid).sum(axes) / count, self.class_weights)
+            counts = losses.new_full((1,), shape[0] * shape[2:].numel())
+        else:
+            counts = pair.valid.sum((0, *range(2, pair.valid.ndim)))
+        over_ranks = self.spectral.averaging.over_ranks
+        means = _mean(over_ranks(losses), over_ranks(counts))
+        return class_mean(means, self.spectral.class_weights)
 
 
-def _cross_entropy(pair: Pair, class_weights: Tensor | None) -> Tensor:
-    weights = None if class_weights is None else class_weights.to(pair.logits.dtype)
-    if pair.valid is None:
-        return F.cross_entropy(pair.logits, pair.target, weights)
-    valid = pair.valid.squeeze(1)
-    losses = F.cross_entropy(pair.logits, pair.target, weights, reduction="none")
-    shares = valid.to(losses.dtype) if weights is None else weights[pair.target] * valid
-    total = shares.sum()
-    # Every pixel ignored: nothing to learn from, so 0 rather than PyTorch's 0/0.
-    return (losses * valid).sum() / torch.where(total > 0, total, torch.ones_like(total))
-
-
-def _class_mean(values: Tensor, weights: Tensor | None) -> Tensor:
-    if weights is None:
-        return values.mean()
-    weights = weights.to(values.dtype)
-    return ((values * weights).sum(-1) / weights.sum()).mean()
+def _mean(total: Tensor, count: Tensor) -> Tensor:
+    # Every pixel ignored: nothing to learn from, so 0 rather than 0/0.
+    return total / torch.where(count > 0, count, torch.ones_like(count))

@@ -7,21 +7,28 @@ from typing import Literal, NamedTuple, cast, get_args
 import torch
 from torch import Tensor
 
-Mode = Literal["binary", "multiclass"]
+Mode = Literal["binary", "multiclass", "multilabel"]
 """``"binary"``: logits (B, 1, *S), target (B, 1, *S) or (B, *S) with values in [0, 1].
 
 ``"multiclass"``: logits (B, C, *S), C >= 2, target (B, *S) or (B, 1, *S) of class indices.
+
+``"multilabel"``: logits and target (B, C, *S), every channel a binary problem of its own.
 
 *S is any number of spatial axes, one at least.
 """
 
 
+IGNORED = -1
+"""The class index that an ignored pixel has in a `Pair`; it is no class."""
+
+
 class Pair(NamedTuple):
     """Logits and truth of one batch, checked and aligned.
 
-    `logits` is (B, C, *S) in float32 or float64. `target` is (B, 1, *S) in that dtype for
-    ``"binary"`` and (B, *S) int64 for ``"multiclass"``. `valid` is None where every pixel counts,
-    else a (B, 1, *S) mask; logits and target are 0 where it is False.
+    `logits` are (B, C, *S) in float32 or float64. `target` is (B, C, *S) in that dtype, or, for
+    ``"multiclass"``, (B, 1, *S) class indices, `IGNORED` where a pixel is ignored. `valid` is None
+    where every pixel counts, else 1 and 0 in the dtype and, channels aside, the shape of the
+    logits. Where it is 0 the logits are 0, and so is a target that is not an index.
     """
 
     logits: Tensor
@@ -42,36 +49,50 @@ def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) 
     Ignored pixels are replaced before anything is computed, so that whatever stands there (NaN
     included) reaches neither the value nor the gradient.
     """
+    logits, target = _plain(logits), _plain(target)
     _check_shapes(mode, logits, target)
     # float32 at least: a float16 sum over a full 512 x 512 mask overflows.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
-    labels = target.reshape(logits.shape[0], 1, *logits.shape[2:])
+    if mode != "multilabel":
+        target = target.reshape(logits.shape[0], 1, *logits.shape[2:])
+    labels = target if mode == "multilabel" else target.reshape(len(logits), 1, *logits.shape[2:])
     valid = None
     if ignore_index is not None:
-        valid = labels != ignore_index
-        labels = torch.where(valid, labels, torch.zeros_like(labels))
-        logits = torch.where(valid, logits, torch.zeros_like(logits))
-    if mode == "binary":
-        return Pair(logits, labels.to(logits.dtype), valid)
-    return Pair(logits, labels.squeeze(1).long(), valid)
+        kept = labels != ignore_index
+        valid = kept.to(logits.dtype)
+        logits = torch.where(kept, logits, 0.0)
+        labels = torch.where(kept, labels, IGNORED if mode == "multiclass" else 0)
+    labels = labels.long() if mode == "multiclass" else labels.to(logits.dtype)
+    return Pair(logits, labels, valid)
 
 
 def probabilities(mode: Mode, pair: Pair) -> Tensor:
-    """Turn logits into probabilities (B, C, *S): sigmoid for binary, softmax over classes else."""
-    if mode == "binary":
-        return torch.sigmoid(pair.logits)
-    return torch.softmax(pair.logits, dim=1)
+    """Turn logits into probabilities (B, C, *S), 0 at ignored pixels.
+
+    A softmax over the classes for ``"multiclass"``, a sigmoid per channel else.
+    """
+    softmax = mode == "multiclass"
+    pred = torch.softmax(pair.logits, dim=1) if softmax else torch.sigmoid(pair.logits)
+    return pred if pair.valid is None else pred * pair.valid
+
+
+def _plain(tensor: Tensor) -> Tensor:
+    # Subclasses such as MONAI's MetaTensor carry metadata through every operation; a loss has no
+    # use for it. Asked for only where there is one: torch.compile cannot trace the conversion.
+    return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
+
+
+def class_mask(target: Tensor, classes: int) -> Tensor:
+    """Say of every class where it is: (B, 1, *S) indices to (B, classes, *S) bool."""
+    order = torch.arange(classes, device=target.device)
+    return target == order.reshape(1, -1, *[1] * (target.ndim - 2))
 
 
 def one_hot(mode: Mode, pair: Pair) -> Tensor:
-    """Give the truth as (B, C, *S) in the dtype of the logits; all zero at ignored pixels."""
-    if mode == "binary":
-        truth = pair.target
-    else:
-        classes = torch.arange(pair.logits.shape[1], device=pair.target.device)
-        classes = classes.reshape(1, -1, *[1] * (pair.target.ndim - 1))
-        truth = (pair.target.unsqueeze(1) == classes).to(pair.logits.dtype)
-    return truth if pair.valid is None else truth * pair.valid
+    """Give the truth as (B, C, *S) in the dtype of the logits, 0 at ignored pixels."""
+    if mode != "multiclass":
+        return pair.target
+    return class_mask(pair.target, pair.logits.shape[1]).to(pair.logits.dtype)
 
 
 def _check_shapes(mode: Mode, logits: Tensor, target: Tensor) -> None:
@@ -82,21 +103,24 @@ def _check_shapes(mode: Mode, logits: Tensor, target: Tensor) -> None:
     batch, channels, *space = logits.shape
     if mode == "binary" and channels != 1:
         raise ValueError(
-            f'mode "binary" takes logits with 1 channel, got {channels}; '
-            'use "multiclass" for one class per pixel'
+            f'mode "binary" takes logits with 1 channel, got {channels}; use "multiclass" for one '
+            'class per pixel, "multilabel" for channels that may overlap'
         )
     if mode == "multiclass" and channels < 2:
         raise ValueError(
             f'mode "multiclass" takes logits with 2 or more channels, got {channels}; '
             'use "binary" for a single foreground'
         )
-    if target.shape not in {(batch, *space), (batch, 1, *space)}:
+    allowed: set[tuple[int, ...]] = {(batch, *space), (batch, 1, *space)}
+    if mode == "multilabel":
+        allowed = {tuple(logits.shape)}
+    if tuple(target.shape) not in allowed:
         raise ValueError(
-            f"target must be {(batch, *space)} or {(batch, 1, *space)} for logits of shape "
-            f"{tuple(logits.shape)}, got {tuple(target.shape)}"
+            f"target must be {' or '.join(str(shape) for shape in sorted(allowed))} for logits of "
+            f"shape {tuple(logits.shape)} in mode {mode!r}, got {tuple(target.shape)}"
         )
     if mode == "multiclass" and target.dtype.is_floating_point:
         raise ValueError(
             f'mode "multiclass" takes integer class indices, got {target.dtype}; '
-            "call target.long() or argmax over the channels of a one-hot mask"
+            "call target.long(), or argmax over the channels of a one-hot mask"
         )

@@ -1,4 +1,4 @@
-"""The spectral correlation coefficient of two real masks.
+"""The spectral correlation coefficient of two real masks, whole and ring by ring.
 
 For real masks y and p with transforms Y and P, and weights w_k >= 0::
 
@@ -6,18 +6,35 @@ For real masks y and p with transforms Y and P, and weights w_k >= 0::
 
 With w = 1 this is eq. (2) of the paper, and Parseval's theorem removes the transform: the sums over
 frequencies are the sums over pixels, ``2 <p, y> / (|p|^2 + |y|^2)``. That closed form is what runs
-when no weights are given; weights of ones take the transform and serve as its reference.
+when no weights are given; weights of ones take the transform.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Literal, NamedTuple, cast
 
 import torch
 from torch import Tensor
 
+from harmoseg.spectrum.frequency import RingKind, Rings, make_rings
+from harmoseg.spectrum.sums import make_partition, spectral_sums
+
 Reduction = Literal["batch", "sample"]
+
+
+class RingCorrelation(NamedTuple):
+    """A correlation curve over rings.
+
+    `correlation` and `power` are (C, rings) for ``reduction="batch"``, (B, C, rings) for
+    ``"sample"``; `power` is the sum of |Y|^2 + |P|^2 over a ring, on the scale of sums over pixels.
+    `frequency` (rings,) is the mean radial frequency, in cycles per pixel or, where a spacing was
+    given, per unit of it.
+    """
+
+    correlation: Tensor
+    frequency: Tensor
+    power: Tensor
 
 
 def spectral_correlation(
@@ -43,83 +60,93 @@ def spectral_correlation(
 
     Raises ValueError when shapes do not fit.
     """
-    _check(pred, target, weights, spatial_dims, reduction)
-    dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
-    # float32 at least: half-precision FFTs fail on many sizes, and a float16 sum over a full
-    # 512 x 512 mask overflows. Autocast never lowers the operations below.
-    pred, target = pred.to(dtype), target.to(dtype)
+    pred, target = _prepared(pred, target, spatial_dims, reduction)
     if weights is None:
         cross, power = _sums_over_pixels(pred, target, spatial_dims)
     else:
-        cross, power = _sums_over_frequencies(pred, target, weights, spatial_dims)
+        if weights.shape != pred.shape[2:]:
+            raise ValueError(
+                f"weights must hold one value per frequency, shape {tuple(pred.shape[2:])}, got "
+                f"{tuple(weights.shape)}"
+            )
+        index = torch.zeros(weights.shape, dtype=torch.long, device=weights.device)
+        cross, power = spectral_sums(pred, target, make_partition(index, weights.double()))
+        cross, power = cross[..., 0], power[..., 0]
     if reduction == "batch":
         cross, power = cross.sum(0), power.sum(0)
     return correlation_ratio(cross, power)
 
 
-def correlation_ratio(cross: Tensor, power: Tensor) -> Tensor:
+def ring_correlation(
+    pred: Tensor,
+    target: Tensor,
+    *,
+    rings: RingKind | Rings = "octave",
+    spacing: Sequence[float] | None = None,
+    spatial_dims: int = 2,
+    reduction: Reduction = "batch",
+) -> RingCorrelation:
+    """Correlate two real masks ring by ring: Fourier ring (shell) correlation.
+
+    Shapes as in `spectral_correlation`. `rings` is ``"octave"``, ``"linear"`` (see `make_rings`)
+    or a partition made beforehand; `spacing` is the pixel pitch along every axis.
+
+    A ring that holds no more power than rounding leaves there has no correlation of its own: it
+    is defined as 1, with zero gradient, like two empty masks.
+
+    Raises ValueError when shapes do not fit. Source: Saxton and Baumeister, J. Microsc. 127
+    (1982), in the normalisation of eq. 2 of the paper.
+    """
+    pred, target = _prepared(pred, target, spatial_dims, reduction)
+    if not isinstance(rings, Rings):
+        rings = make_rings(pred.shape[2:], kind=rings, spacing=spacing)
+    elif rings.index.shape != pred.shape[2:]:
+        raise ValueError(
+            f"rings were made for masks of {tuple(rings.index.shape)}, got {tuple(pred.shape[2:])}"
+        )
+    ones = torch.ones(rings.index.shape, dtype=torch.float64)
+    cross, power = spectral_sums(pred, target, make_partition(rings.index, ones))
+    if reduction == "batch":
+        cross, power = cross.sum(0), power.sum(0)
+    frequency = torch.tensor(rings.frequency, dtype=pred.dtype, device=pred.device)
+    return RingCorrelation(ring_ratio(cross, power), frequency, power)
+
+
+def correlation_ratio(cross: Tensor, power: Tensor, floor: Tensor | float = 0.0) -> Tensor:
     """Divide ``2 * cross / power``, with 0/0 defined as 1 (perfect agreement, zero gradient).
 
-    `cross` is the weighted sum of Re(Y conj(P)) and `power` that of |Y|^2 + |P|^2, any shape.
-    The soft Dice coefficient has the same form and the same rule: `power` is then sum(p) + sum(y).
+    `cross` is the weighted sum of Re(Y conj(P)) and `power` that of |Y|^2 + |P|^2, any shape; power
+    up to `floor` counts as none. The soft Dice coefficient has the same form and the same rule:
+    `power` is then sum(p) + sum(y).
     """
-    empty = power <= 0
+    empty = power <= floor
     # The inner where keeps the division, and so its gradient, finite on the branch not taken.
     ratio = 2 * cross / torch.where(empty, torch.ones_like(power), power)
     return torch.where(empty, torch.ones_like(power), ratio)
 
 
-def hermitian_multiplicity(length: int, *, device: torch.device | None = None) -> Tensor:
-    """Count how often each column of a half spectrum stands in the full one.
+def ring_ratio(cross: Tensor, power: Tensor) -> Tensor:
+    """Divide ring sums (..., rings), leaving out rings that hold nothing but rounding.
 
-    `length` is the length of the last spatial axis. Returns (length // 2 + 1,): 2 for interior
-    columns, 1 for the zero-frequency column and, when `length` is even, the Nyquist column. The
-    counts add up to `length`.
+    A transform leaves about eps^2 of the total power in a ring that should be empty, where eps is
+    the precision of the arithmetic. One part in 1 / eps lies far above that, and far below the
+    power of any ring of a mask with an outline.
     """
-    counts = torch.full((length // 2 + 1,), 2.0, device=device)
-    counts[0] = 1.0
-    if length % 2 == 0:
-        counts[-1] = 1.0
-    return counts
+    floor = power.detach().sum(-1, keepdim=True) * torch.finfo(power.dtype).eps
+    return correlation_ratio(cross, power, floor)
 
 
-def _sums_over_pixels(pred: Tensor, target: Tensor, spatial_dims: int) -> tuple[Tensor, Tensor]:
-    axes = _spatial_axes(spatial_dims)
-    cross = (pred * target).sum(axes)
-    power = pred.square().sum(axes) + target.square().sum(axes)
-    return cross, power
+def check_reduction(reduction: str) -> Reduction:
+    """Return `reduction`, or raise ValueError unless it is "batch" or "sample"."""
+    if reduction not in ("batch", "sample"):
+        raise ValueError(f'reduction must be "batch" or "sample", got {reduction!r}')
+    return cast(Reduction, reduction)
 
 
-def _sums_over_frequencies(
-    pred: Tensor, target: Tensor, weights: Tensor, spatial_dims: int
+def _prepared(
+    pred: Tensor, target: Tensor, spatial_dims: int, reduction: str
 ) -> tuple[Tensor, Tensor]:
-    axes = _spatial_axes(spatial_dims)
-    half = _half_spectrum(weights.to(pred.dtype), spatial_dims)
-    # Orthonormal scaling keeps the sums of both forms equal and float32 far from its limits.
-    p = torch.view_as_real(torch.fft.rfftn(pred, dim=axes, norm="ortho"))
-    y = torch.view_as_real(torch.fft.rfftn(target, dim=axes, norm="ortho"))
-    # Real arithmetic on the two parts: Re(Y conj(P)) = Re Y Re P + Im Y Im P, as eq. 2 is printed.
-    cross = ((p * y).sum(-1) * half).sum(axes)
-    power = ((p.square() + y.square()).sum(-1) * half).sum(axes)
-    return cross, power
-
-
-def _half_spectrum(weights: Tensor, spatial_dims: int) -> Tensor:
-    """Fold full-spectrum weights (*S) onto the half spectrum (*S[:-1], S[-1] // 2 + 1)."""
-    axes = tuple(range(spatial_dims))
-    # Entry k of the mirrored grid is entry -k (mod n): flip, then roll the zero back in place.
-    mirrored = torch.roll(torch.flip(weights, axes), [1] * spatial_dims, axes)
-    half = ((weights + mirrored) / 2)[..., : weights.shape[-1] // 2 + 1]
-    return half * hermitian_multiplicity(weights.shape[-1], device=weights.device)
-
-
-def _spatial_axes(spatial_dims: int) -> tuple[int, ...]:
-    return tuple(range(-spatial_dims, 0))
-
-
-def _check(
-    pred: Tensor, target: Tensor, weights: Tensor | None, spatial_dims: int, reduction: str
-) -> None:
+    """Check the shapes and raise both masks to float32 at least."""
     if pred.shape != target.shape:
         raise ValueError(
             f"pred and target must have one shape, got {tuple(pred.shape)} "
@@ -130,16 +157,15 @@ def _check(
             f"expected (batch, channel, *space) with {spatial_dims} spatial axes, got "
             f"{tuple(pred.shape)}; set spatial_dims to the number of axes behind the channel"
         )
-    if weights is not None and weights.shape != pred.shape[2:]:
-        raise ValueError(
-            f"weights must hold one value per frequency, shape {tuple(pred.shape[2:])}, got "
-            f"{tuple(weights.shape)}"
-        )
     check_reduction(reduction)
+    dtype = torch.promote_types(torch.promote_types(pred.dtype, target.dtype), torch.float32)
+    # Half-precision FFTs fail on many sizes, and a float16 sum over a full 512 x 512 mask
+    # overflows. Autocast never lowers what is done from here on.
+    return pred.to(dtype), target.to(dtype)
 
 
-def check_reduction(reduction: str) -> None:
-    """Raise ValueError unless `reduction` is "batch" or "sample"."""
-    choices: Sequence[str] = ("batch", "sample")
-    if reduction not in choices:
-        raise ValueError(f'reduction must be "batch" or "sample", got {reduction!r}')
+def _sums_over_pixels(pred: Tensor, target: Tensor, spatial_dims: int) -> tuple[Tensor, Tensor]:
+    axes = tuple(range(-spatial_dims, 0))
+    cross = (pred * target).sum(axes)
+    power = pred.square().sum(axes) + target.square().sum(axes)
+    return cross, power

@@ -1,0 +1,173 @@
+"""The spectral correlation objective: over the whole spectrum, over rings, over a window."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+
+from harmoseg.losses.modes import Mode, Pair, align, check_mode, one_hot, probabilities
+from harmoseg.losses.overlap import Averaging
+from harmoseg.losses.sweep import sweep
+from harmoseg.spectrum import (
+    Partition,
+    Reduction,
+    Window,
+    check_reduction,
+    correlation_ratio,
+    make_partition,
+    make_rings,
+    ring_ratio,
+    spectral_sums,
+    window_weights,
+)
+
+BandName = Literal["rings", "low", "mid", "high"]
+Bands = BandName | Tensor | None
+
+
+class SpectralCorrelationLoss(nn.Module):
+    """The complement of the spectral correlation coefficient, 1 - SCC (eq. 2 of the paper).
+
+    ``loss(logits, target)`` returns a scalar in [0, 2]; shapes are those of `Mode`. It is the
+    spectral term of `HarmonizedLoss`, for those who bring their own spatial objective.
+
+    `bands` says which frequencies count:
+
+    - None: all alike, as in the paper. By Parseval's theorem this is the soft Dice with squared
+      denominator, and no transform is run.
+    - ``"rings"``: the mean of the correlations in octave-wide rings, each of which counts equally
+      however little power it has (Fourier ring correlation as a loss).
+    - ``"low"``, ``"mid"``, ``"high"``: details above 16 pixels, from 4 to 16 pixels, below 4.
+    - a tensor (*S) of weights >= 0 in the order of `torch.fft.fftfreq`.
+
+    `spacing`, one value per spatial axis, makes rings and windows round in physical space.
+
+    Ignored pixels are set to 0 in prediction and truth alike before the transform: the two agree
+    there whatever stands in the logits, so neither value nor gradient depends on it.
+
+    `ignore_index`, `class_weights`, `include_background`, `reduction` and `across_ranks` are those
+    of `HarmonizedLoss`. Raises ValueError for unknown options and for shapes that do not fit.
+    """
+
+    class_weights: Tensor | None
+    band_weights: Tensor | None
+
+    def __init__(
+        self,
+        mode: Mode,
+        *,
+        bands: Bands = None,
+        spacing: Sequence[float] | None = None,
+        ignore_index: int | None = None,
+        class_weights: Sequence[float] | Tensor | None = None,
+        include_background: bool = True,
+        reduction: Reduction = "batch",
+        across_ranks: bool = False,
+    ) -> None:
+        super().__init__()
+        self.mode = check_mode(mode)
+        self.ignore_index = ignore_index
+        self.bands = "weights" if isinstance(bands, Tensor) else _check_bands(bands)
+        self.spacing = None if spacing is None else tuple(float(d) for d in spacing)
+        self.averaging = Averaging(
+            self.mode, check_reduction(reduction), include_background, across_ranks
+        )
+        # Buffers, so that they move with .to(); not persistent: they are options, not state.
+        self.register_buffer("class_weights", _as_weights(mode, class_weights), persistent=False)
+        weights = bands if isinstance(bands, Tensor) else None
+        self.register_buffer("band_weights", weights, persistent=False)
+
+    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Return the scalar 1 - SCC."""
+        pair = align(self.mode, logits, target, self.ignore_index)
+        check_classes(self.class_weights, pair.logits.shape[1])
+        if self.bands is not None:
+            return self.of_bands(pair)
+        sums = sweep(self.mode, pair)
+        return self.of_sums(sums.cross, sums.pred_square + sums.truth_square)
+
+    def of_sums(self, cross: Tensor, power: Tensor) -> Tensor:
+        """Give 1 - SCC from sums over the whole spectrum, (B, C) each."""
+        values = 1 - correlation_ratio(*self.averaging.pool(cross, power))
+        return self.averaging.over_classes(values, self.class_weights)
+
+    def of_bands(self, pair: Pair) -> Tensor:
+        """Give 1 - SCC over rings, a window or weights, through the transform."""
+        pred, truth = probabilities(self.mode, pair), one_hot(self.mode, pair)
+        partition = self._partition(tuple(int(length) for length in pred.shape[2:]))
+        sums = self.averaging.pool(*spectral_sums(pred, truth, partition))
+        if self.bands == "rings":
+            values = 1 - ring_ratio(*sums).mean(-1)
+        else:
+            values = 1 - correlation_ratio(*sums)[..., 0]
+        return self.averaging.over_classes(values, self.class_weights)
+
+    def extra_repr(self) -> str:
+        """Show the options in the module's printed form."""
+        return f"mode={self.mode!r}, bands={self.bands!r}, reduction={self.averaging.reduction!r}"
+
+    def _partition(self, shape: tuple[int, ...]) -> Partition:
+        if self.band_weights is None:
+            partition: Partition = named_partition(str(self.bands), shape, self.spacing)
+            return partition
+        if self.band_weights.shape != shape:
+            raise ValueError(
+                f"bands must hold one weight per frequency, shape {shape}, got "
+                f"{tuple(self.band_weights.shape)}"
+            )
+        index = torch.zeros(shape, dtype=torch.long, device=self.band_weights.device)
+        return make_partition(index, self.band_weights.double())
+
+
+# It depends on nothing that a compiled graph could see change: the graph takes it as a constant.
+@torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # PyTorch: untyped
+def named_partition(
+    bands: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None
+) -> Partition:
+    """Give the partition of a band name for masks of `shape`."""
+    return _make_named_partition(bands, shape, spacing)
+
+
+# Made once for a size: sorting a spectrum takes longer than transforming it.
+@functools.lru_cache(maxsize=32)
+def _make_named_partition(
+    bands: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None
+) -> Partition:
+    if bands == "rings":
+        index = make_rings(shape, spacing=spacing).index
+        return make_partition(index, torch.ones(shape, dtype=torch.float64))
+    window: Window = bands  # type: ignore[assignment]  # checked by _check_bands
+    index = torch.zeros(shape, dtype=torch.long)
+    return make_partition(index, window_weights(window, shape, spacing=spacing))
+
+
+def check_classes(class_weights: Tensor | None, channels: int) -> None:
+    """Raise ValueError unless there is one class weight per channel, or none at all."""
+    if class_weights is not None and class_weights.shape != (channels,):
+        raise ValueError(
+            f"class_weights must have one value for each of the {channels} classes, got shape "
+            f"{tuple(class_weights.shape)}"
+        )
+
+
+def _as_weights(mode: str, weights: Sequence[float] | Tensor | None) -> Tensor | None:
+    if weights is None:
+        return None
+    if mode == "binary":
+        raise ValueError('class_weights has no meaning for mode "binary": there is one class')
+    tensor = torch.as_tensor(weights).float()
+    if not bool((tensor >= 0).all()) or not float(tensor.sum()) > 0:
+        raise ValueError(f"class_weights must be 0 or more and not all 0, got {tensor.tolist()}")
+    return tensor
+
+
+def _check_bands(bands: str | None) -> str | None:
+    if bands is not None and bands not in get_args(BandName):
+        raise ValueError(
+            f"bands must be None, a tensor or one of {', '.join(get_args(BandName))}, got {bands!r}"
+        )
+    return bands

@@ -1,0 +1,115 @@
+"""The spectral term alone: bands, modes, ignored pixels."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from harmoseg import (
+    HarmonizedLoss,
+    SpectralCorrelationLoss,
+    ring_correlation,
+    spectral_correlation,
+    window_weights,
+)
+
+BANDS = [None, "rings", "low", "mid", "high", torch.rand(8, 7) + 0.1]
+MODES = ["binary", "multiclass", "multilabel"]
+
+
+def batch(mode: str, size=(8, 7)) -> tuple[torch.Tensor, torch.Tensor]:
+    channels = 1 if mode == "binary" else 3
+    logits = torch.randn(2, channels, *size, dtype=torch.float64)
+    if mode == "multiclass":
+        return logits, torch.randint(0, 3, (2, *size))
+    return logits, (torch.rand(2, channels, *size) > 0.5).double()
+
+
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_bands_are_the_functions_of_their_names(reduction) -> None:
+    logits, target = batch("multilabel")
+    p = logits.sigmoid()
+
+    def loss(bands) -> float:
+        return SpectralCorrelationLoss("multilabel", bands=bands, reduction=reduction)(
+            logits, target
+        ).item()
+
+    def scc(weights) -> float:
+        return spectral_correlation(p, target, weights=weights, reduction=reduction).mean().item()
+
+    assert loss(None) == pytest.approx(1 - scc(None), rel=1e-10)
+    assert loss("mid") == pytest.approx(1 - scc(window_weights("mid", (8, 7))), rel=1e-10)
+    assert loss(BANDS[-1]) == pytest.approx(1 - scc(BANDS[-1].double()), rel=1e-6)
+    rings = ring_correlation(p, target, reduction=reduction).correlation
+    assert loss("rings") == pytest.approx(1 - rings.mean().item(), rel=1e-10)
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("bands", BANDS, ids=str)
+def test_gradients_agree_with_finite_differences(mode, bands) -> None:
+    logits, target = batch(mode)
+    for reduction in ("batch", "sample"):
+        for ignore_index in (None, 1):
+            loss = HarmonizedLoss(mode, bands=bands, reduction=reduction, ignore_index=ignore_index)
+            leaf = logits.clone().requires_grad_()
+            assert torch.autograd.gradcheck(loss, (leaf, target))
+
+
+@pytest.mark.parametrize("mode", MODES)
+@pytest.mark.parametrize("bands", BANDS, ids=str)
+def test_ignored_pixels_touch_neither_value_nor_gradient(mode, bands) -> None:
+    logits, target = batch(mode)
+    hidden = torch.rand_like(target, dtype=torch.float64) < 0.3
+    over = hidden if mode == "multilabel" else hidden.reshape(2, 1, 8, 7)
+    loss = SpectralCorrelationLoss(mode, bands=bands, ignore_index=255)
+    results = []
+    for filling in (0.0, 50.0, float("nan")):
+        leaf = torch.where(over, filling, logits).requires_grad_()
+        value = loss(leaf, target.masked_fill(hidden, 255))
+        value.backward()
+        assert (leaf.grad[over.expand_as(leaf)] == 0).all()
+        results.append((value.item(), leaf.grad))
+    for value, gradient in results[1:]:
+        assert value == results[0][0] and torch.equal(gradient, results[0][1])
+
+
+def test_one_channel_of_multilabel_is_binary() -> None:
+    logits, target = batch("binary")
+    for bands in BANDS:
+        one, two = (HarmonizedLoss(mode, bands=bands) for mode in ("binary", "multilabel"))
+        assert one(logits, target).item() == two(logits, target).item()
+
+
+def test_rings_see_fine_errors_that_the_full_spectrum_does_not() -> None:
+    y, x = torch.meshgrid(*2 * [torch.arange(64.0) - 31.5], indexing="ij")
+    disc = (torch.hypot(x, y) < 20).float()[None, None]
+    blurred = torch.nn.functional.avg_pool2d(disc, 9, 1, 4).clamp(1e-4, 1 - 1e-4).logit()
+    full = SpectralCorrelationLoss("binary")(blurred, disc)
+    rings = SpectralCorrelationLoss("binary", bands="rings")(blurred, disc)
+    assert rings > 4 * full
+
+
+def test_spacing_reaches_the_rings() -> None:
+    logits, target = batch("binary", (16, 8))
+    plain = SpectralCorrelationLoss("binary", bands="rings")(logits, target)
+    spaced = SpectralCorrelationLoss("binary", bands="rings", spacing=(1.0, 2.0))(logits, target)
+    assert plain.item() != spaced.item()
+    with pytest.raises(ValueError, match="2 spatial axes"):
+        SpectralCorrelationLoss("binary", bands="rings", spacing=(1.0,))(logits, target)
+
+
+def test_band_weights_move_with_the_module() -> None:
+    loss = SpectralCorrelationLoss("binary", bands=torch.ones(4, 4)).to("meta")
+    assert loss.band_weights.device.type == "meta"
+
+
+def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="one of rings, low, mid, high, got 'ring'"):
+        SpectralCorrelationLoss("binary", bands="ring")
+    with pytest.raises(ValueError, match=r"one weight per frequency, shape \(8, 7\), got \(3, 3\)"):
+        SpectralCorrelationLoss("binary", bands=torch.ones(3, 3))(*batch("binary"))
+    with pytest.raises(ValueError, match="not all 0"):
+        SpectralCorrelationLoss("multiclass", class_weights=[0.0, 0.0])
+    with pytest.raises(ValueError, match=r"target must be \(2, 3, 8, 7\)"):
+        SpectralCorrelationLoss("multilabel")(torch.zeros(2, 3, 8, 7), torch.zeros(2, 8, 7))
