@@ -18,17 +18,13 @@ Mode = Literal["binary", "multiclass", "multilabel"]
 """
 
 
-IGNORED = -1
-"""The class index that an ignored pixel has in a `Pair`; it is no class."""
-
-
 class Pair(NamedTuple):
     """Logits and truth of one batch, checked and aligned.
 
     `logits` are (B, C, *S) in float32 or float64. `target` is (B, C, *S) in that dtype, or, for
-    ``"multiclass"``, (B, 1, *S) class indices, `IGNORED` where a pixel is ignored. `valid` is None
-    where every pixel counts, else 1 and 0 in the dtype and, channels aside, the shape of the
-    logits. Where it is 0 the logits are 0, and so is a target that is not an index.
+    ``"multiclass"``, (B, 1, *S) class indices. `valid` is None where every pixel counts, else 1 and
+    0 in the dtype of the logits and the shape of the target. Where it is 0, so are logits and
+    target.
     """
 
     logits: Tensor
@@ -61,7 +57,7 @@ def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) 
         kept = labels != ignore_index
         valid = kept.to(logits.dtype)
         logits = torch.where(kept, logits, 0.0)
-        labels = torch.where(kept, labels, IGNORED if mode == "multiclass" else 0)
+        labels = torch.where(kept, labels, 0)
     labels = labels.long() if mode == "multiclass" else labels.to(logits.dtype)
     return Pair(logits, labels, valid)
 
@@ -82,17 +78,14 @@ def _plain(tensor: Tensor) -> Tensor:
     return tensor if type(tensor) is Tensor else tensor.as_subclass(Tensor)
 
 
-def class_mask(target: Tensor, classes: int) -> Tensor:
-    """Say of every class where it is: (B, 1, *S) indices to (B, classes, *S) bool."""
-    order = torch.arange(classes, device=target.device)
-    return target == order.reshape(1, -1, *[1] * (target.ndim - 2))
-
-
 def one_hot(mode: Mode, pair: Pair) -> Tensor:
     """Give the truth as (B, C, *S) in the dtype of the logits, 0 at ignored pixels."""
     if mode != "multiclass":
         return pair.target
-    return class_mask(pair.target, pair.logits.shape[1]).to(pair.logits.dtype)
+    classes = torch.arange(pair.logits.shape[1], device=pair.target.device)
+    classes = classes.reshape(1, -1, *[1] * (pair.target.ndim - 2))
+    truth = (pair.target == classes).to(pair.logits.dtype)
+    return truth if pair.valid is None else truth * pair.valid
 
 
 def _check_shapes(mode: Mode, logits: Tensor, target: Tensor) -> None:

@@ -98,7 +98,7 @@ class SpectralCorrelationLoss(nn.Module):
     def of_bands(self, pair: Pair) -> Tensor:
         """Give 1 - SCC over rings, a window or weights, through the transform."""
         pred, truth = probabilities(self.mode, pair), one_hot(self.mode, pair)
-        partition = self._partition(tuple(int(length) for length in pred.shape[2:]))
+        partition = self._partition(pred)
         sums = self.averaging.pool(*spectral_sums(pred, truth, partition))
         if self.bands == "rings":
             values = 1 - ring_ratio(*sums).mean(-1)
@@ -110,9 +110,12 @@ class SpectralCorrelationLoss(nn.Module):
         """Show the options in the module's printed form."""
         return f"mode={self.mode!r}, bands={self.bands!r}, reduction={self.averaging.reduction!r}"
 
-    def _partition(self, shape: tuple[int, ...]) -> Partition:
+    def _partition(self, pred: Tensor) -> Partition:
+        shape = tuple(int(length) for length in pred.shape[2:])
         if self.band_weights is None:
-            partition: Partition = named_partition(str(self.bands), shape, self.spacing)
+            partition: Partition = named_partition(
+                str(self.bands), shape, self.spacing, pred.device, pred.dtype
+            )
             return partition
         if self.band_weights.shape != shape:
             raise ValueError(
@@ -120,29 +123,40 @@ class SpectralCorrelationLoss(nn.Module):
                 f"{tuple(self.band_weights.shape)}"
             )
         index = torch.zeros(shape, dtype=torch.long, device=self.band_weights.device)
-        return make_partition(index, self.band_weights.double())
+        weights = self.band_weights.double()
+        return make_partition(index, weights, device=pred.device, dtype=pred.dtype)
 
 
 # It depends on nothing that a compiled graph could see change: the graph takes it as a constant.
 @torch.compiler.assume_constant_result  # type: ignore[untyped-decorator]  # PyTorch: untyped
 def named_partition(
-    bands: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None
+    bands: str,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...] | None,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Partition:
-    """Give the partition of a band name for masks of `shape`."""
-    return _make_named_partition(bands, shape, spacing)
+    """Give the partition of a band name for masks of `shape`, one ring for a window."""
+    return _make_named_partition(bands, shape, spacing, device, dtype)
 
 
-# Made once for a size: sorting a spectrum takes longer than transforming it.
-@functools.lru_cache(maxsize=32)
+# Made once for a size: finding the rings takes longer than transforming a mask.
+@functools.lru_cache(maxsize=16)
 def _make_named_partition(
-    bands: str, shape: tuple[int, ...], spacing: tuple[float, ...] | None
+    bands: str,
+    shape: tuple[int, ...],
+    spacing: tuple[float, ...] | None,
+    device: torch.device,
+    dtype: torch.dtype,
 ) -> Partition:
     if bands == "rings":
         index = make_rings(shape, spacing=spacing).index
-        return make_partition(index, torch.ones(shape, dtype=torch.float64))
-    window: Window = bands  # type: ignore[assignment]  # checked by _check_bands
-    index = torch.zeros(shape, dtype=torch.long)
-    return make_partition(index, window_weights(window, shape, spacing=spacing))
+        weights = torch.ones(shape, dtype=torch.float64)
+    else:
+        window: Window = bands  # type: ignore[assignment]  # checked by _check_bands
+        index = torch.zeros(shape, dtype=torch.long)
+        weights = window_weights(window, shape, spacing=spacing)
+    return make_partition(index, weights, device=device, dtype=dtype)
 
 
 def check_classes(class_weights: Tensor | None, channels: int) -> None:

@@ -70,7 +70,8 @@ def spectral_correlation(
                 f"{tuple(weights.shape)}"
             )
         index = torch.zeros(weights.shape, dtype=torch.long, device=weights.device)
-        cross, power = spectral_sums(pred, target, make_partition(index, weights.double()))
+        partition = make_partition(index, weights.double(), device=pred.device, dtype=pred.dtype)
+        cross, power = spectral_sums(pred, target, partition)
         cross, power = cross[..., 0], power[..., 0]
     if reduction == "batch":
         cross, power = cross.sum(0), power.sum(0)
@@ -105,7 +106,8 @@ def ring_correlation(
             f"rings were made for masks of {tuple(rings.index.shape)}, got {tuple(pred.shape[2:])}"
         )
     ones = torch.ones(rings.index.shape, dtype=torch.float64)
-    cross, power = spectral_sums(pred, target, make_partition(rings.index, ones))
+    partition = make_partition(rings.index, ones, device=pred.device, dtype=pred.dtype)
+    cross, power = spectral_sums(pred, target, partition)
     if reduction == "batch":
         cross, power = cross.sum(0), power.sum(0)
     frequency = torch.tensor(rings.frequency, dtype=pred.dtype, device=pred.device)
