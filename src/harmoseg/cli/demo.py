@@ -40,7 +40,7 @@ def run(arguments: Namespace) -> None:
         methods=("unet", "unet+scc"),
         seeds=2,
         stores=stores,
-        options=TrainingOptions(encoder="resnet18", epochs=20),
+        options=TrainingOptions(encoder="resnet18", epochs=14),
     )
     out = arguments.out / "study"
     for table in write_report(run_study(plan, out))[:2]:

@@ -75,7 +75,7 @@ def _pictures(study: Study, differences: list[Difference]) -> list[Picture]:
             0,
             (
                 "differences",
-                "Paired differences",
+                "Differences, case by case",
                 "Each dot is one test case. To the right of 0 the first method scores higher.",
                 difference_plot(study, differences),
             ),

@@ -86,6 +86,13 @@ def open_store(path: Path) -> Store:
     return Store(path, info, cases, images, labels)
 
 
+def _describe_groups(store: Store) -> str:
+    groups = {case.group for case in store.cases}
+    if groups == {case.case for case in store.cases}:
+        return "none known: every case is a group of its own"
+    return f"{len(groups)}, none of them on two sides"
+
+
 def _read_info(path: Path) -> StoreInfo:
     again = "prepare the store again"
     if not path.is_dir():
@@ -140,7 +147,7 @@ def describe_store(store: Store) -> str:
     lines = {
         "dataset": f"{card.title} ({card.modality}, {card.mode})",
         "cases": ", ".join(f"{count} {split}" for split, count in info.counts.items()),
-        "groups": f"{len({case.group for case in store.cases})} (no group is on two sides)",
+        "groups": _describe_groups(store),
         "training size": f"{info.width} x {info.height} px, {info.channels} channel(s)",
         "native sizes": f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]} px",
         "pixel shares": shares,
