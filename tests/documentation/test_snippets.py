@@ -56,3 +56,11 @@ def test_every_public_name_is_documented() -> None:
 
     for name in harmoseg.__all__:
         assert getattr(harmoseg, name).__doc__, name
+
+
+@pytest.mark.parametrize("recipe", sorted((ROOT / "recipes").glob("*.yaml")), ids=lambda p: p.stem)
+def test_recipes_begin_with_the_command_that_runs_them(recipe, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    words = shlex.split(recipe.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "))
+    parsed = cli._COMMANDS[words[1]].make_parser().parse_args(with_underscores(words[2:]))
+    assert words[0] == "harmoseg" and parsed.seeds >= 2

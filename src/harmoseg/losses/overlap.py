@@ -7,7 +7,6 @@ from dataclasses import dataclass
 import torch
 import torch.distributed
 from torch import Tensor
-from torch.distributed.nn.functional import all_reduce
 
 from harmoseg.losses.modes import Mode
 from harmoseg.spectrum import Reduction
@@ -37,6 +36,9 @@ class Averaging:
         """Sum over the processes of a distributed training, if asked to and if there are any."""
         if not self.across_ranks or not torch.distributed.is_initialized():
             return value
+        # Imported here: it takes longer than everything else of harmoseg together.
+        from torch.distributed.nn.functional import all_reduce
+
         summed: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]  # PyTorch: untyped
         return summed
 
