@@ -35,7 +35,7 @@ layers: $(VENV)/.installed
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.installed
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --ignore tests/documentation
 
 # What the README and docs tell people to type is run as written.
 snippets: $(VENV)/.installed

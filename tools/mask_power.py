@@ -53,7 +53,7 @@ def main() -> None:
     options = parser.parse_args()
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     left, right = figure.subplots(1, 2)
-    rows = []
+    rows, blurred_rows = [], []
     for colour, path in zip(PALETTE, options.stores, strict=False):
         store = open_store(path)
         edges, shares = octave_shares(store)
@@ -66,7 +66,10 @@ def main() -> None:
             size = f"{store.info.height}x{store.info.width}"
             values = (name, len(store.cases), size, edge, f"{100 * share:.4f}")
             rows.append(dict(zip(_COLUMNS, values, strict=True)))
-        print(f"{name}: full-spectrum correlation after blurring {full:.3f}")
+        blurred_rows += [
+            {"store": name, "lowest_cycles": edge, "correlation": f"{value:.4f}"}
+            for edge, value in zip(["all", *edges], [full, *rings], strict=True)
+        ]
     left.set_yscale("log")
     left.set_title("Share of mask power, percent", loc="left", fontsize=10)
     right.set_title(
@@ -86,6 +89,8 @@ def main() -> None:
         axes.legend(frameon=False, fontsize=8)
     make_folder(options.out)
     write_csv(options.out / "mask_power.csv", _COLUMNS, rows)
+    columns = ("store", "lowest_cycles", "correlation")
+    write_csv(options.out / "after_blur.csv", columns, blurred_rows)
     figure.savefig(options.out / "mask_power.png", dpi=120)
 
 

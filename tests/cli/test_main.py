@@ -8,7 +8,9 @@ import sys
 
 import pytest
 
+from harmoseg.cli import compare
 from harmoseg.cli.main import main
+from harmoseg.cli.parsing import with_config_first
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,9 @@ def test_help_explains_every_option(command, capsys) -> None:
         (["train", "x", "--out", "y", "--epochs", "0"], "epochs must be 1 or more"),
         (["train", "x"], "out"),
         (["info", "absent"], "absent: no such store"),
+        (["prepare", "phantom", "--out", "p", "--count", "-2"], "count must be 2 or more"),
+        (["prepare", "phantom", "--out", "p", "--size", "0"], "size must be 16 or more"),
+        (["prepare", "phantom", "--out", "p", "--seed", "-1"], "seed must be 0 or more"),
         (["evaluate", "absent", "x"], "absent: not a run"),
     ],
 )
@@ -81,13 +86,24 @@ def test_a_configuration_file_is_read_and_flags_win(tmp_path, capsys) -> None:
     assert "unknown option 'epochz'; did you mean 'epochs'" in capsys.readouterr().err
 
 
+def test_flags_win_over_the_file_in_any_order(tmp_path) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_text("epochs: 7\nseeds: 5\n")
+    for words in (
+        ["--epochs", "3", "--config", str(config)],
+        ["--config", str(config), "--epochs", "3"],
+    ):
+        parsed = compare.make_parser().parse_args(with_config_first(["store", *words]))
+        assert (parsed.epochs, parsed.seeds, str(parsed.store)) == (3, 5, "store")
+
+
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys) -> None:
     def interrupt(_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("harmoseg.cli.info.run", interrupt)
     assert main(["info", "x"]) == 130
-    assert "the same command continues" in capsys.readouterr().err
+    assert "run it again, and training continues" in capsys.readouterr().err
 
 
 def test_importing_the_package_imports_torch_and_numpy_alone() -> None:

@@ -46,6 +46,18 @@ def test_images_and_masks_in_one_folder(tmp_path) -> None:
     assert [pair.case for pair in pair_files(tmp_path, tmp_path)] == ["a", "b"]
 
 
+def test_masks_below_the_images_are_not_images(tmp_path) -> None:
+    touch(tmp_path, "a.png", "masks/a.png")
+    (pair,) = pair_files(tmp_path, tmp_path / "masks")
+    assert (pair.case, pair.mask) == ("a", tmp_path / "masks" / "a.png")
+
+
+def test_accents_pair_however_they_are_stored(tmp_path) -> None:
+    images = touch(tmp_path / "i", "la\u0308sion.png")
+    masks = touch(tmp_path / "m", "l\u00e4sion.png")
+    assert pair_files(images, masks)[0].case == "l\u00e4sion"
+
+
 def test_the_unpaired_are_named_or_left_out(tmp_path) -> None:
     images = touch(tmp_path / "i", "a.png", "b.png", "c.png")
     masks = touch(tmp_path / "m", "a.png", "x.png")

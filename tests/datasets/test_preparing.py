@@ -179,6 +179,39 @@ def test_a_truncated_jpeg_is_named_and_nothing_is_left(folder_data) -> None:
     assert sorted(p.name for p in images.parent.iterdir()) == ["images", "masks"]
 
 
+def test_a_picture_turned_by_its_camera_is_turned_with_its_mask(folder_data) -> None:
+    images, masks = folder_data(size=48)
+    upright = prepare(images, masks, size=48).labels.copy()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    for folder in (images, masks):
+        for file in folder.iterdir():
+            Image.fromarray(np.rot90(read(file))).save(file, exif=exif)
+    assert np.array_equal(prepare(images, masks, size=48, overwrite=True).labels, upright)
+
+
+def test_several_pages_are_refused(folder_data) -> None:
+    images, masks = folder_data()
+    page = Image.fromarray(read(images / "case5.png"))
+    (images / "case5.png").unlink()
+    page.save(images / "case5.tif", save_all=True, append_images=[page])
+    with pytest.raises(HarmosegError, match=r"case5.tif: 2 pages or frames, expected one"):
+        prepare(images, masks)
+
+
+def test_too_many_pixels_are_refused(folder_data, monkeypatch) -> None:
+    monkeypatch.setattr("harmoseg.datasets.pictures._MOST_PIXELS", 1000)
+    with pytest.raises(HarmosegError, match=r"case0.png: refused, 40 x 40 are too many pixels"):
+        prepare(*folder_data())
+
+
+def test_source_data_is_never_replaced(folder_data) -> None:
+    images, masks = folder_data()
+    with pytest.raises(HarmosegError, match="holds something else"):
+        prepare_folder(FolderOptions(images, masks, images.parent, overwrite=True), SplitRule())
+    assert len(list(images.iterdir())) == 8
+
+
 def test_a_file_that_is_no_image_is_named(folder_data) -> None:
     images, masks = folder_data()
     (images / "case5.png").write_text("hello")

@@ -104,7 +104,33 @@ def test_band_weights_move_with_the_module() -> None:
     assert loss.band_weights.device.type == "meta"
 
 
+@pytest.mark.parametrize("side", [3, 5])
+def test_a_small_lesion_that_is_missed_costs_every_ring(side) -> None:
+    target = torch.zeros(1, 1, 512, 512)
+    target[..., 100 : 100 + side, 300 : 300 + side] = 1
+    for pred, truth in ((torch.zeros_like(target), target), (torch.ones_like(target), 1 - target)):
+        curve = ring_correlation(pred, truth).correlation[0]
+        assert (curve[1:] == 0).all()
+
+
+def test_nothing_to_learn_from_is_refused() -> None:
+    with pytest.raises(ValueError, match="nothing to learn from"):
+        HarmonizedLoss("binary", reduction="sample")(torch.zeros(0, 1, 4, 4), torch.zeros(0, 4, 4))
+
+
+def test_a_control_logs_the_term_it_leaves_out() -> None:
+    logits, target = batch("binary")
+    control = HarmonizedLoss("binary", bands="rings", spectral_weight=0).terms(logits, target)
+    rings = SpectralCorrelationLoss("binary", bands="rings")(logits, target)
+    assert control["spectral"].item() == rings.item()
+    assert control["total"].item() == (control["pixel"] + control["dice"]).item()
+
+
 def test_mistakes_are_named() -> None:
+    with pytest.raises(ValueError, match="weights of 0 or more"):
+        SpectralCorrelationLoss("binary", bands=-torch.ones(4, 4))
+    with pytest.raises(ValueError, match="over the classes that count"):
+        SpectralCorrelationLoss("multiclass", class_weights=[1.0, 0.0], include_background=False)
     with pytest.raises(ValueError, match="one of rings, low, mid, high, got 'ring'"):
         SpectralCorrelationLoss("binary", bands="ring")
     with pytest.raises(ValueError, match=r"one weight per frequency, shape \(8, 7\), got \(3, 3\)"):

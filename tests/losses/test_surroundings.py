@@ -201,3 +201,41 @@ def train_one_step(rank: int, folder: str) -> None:
 def test_two_processes_see_the_loss_of_the_global_batch(tmp_path) -> None:
     torch.multiprocessing.spawn(train_one_step, (str(tmp_path),), nprocs=2)
     assert (tmp_path / "compared-None").exists() and (tmp_path / "compared-rings").exists()
+
+
+@pytest.mark.parametrize("bands", [None, "rings"])
+def test_large_masks_are_summed_as_precisely_as_small_ones(bands) -> None:
+    logits, target = 3 * torch.randn(1, 3, 1024, 1024), torch.randint(0, 3, (1, 1024, 1024))
+    loss = HarmonizedLoss("multiclass", bands=bands)
+    single, double = (value_and_gradient(loss, x, target) for x in (logits, logits.double()))
+    torch.testing.assert_close(single[0].double(), double[0], rtol=1e-6, atol=0)
+    assert (single[1] - double[1]).norm() < 1e-5 * double[1].norm()
+
+
+def test_targets_take_no_gradient() -> None:
+    logits, target = batch("binary")
+    target.requires_grad_()
+    for bands in (None, "rings"):
+        HarmonizedLoss("binary", bands=bands)(logits.requires_grad_(), target).backward()
+        assert target.grad is None
+
+
+def test_labels_that_are_no_class_are_refused() -> None:
+    logits, target = batch("multiclass")
+    for bands in (None, "rings"):
+        with pytest.raises((RuntimeError, IndexError)):
+            HarmonizedLoss("multiclass", bands=bands)(logits, target + 1)
+
+
+def test_small_integer_targets_do_not_wrap_around() -> None:
+    logits, _ = batch("multiclass")
+    target = torch.full((2, 12, 10), 2, dtype=torch.uint8)
+    for ignore_index in (-254, 258):
+        loss = HarmonizedLoss("multiclass", ignore_index=ignore_index)
+        expected = HarmonizedLoss("multiclass")(logits, target.long())
+        assert loss(logits, target).item() == expected.item()
+
+
+def test_sums_across_ranks_need_the_batch_reduction() -> None:
+    with pytest.raises(ValueError, match="across_ranks needs reduction"):
+        HarmonizedLoss("binary", reduction="sample", across_ranks=True)

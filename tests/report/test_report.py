@@ -69,6 +69,14 @@ def test_names_from_outside_are_escaped(study) -> None:
     assert "<script>" not in page and "&lt;script&gt;" in page
 
 
+def test_a_name_is_text_and_not_a_formula(study) -> None:
+    store = study.stores["phantom-binary"]
+    cases = tuple(replace(case, case=f"cost_$5_to_$10^{case.case}") for case in store.cases)
+    write_report(replace(study, stores={"phantom-binary": replace(store, cases=cases)}))
+    write_preview(replace(store, cases=cases), study.folder / "preview.png")
+    assert (study.folder / "preview.png").exists()
+
+
 def test_best_median_and_worst_are_what_they_say(study) -> None:
     chosen = choose_cases(study, "phantom-binary")
     assert [item.why for item in chosen] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
@@ -83,5 +91,8 @@ def test_best_median_and_worst_are_what_they_say(study) -> None:
 def test_preview_is_a_picture(phantom_store, tmp_path) -> None:
     write_preview(open_store(phantom_store), tmp_path / "new" / "p.png")
     assert np.asarray(Image.open(tmp_path / "new" / "p.png")).std() > 10
+    (tmp_path / "taken.png").mkdir()
+    with pytest.raises(HarmosegError, match="taken.png: cannot be written"):
+        write_preview(open_store(phantom_store), tmp_path / "taken.png")
     with pytest.raises(HarmosegError, match="ends in .png"):
         write_preview(open_store(phantom_store), tmp_path / "p.pdf")

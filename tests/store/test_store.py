@@ -62,13 +62,23 @@ def test_replacing_a_folder_keeps_the_old_one_until_the_new_is_whole(tmp_path) -
     out = tmp_path / "s"
     out.mkdir()
     (out / "old").touch()
-    with pytest.raises(RuntimeError), folder_in_progress(out, overwrite=True):
+    with pytest.raises(RuntimeError), folder_in_progress(out, mark="old", overwrite=True):
         raise RuntimeError
     assert (out / "old").exists()
-    with folder_in_progress(out, overwrite=True) as folder:
+    with folder_in_progress(out, mark="old", overwrite=True) as folder:
         (folder / "new").touch()
     assert [path.name for path in out.iterdir()] == ["new"]
     assert [path.name for path in tmp_path.iterdir()] == ["s"]
+
+
+def test_a_folder_of_something_else_is_never_replaced(tmp_path) -> None:
+    (tmp_path / "thesis.tex").touch()
+    with (
+        pytest.raises(HarmosegError, match="holds something else"),
+        folder_in_progress(tmp_path, mark="store.json", overwrite=True),
+    ):
+        pass
+    assert (tmp_path / "thesis.tex").exists()
 
 
 def test_too_few_cases_are_refused(tmp_path) -> None:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
+from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.report.html import write_report
 from harmoseg.store.reading import open_store
 from harmoseg.study import compare as module
@@ -58,7 +60,7 @@ def test_differences_pair_cases_and_seeds(study) -> None:
 def test_tables_say_what_their_numbers_are(study) -> None:
     means, differences, aggregates = make_tables(study, paired_differences(study))
     assert len(means.rows) == 2 and len(differences.rows) == 1 and len(aggregates.rows) == 6
-    assert "95 % bootstrap interval over seeds and cases" in means.caption
+    assert "95 % bootstrap interval over seeds and patients" in means.caption
     assert "phantom: 8 cases" in means.caption
     assert to_markdown(means).count("|") > 20
 
@@ -102,9 +104,11 @@ def test_the_control_is_the_same_without_the_term() -> None:
     assert reference_of("transunet+scc", methods) == "unet"
     assert reference_of("unet@sample", methods) == "unet"
     assert reference_of("unet", methods) is None
+    assert reference_of("unet+scc", ("unet+scc", "unet")) == "unet"
+    assert reference_of("unet", ("unet+scc", "unet")) is None
 
 
-def test_everything_is_checked_before_training(phantom_store, binary_store, tmp_path) -> None:
+def test_everything_is_checked_before_training(phantom_store, tmp_path) -> None:
     for broken, message in (
         (plan(phantom_store, methods=("unet", "unett")), "did you mean 'unet'"),
         (plan(phantom_store, seeds=0), "seeds must be 1 or more"),
@@ -114,8 +118,28 @@ def test_everything_is_checked_before_training(phantom_store, binary_store, tmp_
         with pytest.raises(HarmosegError, match=message):
             run_study(broken, tmp_path / "study")
         assert not (tmp_path / "study").exists()
-    with pytest.raises(HarmosegError, match="mode is binary"):
-        run_study(plan(phantom_store, binary_store), tmp_path / "study")
+
+
+def test_what_would_fail_later_fails_first(
+    phantom_store, binary_store, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(module, "train", None)  # would fail if it were reached
+    good = plan(phantom_store)
+    for broken, message in (
+        (plan(phantom_store, binary_store), "mode is binary"),
+        (plan(phantom_store, methods=()), "methods: none given"),
+        (replace(good, options=replace(TINY, encoder="resnet_18")), "did you mean 'resnet18'"),
+        (replace(good, options=replace(TINY, batch_size=100)), "batch_size 100 is larger"),
+        (plan(odd_store(tmp_path), methods=("transunet",)), "nearest allowed size is 48 x 48"),
+    ):
+        with pytest.raises(HarmosegError, match=message):
+            run_study(broken, tmp_path / "study")
+        assert not (tmp_path / "study").exists()
+
+
+def odd_store(folder: Path) -> Path:
+    prepare_phantom(PhantomOptions(folder / "odd", count=20, size=50))
+    return folder / "odd"
 
 
 def test_folders_of_something_else_are_refused(study, binary_store, tmp_path) -> None:

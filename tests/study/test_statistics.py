@@ -41,6 +41,17 @@ def test_intervals_cover_the_truth_as_often_as_they_say() -> None:
     assert 0.91 < hits / trials < 0.98
 
 
+def test_cases_of_one_patient_are_drawn_together() -> None:
+    random = np.random.default_rng(0)
+    patients = np.repeat(random.normal(0, 1, 40), 10)  # ten images alike of each of 40 patients
+    values = np.tile(patients + random.normal(0, 0.01, 400), (2, 1))
+    names = [f"p{i // 10}" for i in range(400)]
+    apart, together = estimate_mean(values), estimate_mean(values, names)
+    assert together.mean == apart.mean
+    ratio = (together.high - together.low) / (apart.high - apart.low)
+    assert ratio == pytest.approx(np.sqrt(10), rel=0.1)
+
+
 def test_undefined_cases_are_dropped_and_counted() -> None:
     values = np.array([[1.0, np.nan, 3.0], [1.0, 2.0, 3.0]])
     estimate = estimate_mean(values)
@@ -52,6 +63,11 @@ def test_undefined_cases_are_dropped_and_counted() -> None:
 def test_one_seed_or_one_case_has_no_interval(shape) -> None:
     estimate = estimate_mean(np.ones(shape))
     assert estimate.low is None and estimate.high is None and not estimate.excludes_zero
+
+
+def test_nothing_to_score_is_said() -> None:
+    nothing = estimate_mean(np.full((2, 3), np.nan))
+    assert "no case could be scored" in describe_difference(nothing, "b", "a", "points")
 
 
 @pytest.mark.parametrize(
@@ -71,7 +87,7 @@ def test_one_seed_or_one_case_has_no_interval(shape) -> None:
         ),
         (
             (0.5, None, None),
-            "Not known whether b differs from a: +0.5 points over 3 seed(s) and 120 cases; an interval needs two seeds or more.",
+            "Not known whether b differs from a: +0.5 points over 3 seed(s) and 120 cases; an interval needs two seeds and two patients or more.",
         ),
     ],
 )

@@ -15,6 +15,7 @@ from harmoseg.training.method import parse_method
         ("unet+scc", "unet+scc", 0.2, "batch"),
         ("unet+scc:0.20", "unet+scc", 0.2, "batch"),
         ("transunet+scc:0.5@sample", "transunet+scc:0.5@sample", 0.5, "sample"),
+        ("unet+scc:0.12345678", "unet+scc:0.12345678", 0.12345678, "batch"),
         ("unet@sample", "unet@sample", 0.0, "sample"),
         ("unet@batch", "unet", 0.0, "batch"),
     ],

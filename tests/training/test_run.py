@@ -13,6 +13,7 @@ from safetensors.torch import load_file
 from harmoseg import HarmosegError
 from harmoseg.training import run as run_module
 from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import EpochLog, open_run, train
 
 TINY = TrainingOptions(encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25)
@@ -78,7 +79,7 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     out = tmp_path / "run"
     with monkeypatch.context() as patch:
         patch.setattr(EpochLog, "on_train_epoch_end", stop_in_epoch_two)
-        with pytest.raises((KeyboardInterrupt, SystemExit)):
+        with pytest.raises(KeyboardInterrupt):
             start(binary_store, out)
     assert not (out / "done.json").exists() and (out / "checkpoints" / "last.ckpt").exists()
     with pytest.raises(HarmosegError, match="not finished .* run the same training command again"):
@@ -87,6 +88,43 @@ def test_an_interrupted_run_ends_as_if_it_had_not_been(
     expected, found = (load_file(path / "weights.safetensors") for path in (finished, out))
     assert all(torch.equal(expected[name], found[name]) for name in expected)
     assert log_of(out) == log_of(finished)
+
+
+def test_a_continued_run_remembers_its_best_epoch(binary_store, tmp_path, monkeypatch) -> None:
+    scores = {0: 0.1, 1: 0.9, 2: 0.5}  # the best epoch is the one before the interruption
+
+    def fixed_score(self) -> None:
+        self._validation_counts.clear()
+        self.log("val_dsc", scores[self.current_epoch])
+
+    monkeypatch.setattr(TrainedNetwork, "on_validation_epoch_end", fixed_score)
+    out, log_epoch = tmp_path / "run", EpochLog.on_train_epoch_end
+
+    def stop_in_epoch_three(self, trainer, pl_module) -> None:
+        if trainer.current_epoch == 2:
+            raise KeyboardInterrupt
+        log_epoch(self, trainer, pl_module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_epoch_end", stop_in_epoch_three)
+        with pytest.raises(KeyboardInterrupt):
+            start(binary_store, out)
+    best = torch.load(out / "checkpoints" / "best.ckpt", weights_only=True)
+    assert best["epoch"] == 1
+    start(binary_store, out)
+    kept = load_file(out / "weights.safetensors")
+    assert all(
+        torch.equal(kept[n.removeprefix("network.")], v)
+        for n, v in best["state_dict"].items()
+        if n.startswith("network.")
+    )
+
+
+def test_a_mistake_does_not_claim_the_folder(binary_store, tmp_path) -> None:
+    for wrong in ({"batch_size": 100}, {"encoder": "resnet_18"}):
+        with pytest.raises(HarmosegError):
+            start(binary_store, tmp_path / "run", replace(TINY, **wrong))
+        assert not (tmp_path / "run").exists()
 
 
 def test_a_finished_run_is_not_trained_again(binary_store, finished, monkeypatch) -> None:

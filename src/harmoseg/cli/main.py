@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import harmoseg
 from harmoseg.cli import compare, demo, evaluate, info, prepare, train
-from harmoseg.cli.parsing import with_underscores
+from harmoseg.cli.parsing import with_config_first, with_underscores
 from harmoseg.errors import HarmosegError
 
 _COMMANDS = {
@@ -49,7 +49,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"harmoseg: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("harmoseg: interrupted; the same command continues where it stopped", file=sys.stderr)
+        print(
+            "harmoseg: interrupted; run the same command again; training continues", file=sys.stderr
+        )
         return 130
     return 0
 
@@ -59,4 +61,7 @@ def _run(name: str, arguments: list[str]) -> None:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
         raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")
     command = _COMMANDS[name]
-    command.run(command.make_parser().parse_args(with_underscores(arguments)))
+    # The dataset of `prepare` comes before its options.
+    words = 1 if name == "prepare" and arguments else 0
+    ordered = arguments[:words] + with_config_first(with_underscores(arguments[words:]))
+    command.run(command.make_parser().parse_args(ordered))

@@ -73,6 +73,16 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return converted
 
 
+def with_config_first(arguments: Sequence[str]) -> list[str]:
+    """Move ``--config FILE`` to the front, so that flags win over the file wherever it stands."""
+    first: list[str] = []
+    rest = list(arguments)
+    for place in [i for i, argument in enumerate(rest) if argument == "--config"][::-1]:
+        first = rest[place : place + 2] + first
+        del rest[place : place + 2]
+    return first + rest
+
+
 def _nearest(found: str, known: Sequence[str]) -> str:
     matches = difflib.get_close_matches(found.replace("-", "_"), known, n=1, cutoff=0.0)
     return f"; did you mean {matches[0]!r}?" if matches else ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ def pair_files(images: Path, masks: Path, *, skip_unpaired: bool = False) -> lis
     unless `skip_unpaired`, naming the images without mask and the masks without image.
     """
     image_files, mask_files = list_pictures(images), list_pictures(masks)
+    if images.resolve() in masks.resolve().parents:  # masks in a folder below the images
+        image_files = [file for file in image_files if masks not in file.parents]
     if images.resolve() == masks.resolve():
         mask_files = [file for file in image_files if _MASK_MARK.search(file.stem)]
         image_files = [file for file in image_files if not _MASK_MARK.search(file.stem)]
@@ -97,7 +100,13 @@ def _by_key(files: Iterable[Path], folder: Path, what: str) -> dict[str, Path]:
 
 
 def _key(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).with_suffix("").as_posix()
+    key = file.relative_to(folder).with_suffix("").as_posix()
+    try:
+        key.encode()
+    except UnicodeEncodeError as error:
+        raise HarmosegError(f"{file!r}: the name is not valid UTF-8; rename the file") from error
+    # Composed letters: some systems store an accent as a character of its own.
+    return unicodedata.normalize("NFC", key)
 
 
 def _strip(mark: re.Pattern[str], key: str) -> str:
@@ -115,5 +124,5 @@ def _unpaired_message(images: list[Path], masks: list[Path], most: int = 5) -> s
     return (
         "; ".join(parts)
         + ". A mask has its image's name, or that name with a suffix such as _mask; "
-        "add or rename the files, or pass --skip_unpaired to leave them out"
+        "add or rename the files, or pass --skip_unpaired true to leave them out"
     )

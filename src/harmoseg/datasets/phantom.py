@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy import ndimage
 
 from harmoseg.datasets.catalogue import load_card
+from harmoseg.errors import HarmosegError
 from harmoseg.store.layout import Case, Split
 from harmoseg.store.writing import writing_store
 
@@ -48,6 +49,12 @@ class PhantomOptions:
     size: int = 96
     seed: int = 0
     overwrite: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError naming the first option that cannot be."""
+        for name, least in (("count", 2), ("size", 16), ("seed", 0)):
+            if getattr(self, name) < least:
+                raise HarmosegError(f"{name} must be {least} or more, got {getattr(self, name)}")
 
 
 def prepare_phantom(options: PhantomOptions) -> None:

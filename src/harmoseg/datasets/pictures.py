@@ -16,6 +16,9 @@ from harmoseg.errors import HarmosegError
 
 SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 LOSSY_SUFFIXES = frozenset({".jpg", ".jpeg"})
+_MOST_PIXELS = 89_478_485
+"""Pillow's own limit: beyond it a small file may ask the decoder for gigabytes."""
+_ORIENTATION = 0x0112  # EXIF
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 
 
@@ -51,6 +54,9 @@ def read_mask_values(path: Path) -> NDArray[np.integer]:
     """
     with _opened(path) as picture:
         mode = picture.mode
+        if picture.getexif().get(_ORIENTATION, 1) != 1:
+            # Turned as the image is, so that the two still cover the same pixels.
+            picture = ImageOps.exif_transpose(picture)
         if mode == "F":
             raise HarmosegError(
                 f"{path}: mask of floating-point values; expected integers (0 and 255, or class "
@@ -82,18 +88,38 @@ def _to_eight_bits(values: NDArray[np.float64], path: Path) -> NDArray[np.uint8]
 
 
 @contextmanager
+def quiet_decoding() -> Iterator[None]:
+    """Keep remarks on broken metadata, which does not make pixels wrong, off the screen.
+
+    Around the whole of a work, not around one file: warning filters are shared by all threads.
+    """
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", category=UserWarning, module="PIL")
+        # Images above Pillow's limit are refused by `_opened`.
+        warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+        yield
+
+
+@contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with warnings.catch_warnings():
-            # Above Pillow's limit a decoder is asked for gigabytes: refuse at once.
-            warnings.simplefilter("error", Image.DecompressionBombWarning)
-            # Broken metadata does not make the pixels wrong.
-            warnings.filterwarnings("ignore", category=UserWarning)
-            with Image.open(path) as picture:
-                yield picture
+        with Image.open(path) as picture:
+            width, height = picture.size
+            if width * height > _MOST_PIXELS:
+                raise HarmosegError(
+                    f"{path}: refused, {width} x {height} are too many pixels (at most "
+                    f"{_MOST_PIXELS:,}); cut it into tiles"
+                )
+            frames = getattr(picture, "n_frames", 1)
+            if frames > 1:
+                raise HarmosegError(
+                    f"{path}: {frames} pages or frames, expected one image; save each "
+                    "as a file of its own"
+                )
+            yield picture
     except HarmosegError:
         raise
-    except (Image.DecompressionBombWarning, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError as error:
         raise HarmosegError(f"{path}: refused, too many pixels ({error})") from error
     except (OSError, SyntaxError, ValueError) as error:
         raise HarmosegError(

@@ -15,7 +15,12 @@ from tqdm import tqdm
 from harmoseg.datasets.catalogue import load_card, load_split
 from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values, label_rule
 from harmoseg.datasets.pairing import Pair, pair_files
-from harmoseg.datasets.pictures import is_grey, read_image, read_mask_values
+from harmoseg.datasets.pictures import (
+    is_grey,
+    quiet_decoding,
+    read_image,
+    read_mask_values,
+)
 from harmoseg.datasets.splitting import SplitRule, check_listed, split_cases
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
@@ -183,7 +188,10 @@ def _parallel(work: Callable[[Item], Result], items: Sequence[Item], what: str) 
     """Work on all items with threads, in order, a few ahead of the reader, with a progress bar."""
     pool = ThreadPoolExecutor(_THREADS)
     try:
-        with tqdm(total=len(items), desc=what, unit="file", disable=None) as progress:
+        with (
+            quiet_decoding(),
+            tqdm(total=len(items), desc=what, unit="file", disable=None) as progress,
+        ):
             for batch in _batched(items, 64):
                 # One batch in memory at a time, however large the dataset is.
                 for result in pool.map(work, batch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +74,7 @@ def _from_file(
     rows = read_csv(path, columns=("case", "split"), what="a split list")
     by_name: dict[str, dict[str, str]] = {}
     for row in rows:
+        row["case"] = unicodedata.normalize("NFC", row["case"])
         if row["split"] not in SPLITS:
             raise HarmosegError(
                 f"{path}: case {row['case']!r} has split {row['split']!r}; expected one of "
@@ -82,7 +84,8 @@ def _from_file(
             raise HarmosegError(f"{path}: case {row['case']!r} is listed twice")
         by_name[row["case"]] = row
     # A list may name files with their ending; the ending is not part of the case.
-    found = {case: by_name.get(case) or _with_ending(case, by_name) for case in cases}
+    without_ending = {Path(name).with_suffix("").as_posix(): row for name, row in by_name.items()}
+    found = {case: by_name.get(case) or without_ending.get(case) for case in cases}
     listed = {case: row["split"] for case, row in found.items() if row is not None}
     used = {row["case"] for row in found.values() if row is not None}
     unused = {name: row["split"] for name, row in by_name.items() if name not in used}
@@ -98,13 +101,6 @@ def _from_file(
                 "of one patient belong on one side"
             )
     return listed, groups
-
-
-def _with_ending(case: str, by_name: Mapping[str, dict[str, str]]) -> dict[str, str] | None:
-    return next(
-        (row for name, row in by_name.items() if Path(name).with_suffix("").as_posix() == case),
-        None,
-    )
 
 
 def _groups(cases: Sequence[str], pattern: str | None) -> dict[str, str]:
@@ -130,6 +126,8 @@ def _groups(cases: Sequence[str], pattern: str | None) -> dict[str, str]:
 
 
 def _drawn(cases: Sequence[str], groups: Mapping[str, str], rule: SplitRule) -> dict[str, str]:
+    if rule.split_seed < 0:
+        raise HarmosegError(f"split_seed must be 0 or more, got {rule.split_seed}")
     fractions = {"test": rule.test_fraction, "val": rule.val_fraction}
     if min(fractions.values()) < 0 or sum(fractions.values()) > 1:
         raise HarmosegError(

@@ -64,7 +64,7 @@ def evaluate(
     """
     experiment, network = open_run(run)
     data = open_store(store)
-    _check_fit(experiment, data)
+    check_fit(experiment, data)
     rows = data.rows(split)
     if not rows:
         raise HarmosegError(
@@ -75,7 +75,7 @@ def evaluate(
     predictions = predict_cases(
         network, data, rows, mode=experiment.mode, bf16=experiment.options.precision == "bf16"
     )
-    with folder_in_progress(out, overwrite=overwrite) as folder:
+    with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
         progress = tqdm(predictions, total=len(rows), desc="evaluate", unit="case", disable=None)
         for position, (row, predicted) in enumerate(progress):
             counts[position] = confusion_counts(predicted, data.native_label(row), len(classes))
@@ -147,7 +147,8 @@ def _write_cases(
     write_csv(path, COLUMNS, rows)
 
 
-def _check_fit(experiment: Experiment, store: Store) -> None:
+def check_fit(experiment: Experiment, store: Store) -> None:
+    """Raise HarmosegError naming what differs where a run cannot be evaluated on a store."""
     info = store.info
     wanted = {
         "mode": (info.card.mode, experiment.mode),

@@ -39,7 +39,7 @@ class HarmonizedLoss(nn.Module):
     ``"sample"``: one Dice and one SCC per sample, then their mean.
     `across_ranks`: in distributed training every process sees its own batch, and sums over the
     batch are sums over that, unless this is True: then they run over all processes, and the loss
-    is that of the global batch.
+    is that of the global batch. Only for ``reduction="batch"``.
 
     A class that is absent from both truth and prediction has Dice and SCC 1 (their 0/0 is defined
     so, with zero gradient). The arithmetic is float32 at least, also under autocast. The gradient
@@ -95,7 +95,7 @@ class HarmonizedLoss(nn.Module):
         check_classes(self.spectral.class_weights, pair.logits.shape[1])
         sums = sweep(self.mode, pair)
         pixel, dice = self._pixel_term(pair, sums), self._dice_term(sums)
-        if self.spectral.bands is None or self.spectral_weight == 0:
+        if self.spectral.bands is None:
             spectral = self.spectral.of_sums(sums.cross, sums.pred_square + sums.truth_square)
         else:
             spectral = self.spectral.of_bands(pair)
@@ -125,7 +125,9 @@ class HarmonizedLoss(nn.Module):
         losses, counts = over_ranks(sums.pixel.sum(0)), over_ranks(sums.truth.sum(0))
         if self.spectral.class_weights is not None:
             weights = self.spectral.class_weights.to(losses.dtype)
-            losses, counts = losses * weights, counts * weights
+            # where: a class without weight counts for nothing even where its loss is infinite.
+            losses = torch.where(weights > 0, losses * weights, torch.zeros_like(losses))
+            counts = counts * weights
         return _mean(losses.sum(), counts.sum())
 
     def _mean_per_channel(self, losses: Tensor, pair: Pair) -> Tensor:

@@ -45,8 +45,11 @@ def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) 
     Ignored pixels are replaced before anything is computed, so that whatever stands there (NaN
     included) reaches neither the value nor the gradient.
     """
-    logits, target = _plain(logits), _plain(target)
+    # A target is a fact: no gradient goes into it, whichever way the sums are taken.
+    logits, target = _plain(logits), _plain(target).detach()
     _check_shapes(mode, logits, target)
+    if not target.dtype.is_floating_point:
+        target = target.long()  # so that no ignore_index wraps around into a small integer type
     # float32 at least: a float16 sum over a full 512 x 512 mask overflows.
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if mode != "multilabel":
@@ -82,9 +85,8 @@ def one_hot(mode: Mode, pair: Pair) -> Tensor:
     """Give the truth as (B, C, *S) in the dtype of the logits, 0 at ignored pixels."""
     if mode != "multiclass":
         return pair.target
-    classes = torch.arange(pair.logits.shape[1], device=pair.target.device)
-    classes = classes.reshape(1, -1, *[1] * (pair.target.ndim - 2))
-    truth = (pair.target == classes).to(pair.logits.dtype)
+    # A scatter, since it refuses an index that is no class.
+    truth = torch.zeros_like(pair.logits).scatter_(1, pair.target, 1.0)
     return truth if pair.valid is None else truth * pair.valid
 
 
@@ -94,6 +96,8 @@ def _check_shapes(mode: Mode, logits: Tensor, target: Tensor) -> None:
             f"logits must be (batch, channel, *space), got shape {tuple(logits.shape)}"
         )
     batch, channels, *space = logits.shape
+    if logits.numel() == 0:
+        raise ValueError(f"logits hold nothing to learn from, shape {tuple(logits.shape)}")
     if mode == "binary" and channels != 1:
         raise ValueError(
             f'mode "binary" takes logits with 1 channel, got {channels}; use "multiclass" for one '

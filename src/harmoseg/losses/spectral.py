@@ -71,13 +71,20 @@ class SpectralCorrelationLoss(nn.Module):
         super().__init__()
         self.mode = check_mode(mode)
         self.ignore_index = ignore_index
-        self.bands = "weights" if isinstance(bands, Tensor) else _check_bands(bands)
+        self.bands = _check_bands(bands)
         self.spacing = None if spacing is None else tuple(float(d) for d in spacing)
+        if across_ranks and reduction == "sample":
+            raise ValueError(
+                'across_ranks needs reduction "batch": means over samples are not summed over '
+                "processes"
+            )
         self.averaging = Averaging(
             self.mode, check_reduction(reduction), include_background, across_ranks
         )
         # Buffers, so that they move with .to(); not persistent: they are options, not state.
-        self.register_buffer("class_weights", _as_weights(mode, class_weights), persistent=False)
+        self.register_buffer(
+            "class_weights", _as_weights(mode, class_weights, include_background), persistent=False
+        )
         weights = bands if isinstance(bands, Tensor) else None
         self.register_buffer("band_weights", weights, persistent=False)
 
@@ -169,20 +176,31 @@ def check_classes(class_weights: Tensor | None, channels: int) -> None:
         )
 
 
-def _as_weights(mode: str, weights: Sequence[float] | Tensor | None) -> Tensor | None:
+def _as_weights(
+    mode: str, weights: Sequence[float] | Tensor | None, background: bool
+) -> Tensor | None:
     if weights is None:
         return None
     if mode == "binary":
         raise ValueError('class_weights has no meaning for mode "binary": there is one class')
     tensor = torch.as_tensor(weights).float()
-    if not bool((tensor >= 0).all()) or not float(tensor.sum()) > 0:
-        raise ValueError(f"class_weights must be 0 or more and not all 0, got {tensor.tolist()}")
+    counted = tensor if background or mode == "multilabel" else tensor[1:]
+    if not bool((tensor >= 0).all()) or not float(counted.sum()) > 0:
+        raise ValueError(
+            "class_weights must be 0 or more and not all 0 over the classes that count, got "
+            f"{tensor.tolist()}"
+        )
     return tensor
 
 
-def _check_bands(bands: str | None) -> str | None:
-    if bands is not None and bands not in get_args(BandName):
-        raise ValueError(
-            f"bands must be None, a tensor or one of {', '.join(get_args(BandName))}, got {bands!r}"
-        )
-    return bands
+def _check_bands(bands: Bands) -> str | None:
+    """Name what `bands` asks for, "weights" for a tensor; raise ValueError for anything else."""
+    if isinstance(bands, Tensor):
+        if not bool((bands >= 0).all()) or not float(bands.sum()) > 0:
+            raise ValueError("bands must hold weights of 0 or more, and not all 0")
+        return "weights"
+    if bands is None or (isinstance(bands, str) and bands in get_args(BandName)):
+        return bands
+    raise ValueError(
+        f"bands must be None, a tensor or one of {', '.join(get_args(BandName))}, got {bands!r}"
+    )

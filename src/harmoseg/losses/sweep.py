@@ -142,9 +142,13 @@ def _of_sums(pred: Tensor, grads: tuple[Tensor | None, ...]) -> list[Tensor]:
 
 
 def _sum_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
-    """Sum (B, 1, *S) over the pixels of every class: (B, C)."""
-    sums = values.new_zeros(len(values), classes)
-    return sums.scatter_add_(1, target.flatten(1), values.flatten(1))
+    """Sum (B, 1, *S) over the pixels of every class: (B, C).
+
+    In float64: a scatter adds pixel after pixel, and in float32 a sum stops growing at 2^24 pixels.
+    """
+    sums = values.new_zeros(len(values), classes, dtype=torch.float64)
+    sums = sums.scatter_add_(1, target.flatten(1), values.flatten(1).double())
+    return sums.to(values.dtype)
 
 
 def _of_class(values: Tensor, target: Tensor) -> Tensor:

@@ -51,6 +51,31 @@ def create_model(
     check_encoder(encoder)
     library_weights = "imagenet" if weights == "imagenet" else None
     network: nn.Module
+    try:
+        network = _build(name, encoder, library_weights, in_channels, classes, options)
+    except HarmosegError:
+        raise
+    except (OSError, RuntimeError, ValueError) as error:
+        # What the libraries raise for a backbone that timm does not have, or without a network.
+        reason = " ".join(str(error).split())[:300]
+        cure = "; give a local .safetensors file as weights" if library_weights else ""
+        raise HarmosegError(
+            f"{name} with encoder {encoder!r} cannot be built ({reason}){cure}"
+        ) from error
+    if weights is not None and library_weights is None:
+        load_encoder_weights(network, Path(weights), encoder=encoder)
+    return network
+
+
+def _build(
+    name: str,
+    encoder: str,
+    library_weights: str | None,
+    in_channels: int,
+    classes: int,
+    options: dict[str, Any],
+) -> nn.Module:
+    network: nn.Module
     if name == "unet":
         from segmentation_models_pytorch import Unet
 
@@ -71,6 +96,4 @@ def create_model(
             classes=classes,
             **options,
         )
-    if weights is not None and library_weights is None:
-        load_encoder_weights(network, Path(weights), encoder=encoder)
     return network

@@ -56,7 +56,7 @@ def difference_plot(study: Study, differences: Sequence[Difference]) -> Figure:
         _mark_estimate(axes, item.estimate, row)
     axes.axvline(0, color="0.3", linewidth=0.8)
     labels = [f"{item.method} minus {item.reference}\non {item.store}" for item in chosen]
-    axes.set_yticks(range(len(chosen)), labels)
+    axes.set_yticks(range(len(chosen)), labels, parse_math=False)
     axes.set_ylim(len(chosen) - 0.5, -0.5)
     # A few cases that one method misses outright would squeeze all others into a line.
     axes.set_xscale("symlog", linthresh=5, linscale=1.5)

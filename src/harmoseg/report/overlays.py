@@ -67,7 +67,8 @@ def overlay_figure(study: Study, store_name: str, chosen: Sequence[ChosenCase]) 
         for axes in axes_row:
             _show_image(axes, store, item.row)
         name = case.case if len(case.case) <= 28 else f"{case.case[:25]}..."
-        axes_row[0].set_title(f"{item.why}: {name}", fontsize=8, loc="left")
+        # A name is text: "$" in it does not begin a formula.
+        axes_row[0].set_title(f"{item.why}: {name}", fontsize=8, loc="left", parse_math=False)
         for axes, method in zip(axes_row[1:], study.methods, strict=True):
             _outline(axes, truth, TRUTH_COLOUR, "solid")
             _outline(axes, predictions[method][item.row], PREDICTION_COLOUR, "dashed")

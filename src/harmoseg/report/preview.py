@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 
 from harmoseg.errors import HarmosegError
 from harmoseg.report.figures import PALETTE
-from harmoseg.store.files import make_folder
+from harmoseg.store.files import make_folder, write_bytes
 from harmoseg.store.reading import Store
 
 _COLUMNS = 5
@@ -34,11 +35,14 @@ def write_preview(store: Store, path: Path, *, count: int = 10, seed: int = 0) -
             image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
         )
         above.set_title(f"{case.case[:24]}\n{case.split}, {case.width} x {case.height}", fontsize=7)
+        above.title.set_parse_math(False)  # a name is text, not a formula
         below.imshow(_coloured(store.labels[row]))
     classes = ", ".join(store.info.card.classes)
     figure.suptitle(f"{store.info.card.title}: {classes}", fontsize=9)
     make_folder(path.resolve().parent)
-    figure.savefig(path, dpi=110)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110)
+    write_bytes(path, buffer.getvalue())
 
 
 def _coloured(

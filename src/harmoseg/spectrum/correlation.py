@@ -130,11 +130,11 @@ def correlation_ratio(cross: Tensor, power: Tensor, floor: Tensor | float = 0.0)
 def ring_ratio(cross: Tensor, power: Tensor) -> Tensor:
     """Divide ring sums (..., rings), leaving out rings that hold nothing but rounding.
 
-    A transform leaves about eps^2 of the total power in a ring that should be empty, where eps is
-    the precision of the arithmetic. One part in 1 / eps lies far above that, and far below the
-    power of any ring of a mask with an outline.
+    A transform leaves about eps^2 of the total power in rings that should be empty, where eps is
+    the precision of the arithmetic. (32 eps)^2 lies a thousand times above that, and still below
+    what a lesion of 3 x 3 pixels has in any ring of a 512 x 512 mask that is full otherwise.
     """
-    floor = power.detach().sum(-1, keepdim=True) * torch.finfo(power.dtype).eps
+    floor = power.detach().sum(-1, keepdim=True) * (32 * torch.finfo(power.dtype).eps) ** 2
     return correlation_ratio(cross, power, floor)
 
 

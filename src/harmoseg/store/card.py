@@ -45,16 +45,6 @@ class Card:
                 f"got {len(self.classes)}"
             )
 
-    @property
-    def channels_out(self) -> int:
-        """Count the channels of a network for this task: 1 for binary, else one per class."""
-        return 1 if self.mode == "binary" else len(self.classes)
-
-    @property
-    def foreground(self) -> tuple[str, ...]:
-        """Name the classes without the background."""
-        return self.classes[1:]
-
 
 def card_from_mapping(values: Mapping[str, Any]) -> Card:
     """Build a card from parsed TOML or JSON; raise HarmosegError for keys it does not have."""

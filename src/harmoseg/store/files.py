@@ -17,15 +17,21 @@ from harmoseg.errors import HarmosegError
 
 
 @contextmanager
-def folder_in_progress(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
+def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iterator[Path]:
     """Give a temporary folder beside `out` that becomes `out` when the block ends well.
 
     When the block fails or is interrupted the temporary folder is removed and `out` is as it was.
+    `mark` is the file that every folder of this kind holds: only such a folder is ever replaced.
     Raises HarmosegError where `out` exists (unless `overwrite`) or cannot be written.
     """
     if out.exists() and not overwrite:
         raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
+            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+        )
+    if out.exists() and not (out / mark).is_file():
+        raise HarmosegError(
+            f"{out}: holds something else ({mark} is missing), so it is not replaced; choose "
+            "another output"
         )
     make_folder(out.parent)
     try:
@@ -38,8 +44,13 @@ def folder_in_progress(out: Path, *, overwrite: bool = False) -> Iterator[Path]:
         if out.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
             out.rename(replaced / out.name)
-            partial.rename(out)
-            shutil.rmtree(replaced)
+            try:
+                partial.rename(out)
+            except OSError:
+                (replaced / out.name).rename(out)
+                raise
+            finally:
+                shutil.rmtree(replaced, ignore_errors=True)
         else:
             partial.rename(out)
     except OSError as error:

@@ -139,7 +139,11 @@ def describe_store(store: Store) -> str:
     info, card = store.info, store.info.card
     sizes = {(case.width, case.height) for case in store.cases}
     smallest, largest = min(sizes), max(sizes)
-    pixels = np.bincount(store.labels.ravel(), minlength=len(card.classes))
+    # Case by case: all labels at once would be eight times their size.
+    pixels = sum(
+        (np.bincount(label.ravel(), minlength=len(card.classes)) for label in store.labels),
+        start=np.zeros(len(card.classes), dtype=np.int64),
+    )
     shares = ", ".join(
         f"{name} {100 * count / pixels.sum():.2f} %"
         for name, count in zip(card.classes, pixels, strict=True)

@@ -97,7 +97,7 @@ def writing_store(
     The folder appears under its name only after the block has ended well; the block must call
     `StoreWriter.finish`.
     """
-    with folder_in_progress(out, overwrite=overwrite) as folder:
+    with folder_in_progress(out, mark=INFO_FILE, overwrite=overwrite) as folder:
         yield StoreWriter(folder, card, count, shape)
 
 

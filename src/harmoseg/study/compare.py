@@ -22,13 +22,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.evaluate import SUMMARY_FILE, Evaluation, evaluate, open_evaluation
+from harmoseg.evaluation.evaluate import (
+    SUMMARY_FILE,
+    Evaluation,
+    check_fit,
+    evaluate,
+    open_evaluation,
+)
 from harmoseg.metrics import METRICS, Metric, mean_of_defined, overlap_metric
 from harmoseg.store.files import check_schema, make_folder, read_json, write_csv, write_json
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
 from harmoseg.training.method import parse_method
-from harmoseg.training.run import DONE_FILE, train
+from harmoseg.training.run import DONE_FILE, check_trainable, train
 
 SCHEMA = 1
 STUDY_FILE = "study.json"
@@ -80,6 +86,11 @@ class Study:
         ]
         return 100 * np.stack(values)
 
+    def groups(self, store: str) -> tuple[str, ...]:
+        """Name the group (patient) of every test case of a store, in the order of `scores`."""
+        data = self.stores[store]
+        return tuple(data.cases[row].group for row in data.rows("test"))
+
 
 def run_study(plan: StudyPlan, out: Path) -> Study:
     """Run what is not there yet, and read what is; called again, it continues.
@@ -87,6 +98,8 @@ def run_study(plan: StudyPlan, out: Path) -> Study:
     Everything that can be checked is checked before the first training begins.
     """
     methods = tuple(dict.fromkeys(str(parse_method(method)) for method in plan.methods))
+    if not methods:
+        raise HarmosegError("methods: none given; name one or more, for example unet unet+scc")
     if plan.seeds < 1:
         raise HarmosegError(f"seeds must be 1 or more, got {plan.seeds}")
     stores = _open_stores(plan.stores)
@@ -96,6 +109,10 @@ def run_study(plan: StudyPlan, out: Path) -> Study:
         for seed in range(plan.seeds)
         for method in methods
     ]
+    for experiment in experiments[: len(methods)]:  # one seed of each
+        for store in stores.values():
+            check_fit(experiment, store)
+        check_trainable(plan.stores[0], experiment)
     _claim_folder(out, methods, plan, stores)
     runs = []
     started = time.monotonic()
@@ -125,21 +142,23 @@ def run_study(plan: StudyPlan, out: Path) -> Study:
 
 
 def reference_of(method: str, methods: tuple[str, ...]) -> str | None:
-    """Name the method that `method` is to be compared with.
+    """Name the method that `method` is to be compared with, None for the first reference.
 
     A method with a spectral term is compared with the same network and reduction without it, its
     control; where that was not run, and for every other method, with the first of the study.
     """
     parsed = parse_method(method)
-    for other in methods:
+    for other in methods if parsed.spectral_weight > 0 else ():
         candidate = parse_method(other)
         if (
-            candidate.spectral_weight == 0 < parsed.spectral_weight
+            candidate.spectral_weight == 0
             and candidate.model == parsed.model
             and candidate.reduction == parsed.reduction
         ):
             return other
-    return None if method == methods[0] else methods[0]
+    first = methods[0]
+    # The control of the first method is its reference already: not the other way round too.
+    return None if method == first or reference_of(first, methods) == method else first
 
 
 def write_results(study: Study) -> None:

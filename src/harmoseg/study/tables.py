@@ -55,7 +55,8 @@ def paired_differences(study: Study) -> list[Difference]:
                 continue
             for metric in METRICS:
                 gap = study.scores(method, store, metric) - study.scores(reference, store, metric)
-                found.append(Difference(method, reference, store, metric, estimate_mean(gap)))
+                estimate = estimate_mean(gap, study.groups(store))
+                found.append(Difference(method, reference, store, metric, estimate))
     return found
 
 
@@ -102,19 +103,23 @@ def _means(study: Study) -> Table:
     rows = []
     counts: list[str] = []
     for store in study.stores:
+        dropped = cases = 0
         for method in study.methods:
             estimates = {
-                metric: estimate_mean(study.scores(method, store, metric)) for metric in METRICS
+                metric: estimate_mean(study.scores(method, store, metric), study.groups(store))
+                for metric in METRICS
             }
             headline = estimates[HEADLINE]
+            dropped = max(dropped, headline.dropped)
+            cases = headline.cases + headline.dropped
             rows.append(
                 (store, method, *(format_estimate(estimates[metric]) for metric in METRICS))
             )
-        dropped = f", {headline.dropped} undefined" if headline.dropped else ""
-        counts.append(f"{store}: {headline.cases} cases{dropped}")
+        undefined = f", {HEADLINE} undefined for up to {dropped}" if dropped else ""
+        counts.append(f"{store}: {cases} cases{undefined}")
     caption = (
         f"Mean per image in points, over {study.seeds} seed(s); brackets: 95 % bootstrap interval "
-        f"over seeds and cases. Scored at native resolution ({'; '.join(counts)})."
+        f"over seeds and patients. Scored at native resolution ({'; '.join(counts)})."
     )
     return Table("means", "Test results", caption, ("tested on", "method", *METRICS), tuple(rows))
 
@@ -126,7 +131,7 @@ def _differences(differences: Sequence[Difference]) -> Table:
         rows.setdefault(key, []).append(format_estimate(item.estimate, signed=True))
     caption = (
         "Method minus reference in points, paired by case and seed; brackets: 95 % bootstrap "
-        "interval over seeds and cases. An interval that holds 0 shows no difference."
+        "interval over seeds and patients. An interval that holds 0 shows no difference."
     )
     return Table(
         "differences",

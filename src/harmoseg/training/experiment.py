@@ -123,6 +123,8 @@ def resolve_experiment(
     method: str, seed: int, options: TrainingOptions, store: StoreInfo
 ) -> Experiment:
     """Settle everything that was left open. Raises HarmosegError for an unknown method."""
+    if not 0 <= seed < 2**32:
+        raise HarmosegError(f"seed must be at least 0 and below 2^32, got {seed}")
     weights_sha256 = None
     if options.weights is not None and options.weights != "imagenet":
         path = Path(options.weights)

@@ -36,7 +36,7 @@ class Method:
         if self.spectral_weight > 0:
             term = "+scc"
             if self.spectral_weight != _PAPER_WEIGHT:
-                term += f":{self.spectral_weight:g}"
+                term += f":{self.spectral_weight!r}"
         return self.model + term + ("" if self.reduction == "batch" else f"@{self.reduction}")
 
 

@@ -76,7 +76,7 @@ def train(
         raise HarmosegError(
             "select best needs a validation part; set validation_fraction above 0, or select last"
         )
-    _claim_folder(out, experiment)
+    _check_folder(out, experiment)
     if (out / DONE_FILE).exists():
         return experiment
     loader = training_loader(view.train, options.batch_size, seed)
@@ -84,21 +84,40 @@ def train(
     with _quiet_lightning():
         pl.seed_everything(seed, verbose=False)
         network = TrainedNetwork(experiment)
+        # Only now: an option that cannot be must not leave a folder that refuses its correction.
+        _claim_folder(out, experiment)
         trainer = _make_trainer(out, experiment, has_validation=bool(len(view.validation)))
         last = out / CHECKPOINT_FOLDER / "last.ckpt"
-        trainer.fit(
-            network,
-            loader,
-            validation_loader(view.validation, options.batch_size)
-            if len(view.validation)
-            else None,
-            ckpt_path=last if last.exists() else None,
-            weights_only=True,
-        )
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+        try:
+            trainer.fit(
+                network,
+                loader,
+                validation_loader(view.validation, options.batch_size)
+                if len(view.validation)
+                else None,
+                ckpt_path=last if last.exists() else None,
+                weights_only=True,
+            )
+        except SystemExit:
+            # Lightning answers Ctrl-C with an exit of its own; the caller decides what to say.
+            if trainer.interrupted:
+                raise KeyboardInterrupt from None
+            raise
     _finish(out, experiment, view, seconds=time.monotonic() - started)
     return experiment
+
+
+def check_trainable(store: Path, experiment: Experiment) -> None:
+    """Raise HarmosegError for whatever can be known to fail before `experiment` is trained.
+
+    Opens the data, makes the network, and sends one empty image through it.
+    """
+    options = experiment.options
+    view = open_training_view(store, validation_fraction=options.validation_fraction)
+    training_loader(view.train, options.batch_size, experiment.seed)
+    network = build_network(experiment, weights=options.weights).eval()
+    with torch.inference_mode():
+        network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
 
 
 def open_run(path: Path) -> tuple[Experiment, nn.Module]:
@@ -173,11 +192,8 @@ class EpochLog(pl.Callback):
 def _make_trainer(out: Path, experiment: Experiment, *, has_validation: bool) -> pl.Trainer:
     folder = out / CHECKPOINT_FOLDER
     is_terminal = sys.stderr.isatty()
-    callbacks: list[pl.Callback] = [
-        # A progress bar for a person, a line per epoch for a log file.
-        EpochLog(out / LOG_FILE, show=not is_terminal),
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False),
-    ]
+    # A progress bar for a person, a line per epoch for a log file.
+    callbacks: list[pl.Callback] = [EpochLog(out / LOG_FILE, show=not is_terminal)]
     if has_validation:
         callbacks.append(
             ModelCheckpoint(
@@ -190,6 +206,10 @@ def _make_trainer(out: Path, experiment: Experiment, *, has_validation: bool) ->
                 enable_version_counter=False,
             )
         )
+    # Last, so that it holds what the others know of the epoch that it ends.
+    callbacks.append(
+        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
+    )
     if is_terminal:
         callbacks.append(TQDMProgressBar(leave=False))
     return pl.Trainer(
@@ -207,23 +227,28 @@ def _make_trainer(out: Path, experiment: Experiment, *, has_validation: bool) ->
     )
 
 
-def _claim_folder(out: Path, experiment: Experiment) -> None:
-    """Write what the run is, or check that the folder already is this run."""
+def _check_folder(out: Path, experiment: Experiment) -> None:
+    """Raise HarmosegError unless the folder is this run, begun or finished, or free."""
     file = out / EXPERIMENT_FILE
-    if file.exists():
-        found = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
-        differences = experiment.differences(found)
-        if differences:
-            raise HarmosegError(
-                f"{out}: holds a run with another configuration ({'; '.join(differences)}); choose "
-                "another folder, or remove this one"
-            )
+    if not file.exists():
+        if out.exists() and (not out.is_dir() or any(out.iterdir())):
+            raise HarmosegError(f"{out}: exists and is not a run; choose another folder")
         return
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise HarmosegError(f"{out}: exists and is not a run; choose another folder")
+    found = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
+    differences = experiment.differences(found)
+    if differences:
+        raise HarmosegError(
+            f"{out}: holds a run with another configuration ({'; '.join(differences)}); choose "
+            "another folder, or remove this one"
+        )
+
+
+def _claim_folder(out: Path, experiment: Experiment) -> None:
+    """Write what the run is and what it is made with."""
     make_folder(out)
-    write_json(out / ENVIRONMENT_FILE, describe_environment())
-    write_text(file, experiment_to_yaml(experiment))
+    write_text(out / EXPERIMENT_FILE, experiment_to_yaml(experiment))
+    if not (out / ENVIRONMENT_FILE).exists():
+        write_json(out / ENVIRONMENT_FILE, describe_environment())
 
 
 def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: float) -> None:
