@@ -49,9 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"harmoseg: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print(
-            "harmoseg: interrupted; run the same command again; training continues", file=sys.stderr
-        )
+        print("harmoseg: interrupted; run it again, and training continues", file=sys.stderr)
         return 130
     return 0
 

@@ -94,10 +94,9 @@ class HarmonizedLoss(nn.Module):
         pair = align(self.mode, logits, target, self.spectral.ignore_index)
         check_classes(self.spectral.class_weights, pair.logits.shape[1])
         sums = sweep(self.mode, pair)
-        pixel, dice = self._pixel_term(pair, sums), self._dice_term(sums)
-        if self.spectral.bands is None:
-            spectral = self.spectral.of_sums(sums.cross, sums.pred_square + sums.truth_square)
-        else:
+        pixel = self._pixel_term(pair, sums)
+        dice, spectral = self._overlap_terms(sums)
+        if self.spectral.bands is not None:
             spectral = self.spectral.of_bands(pair)
         total = pixel + dice + self.spectral_weight * spectral
         return {"pixel": pixel, "dice": dice, "spectral": spectral, "total": total}
@@ -106,10 +105,14 @@ class HarmonizedLoss(nn.Module):
         """Show the options in the module's printed form."""
         return f"spectral_weight={self.spectral_weight}, pixel={self.pixel!r}"
 
-    def _dice_term(self, sums: Sums) -> Tensor:
+    def _overlap_terms(self, sums: Sums) -> tuple[Tensor, Tensor]:
+        """Give 1 - Dice and 1 - SCC: one numerator over two denominators."""
         averaging = self.spectral.averaging
-        values = 1 - correlation_ratio(*averaging.pool(sums.cross, sums.pred + sums.truth))
-        return averaging.over_classes(values, self.spectral.class_weights)
+        linear, square = sums.pred + sums.truth, sums.pred_square + sums.truth_square
+        pooled = averaging.pool(sums.cross.unsqueeze(-1), torch.stack((linear, square), dim=-1))
+        dice, spectral = (1 - correlation_ratio(*pooled)).unbind(-1)
+        weights = self.spectral.class_weights
+        return averaging.over_classes(dice, weights), averaging.over_classes(spectral, weights)
 
     def _pixel_term(self, pair: Pair, sums: Sums) -> Tensor:
         if self.mode != "multiclass":

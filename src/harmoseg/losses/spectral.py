@@ -95,12 +95,8 @@ class SpectralCorrelationLoss(nn.Module):
         if self.bands is not None:
             return self.of_bands(pair)
         sums = sweep(self.mode, pair)
-        return self.of_sums(sums.cross, sums.pred_square + sums.truth_square)
-
-    def of_sums(self, cross: Tensor, power: Tensor) -> Tensor:
-        """Give 1 - SCC from sums over the whole spectrum, (B, C) each."""
-        values = 1 - correlation_ratio(*self.averaging.pool(cross, power))
-        return self.averaging.over_classes(values, self.class_weights)
+        pooled = self.averaging.pool(sums.cross, sums.pred_square + sums.truth_square)
+        return self.averaging.over_classes(1 - correlation_ratio(*pooled), self.class_weights)
 
     def of_bands(self, pair: Pair) -> Tensor:
         """Give 1 - SCC over rings, a window or weights, through the transform."""

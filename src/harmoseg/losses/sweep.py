@@ -16,6 +16,9 @@ from torch.autograd.function import once_differentiable
 
 from harmoseg.losses.modes import Mode, Pair
 
+_BLOCK = 1024
+"""Pixels that are added one after the other when classes are summed."""
+
 
 class Sums(NamedTuple):
     """Sums over the valid pixels of every sample and channel, each (B, C).
@@ -144,11 +147,23 @@ def _of_sums(pred: Tensor, grads: tuple[Tensor | None, ...]) -> list[Tensor]:
 def _sum_by_class(values: Tensor, target: Tensor, classes: int) -> Tensor:
     """Sum (B, 1, *S) over the pixels of every class: (B, C).
 
-    In float64: a scatter adds pixel after pixel, and in float32 a sum stops growing at 2^24 pixels.
+    Block by block: a scatter adds pixel after pixel, and in float32 one long sum would lose digits
+    and, at 2^24 pixels, stop growing.
     """
-    sums = values.new_zeros(len(values), classes, dtype=torch.float64)
-    sums = sums.scatter_add_(1, target.flatten(1), values.flatten(1).double())
-    return sums.to(values.dtype)
+    values, target = values.flatten(1), target.flatten(1)
+    whole = values.shape[1] // _BLOCK * _BLOCK
+    sums = _scatter_blocks(values[:, :whole], target[:, :whole], _BLOCK, classes)
+    if whole < values.shape[1]:
+        rest = values.shape[1] - whole
+        sums = sums + _scatter_blocks(values[:, whole:], target[:, whole:], rest, classes)
+    return sums
+
+
+def _scatter_blocks(values: Tensor, target: Tensor, length: int, classes: int) -> Tensor:
+    blocks = (len(values), values.shape[1] // length)
+    sums = values.new_zeros(*blocks, classes)
+    sums = sums.scatter_add_(2, target.reshape(*blocks, length), values.reshape(*blocks, length))
+    return sums.sum(1)
 
 
 def _of_class(values: Tensor, target: Tensor) -> Tensor:
