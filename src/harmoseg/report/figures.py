@@ -34,10 +34,12 @@ def training_curves(study: Study) -> Figure:
             axes.plot(epochs, curves.mean(0), color=colour, linewidth=2, label=method)
     _label(left, "Training loss", "epoch", "loss (each method its own)")
     _label(right, "Validation DSC", "epoch", "points, at training resolution")
-    # A validation part is optional; without it there is nothing to name.
-    for axes in (left, right):
-        if axes.get_legend_handles_labels()[0]:
-            axes.legend(frameon=False)
+    left.legend(frameon=False)
+    if not right.lines:
+        right.set_axis_off()
+        right.text(
+            0.5, 0.5, "no part of the data validated", transform=right.transAxes, ha="center"
+        )
     return figure
 
 
