@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional as F
 
 from harmoseg import (
     HarmonizedLoss,
@@ -54,6 +57,56 @@ def test_gradients_agree_with_finite_differences(mode, bands) -> None:
             loss = HarmonizedLoss(mode, bands=bands, reduction=reduction, ignore_index=ignore_index)
             leaf = logits.clone().requires_grad_()
             assert torch.autograd.gradcheck(loss, (leaf, target))
+
+
+OPTIONS = [
+    {"pixel": "bce"},
+    {"class_weights": [1.0, 0.0, 3.0]},
+    {"include_background": False},
+    {"class_weights": [0.0, 2.0, 1.0], "include_background": False, "ignore_index": 1},
+    {"bands": "rings", "spacing": (0.5, 2.0)},
+    {"bands": "rings", "class_weights": [1.0, 2.0, 3.0], "reduction": "sample"},
+]
+
+
+@pytest.mark.parametrize("options", OPTIONS, ids=str)
+@pytest.mark.parametrize("mode", ["multiclass", "multilabel"])
+def test_gradients_of_every_option(mode, options) -> None:
+    logits, target = batch(mode)
+    loss = HarmonizedLoss(mode, **options)
+    assert torch.autograd.gradcheck(loss, (logits.requires_grad_(), target))
+
+
+@pytest.mark.parametrize("bands", [None, "rings", "low"])
+def test_gradients_of_volumes(bands) -> None:
+    logits, target = batch("multiclass", (4, 3, 5))
+    loss = HarmonizedLoss("multiclass", bands=bands)
+    assert torch.autograd.gradcheck(loss, (logits.requires_grad_(), target))
+
+
+@given(st.sampled_from(MODES), st.sampled_from(["batch", "sample"]), st.integers(0, 10**6))
+@settings(max_examples=60, deadline=None)
+def test_one_sweep_is_the_sum_of_three_separate_terms(mode, reduction, seed) -> None:
+    torch.manual_seed(seed)
+    logits, target = batch(mode)
+    leaf = logits.clone().requires_grad_()
+    found = HarmonizedLoss(mode, reduction=reduction)(leaf, target)
+    found.backward()
+    plain = logits.clone().requires_grad_()
+    if mode == "multiclass":
+        p, y = plain.softmax(1), F.one_hot(target, 3).movedim(-1, 1).double()
+        pixel = F.cross_entropy(plain, target)
+    else:
+        p, y = plain.sigmoid(), target
+        pixel = F.binary_cross_entropy_with_logits(plain, target)
+    axes = (2, 3) if reduction == "sample" else (0, 2, 3)
+    cross = 2 * (p * y).sum(axes)
+    dice = (1 - cross / (p.sum(axes) + y.sum(axes))).mean()
+    scc = (1 - cross / (p.square().sum(axes) + y.square().sum(axes))).mean()
+    expected = pixel + dice + 0.2 * scc
+    expected.backward()
+    torch.testing.assert_close(found, expected, rtol=1e-10, atol=0)
+    torch.testing.assert_close(leaf.grad, plain.grad, rtol=1e-9, atol=1e-13)
 
 
 @pytest.mark.parametrize("mode", MODES)

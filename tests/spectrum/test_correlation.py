@@ -71,6 +71,35 @@ def test_flat_weights_change_neither_value_nor_gradient(size, reduction) -> None
     torch.testing.assert_close(gradients[0], gradients[1], rtol=1e-10, atol=1e-14)
 
 
+@given(SIZES, st.integers(0, 10**6))
+@settings(max_examples=40, deadline=None)
+def test_gradients_of_both_forms_agree(size: list[int], seed: int) -> None:
+    pred, target = random_pair(size, seed)
+    gradients = []
+    for weights in (None, torch.ones(size, dtype=torch.float64)):
+        leaf = pred.clone().requires_grad_()
+        value = spectral_correlation(leaf, target, weights=weights, spatial_dims=len(size))
+        (gradient,) = torch.autograd.grad(value.sum(), leaf)
+        gradients.append(gradient)
+    assert (gradients[0] - gradients[1]).norm() <= 1e-12 * gradients[0].norm() + 1e-300
+
+
+@given(SIZES, st.integers(0, 10**6), st.integers(0, 8))
+@settings(max_examples=40, deadline=None)
+def test_bounds_symmetry_and_shifts(size: list[int], seed: int, shift: int) -> None:
+    pred, target = random_pair(size, seed)
+    pred = pred - 0.5
+    axes = tuple(range(2, 2 + len(size)))
+    value = spectral_correlation(pred, target, spatial_dims=len(size))
+    assert (value.abs() <= 1 + 1e-12).all()
+    swapped = spectral_correlation(target, pred, spatial_dims=len(size))
+    shifts = [shift] * len(size)
+    moved = [torch.roll(mask, shifts, axes) for mask in (pred, target)]
+    torch.testing.assert_close(swapped, value, rtol=1e-12, atol=1e-14)
+    shifted = spectral_correlation(*moved, spatial_dims=len(size))
+    torch.testing.assert_close(shifted, value, rtol=1e-11, atol=1e-13)
+
+
 def test_identity_gives_one_and_opposition_minus_one() -> None:
     _, target = random_pair([6, 5], 1)
     assert torch.allclose(spectral_correlation(target, target), torch.ones(3, dtype=torch.float64))
