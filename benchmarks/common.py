@@ -39,9 +39,13 @@ def interleaved_medians(
     return {name: statistics.median(values) for name, values in times.items()}
 
 
-def peak_extra_bytes(call: Callable[[], object]) -> int:
-    """Measure how far PyTorch's CPU memory rises above where it was when `call` began."""
+def peak_extra_bytes(call: Callable[[], object], forget: Callable[[], object]) -> int:
+    """Measure how far PyTorch's CPU memory rises above where it was when `call` began.
+
+    `forget` frees what an earlier call left, so that its end is not taken for a saving.
+    """
     call()
+    forget()
     with torch.profiler.profile(
         activities=[torch.profiler.ProfilerActivity.CPU], profile_memory=True
     ) as profile:

@@ -110,7 +110,13 @@ def measure_size(shape: tuple[int, ...], rounds: int) -> tuple[dict[str, float],
     losses = contenders(shape)
     calls = {name: step(loss, logits, target) for name, loss in losses.items()}
     times = interleaved_medians(calls, rounds=rounds)
-    memory = {name: peak_extra_bytes(call) / (4 * logits.numel()) for name, call in calls.items()}
+
+    def forget() -> None:
+        logits.grad = None
+
+    memory = {
+        name: peak_extra_bytes(call, forget) / (4 * logits.numel()) for name, call in calls.items()
+    }
     return times, memory
 
 

@@ -135,13 +135,15 @@ class HarmonizedLoss(nn.Module):
 
     def _mean_per_channel(self, losses: Tensor, pair: Pair) -> Tensor:
         """Average losses summed per channel (C,) over the pixels of each, then over channels."""
-        shape = pair.logits.shape
+        averaging, shape = self.spectral.averaging, pair.logits.shape
+        pixels = shape[0] * shape[2:].numel()
+        if pair.valid is None and not averaging.across_ranks:
+            return class_mean(losses / pixels, self.spectral.class_weights)
         if pair.valid is None:
-            counts = losses.new_full((1,), shape[0] * shape[2:].numel())
+            counts = losses.new_full((1,), pixels)
         else:
             counts = pair.valid.sum((0, *range(2, pair.valid.ndim)))
-        over_ranks = self.spectral.averaging.over_ranks
-        means = _mean(over_ranks(losses), over_ranks(counts))
+        means = _mean(averaging.over_ranks(losses), averaging.over_ranks(counts))
         return class_mean(means, self.spectral.class_weights)
 
 

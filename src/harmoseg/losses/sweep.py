@@ -125,8 +125,10 @@ class _SoftmaxSweep(torch.autograd.Function):
         of_pixel = _of_class(of_pixel, target)
         if valid is not None:
             of_pixel = of_pixel * valid
-        correction = (at_truth * _of_class(of_cross, target)).sub_(of_pixel)
+        correction = _of_class(of_cross, target).mul_(at_truth).sub_(of_pixel)
+        del of_pixel
         grad = grad.scatter_add_(1, target, correction)
+        del correction
         return grad.addcmul_(pred, grad.sum(1, keepdim=True), value=-1), None, None
 
 

@@ -123,8 +123,8 @@ def correlation_ratio(cross: Tensor, power: Tensor, floor: Tensor | float = 0.0)
     """
     empty = power <= floor
     # The inner where keeps the division, and so its gradient, finite on the branch not taken.
-    ratio = 2 * cross / torch.where(empty, torch.ones_like(power), power)
-    return torch.where(empty, torch.ones_like(power), ratio)
+    ratio = 2 * cross / torch.where(empty, 1.0, power)
+    return torch.where(empty, 1.0, ratio)
 
 
 def ring_ratio(cross: Tensor, power: Tensor) -> Tensor:
