@@ -114,3 +114,13 @@ def test_importing_the_package_imports_torch_and_numpy_alone() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "['harmoseg']"
+
+
+def test_a_light_installation_says_what_the_command_line_needs() -> None:
+    code = (
+        "import sys; sys.modules['jsonargparse'] = None; sys.argv = ['harmoseg', '--help'];"
+        "from harmoseg.__main__ import main; sys.exit(main())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+    assert "needs jsonargparse" in found.stderr and "pip install 'harmoseg[all]'" in found.stderr
