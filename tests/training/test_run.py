@@ -129,7 +129,9 @@ def test_a_mistake_does_not_claim_the_folder(binary_store, tmp_path) -> None:
 
 def test_a_finished_run_is_not_trained_again(binary_store, finished, monkeypatch) -> None:
     monkeypatch.setattr(run_module, "TrainedNetwork", None)  # would fail if it were used
+    before = (finished / "weights.safetensors").stat().st_mtime_ns
     start(binary_store, finished)
+    assert (finished / "weights.safetensors").stat().st_mtime_ns == before
 
 
 def test_another_configuration_is_refused_and_named(binary_store, phantom_store, finished) -> None:
