@@ -7,9 +7,10 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
-from harmoseg.store.reading import describe_store, open_store
+from harmoseg.store.describing import describe_store
+from harmoseg.store.reading import open_store
 
-SUMMARY = "Say what a store holds; draw a contact sheet."
+SUMMARY = "Say what a store holds; draw a contact sheet, or its corruptions."
 
 
 def make_parser() -> Parser:
@@ -19,11 +20,17 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--preview", type=Path, default=None, help="PNG file for ten random samples with masks."
     )
+    parser.add_argument(
+        "--corruptions",
+        type=Path,
+        default=None,
+        help="PNG file for a random case under every corruption at five severities.",
+    )
     return parser
 
 
 def run(arguments: Namespace) -> None:
-    """Print the description; write the preview where asked."""
+    """Print the description; write the pictures where asked."""
     store = open_store(arguments.store)
     print(describe_store(store))
     if arguments.preview is not None:
@@ -31,3 +38,8 @@ def run(arguments: Namespace) -> None:
 
         write_preview(store, arguments.preview)
         print(f"wrote {arguments.preview}")
+    if arguments.corruptions is not None:
+        from harmoseg.report.corruption_sheet import write_corruption_sheet
+
+        write_corruption_sheet(store, arguments.corruptions)
+        print(f"wrote {arguments.corruptions}")
