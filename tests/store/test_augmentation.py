@@ -6,68 +6,140 @@ import math
 
 import pytest
 import torch
+from torch.nn import functional as F
 
-from harmoseg.store.augmentation import apply_transforms, draw_transforms
-
-
-def pair(height: int = 8, width: int = 8) -> tuple[torch.Tensor, torch.Tensor]:
-    label = torch.randint(0, 4, (1, height, width))
-    return label[:, None].float() * 10, label
+from harmoseg.store.augmentation import MAX_ANGLE, apply_transforms, draw_transforms
 
 
-def rotation(degrees: float) -> torch.Tensor:
-    angle = math.radians(degrees)
+def pair(height: int = 8, width: int = 8, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    label = torch.randint(0, 4, (batch, height, width), dtype=torch.uint8)
+    noise = torch.randint(0, 60, (batch, 3, height, width), dtype=torch.uint8)
+    return noise + 60 * label[:, None], label
+
+
+def draw(*rows: tuple[float, float, float]) -> torch.Tensor:
+    return torch.tensor(rows, dtype=torch.float32)
+
+
+def turned_and_flipped(quarters: int, flip: int):
+    """Do with torch's own functions what a draw says, one after the other."""
+
+    def do(x: torch.Tensor) -> torch.Tensor:
+        x = torch.rot90(x, quarters, (-2, -1))
+        return {0: x, 1: x.flip(-1), 2: x.flip(-2)}[flip]
+
+    return do
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("quarters", [0, 1, 2, 3])
+@pytest.mark.parametrize("flip", [0, 1, 2])
+def test_flips_and_right_angles_move_pixels_exactly(quarters, flip, layout) -> None:
+    images, labels = pair(batch=3)
+    expected = turned_and_flipped(quarters, flip)
+    drawn = draw((quarters, flip, 0), (0, 0, 0), (quarters, flip, 0))
+    moved, turned = apply_transforms(images.contiguous(memory_format=layout), labels, drawn)
+    for sample in (0, 2):
+        assert torch.equal(moved[sample], expected(images[sample]))
+        assert torch.equal(turned[sample], expected(labels[sample]))
+    assert torch.equal(moved[1], images[1])
+
+
+@pytest.mark.parametrize(("quarters", "degrees"), [(1, 90), (2, 180), (3, -90)])
+def test_angles_turn_the_same_way_as_quarters(quarters, degrees) -> None:
+    images, labels = pair()
+    exact = apply_transforms(images, labels, draw((quarters, 0, 0)))
+    sampled = apply_transforms(images, labels, draw((0, 0, degrees)))
+    assert all(map(torch.equal, exact, sampled))
+
+
+@pytest.mark.parametrize("degrees", [-17.0, 5.0])
+def test_a_small_angle_is_that_of_affine_grid(degrees) -> None:
+    """An independent way to the same rotation: torch's own grid from a matrix."""
+    image = torch.rand(1, 2, 31, 45)
+    angle, aspect = math.radians(degrees), 31 / 45
     cos, sin = math.cos(angle), math.sin(angle)
-    return torch.tensor([[[cos, -sin, 0.0], [sin, cos, 0.0]]])
+    matrix = torch.tensor([[[cos, -sin * aspect, 0], [sin / aspect, cos, 0]]])
+    grid = F.affine_grid(matrix, [1, 1, 31, 45], align_corners=False)
+    expected = F.grid_sample(image, grid, padding_mode="reflection", align_corners=False)
+    moved, _ = apply_transforms(image, torch.zeros(1, 31, 45), draw((0, 0, degrees)))
+    torch.testing.assert_close(moved, expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize(
-    ("matrix", "expected"),
-    [
-        (rotation(0), lambda x: x),
-        (rotation(90), lambda x: torch.rot90(x, 1, (-2, -1))),
-        (rotation(180), lambda x: torch.rot90(x, 2, (-2, -1))),
-        (torch.tensor([[[-1.0, 0, 0], [0, 1, 0]]]), lambda x: x.flip(-1)),
-        (torch.tensor([[[1.0, 0, 0], [0, -1, 0]]]), lambda x: x.flip(-2)),
-    ],
-)
-def test_flips_and_right_angles_move_pixels_exactly(matrix, expected) -> None:
-    image, label = pair()
-    moved, turned = apply_transforms(image, label, matrix)
-    torch.testing.assert_close(moved, expected(image), atol=1e-4, rtol=0)
-    assert torch.equal(turned, expected(label))
+def test_a_rotation_forth_and_back_finds_the_middle_where_it_was() -> None:
+    y, x = torch.meshgrid(torch.arange(64.0), torch.arange(96.0), indexing="ij")
+    image = (100 + 50 * torch.sin(x / 9) * torch.cos(y / 7)).to(torch.uint8)[None, None]
+    label = image[:, 0]
+    there = apply_transforms(image, label, draw((0, 0, 15)))
+    back, _ = apply_transforms(*there, draw((0, 0, -15)))
+    middle = (..., slice(20, 44), slice(20, 76))
+    assert (back[middle].int() - image[middle].int()).abs().max() <= 4
 
 
 def test_image_and_label_move_together() -> None:
-    image, label = pair(64, 64)
+    _, label = pair(64, 64)
     # Constant blocks, so that bilinear and nearest sampling agree away from edges.
     label = label[:, ::16, ::16].repeat_interleave(16, 1).repeat_interleave(16, 2)
-    image = label[:, None].float() * 10
-    matrices = draw_transforms(1, 64, 64, torch.Generator().manual_seed(3))
-    moved, turned = apply_transforms(image, label, matrices)
-    assert (moved[:, 0] / 10).round().long().eq(turned).float().mean() > 0.9
+    for row in draw_transforms(16, 64, 64, torch.Generator().manual_seed(3)):
+        moved, turned = apply_transforms(label[:, None] * 10, label, row[None])
+        assert ((moved[:, 0] + 5) // 10).eq(turned).float().mean() > 0.9
 
 
-def test_a_draw_can_be_replayed() -> None:
-    image, label = pair()
-    draws = [draw_transforms(16, 8, 8, torch.Generator().manual_seed(5)) for _ in range(2)]
+def test_no_class_appears_that_was_not_there() -> None:
+    label = torch.tensor([0, 7], dtype=torch.uint8)[torch.randint(0, 2, (1, 32, 32))]
+    _, turned = apply_transforms(label[:, None], label, draw((0, 0, 13)))
+    assert set(turned.unique().tolist()) == {0, 7}
+
+
+@pytest.mark.parametrize("dtypes", [(torch.uint8, torch.uint8), (torch.float32, torch.int64)])
+def test_dtypes_stay_and_the_input_is_left_alone(dtypes) -> None:
+    images, labels = pair(batch=8)
+    images, labels = images.to(dtypes[0]), labels.to(dtypes[1])
+    kept = images.clone(), labels.clone()
+    drawn = draw_transforms(8, 8, 8, torch.Generator().manual_seed(0))
+    found = apply_transforms(images, labels, drawn)
+    assert tuple(tensor.dtype for tensor in found) == dtypes
+    assert all(map(torch.equal, (images, labels), kept))
+
+
+@pytest.mark.parametrize(("height", "width"), [(32, 32), (17, 29)])
+def test_a_draw_can_be_replayed_alone_as_in_a_batch(height, width) -> None:
+    images, labels = pair(height, width, batch=16)
+    draws = [draw_transforms(16, height, width, torch.Generator().manual_seed(5)) for _ in range(2)]
     assert torch.equal(draws[0], draws[1])
-    first = apply_transforms(image, label, draws[0][:1])
-    assert all(map(torch.equal, first, apply_transforms(image, label, draws[1][:1])))
+    together = apply_transforms(images, labels, draws[0])
+    for i in range(16):
+        # Written down as numbers and read again, for one sample in another layout.
+        row = torch.tensor([draws[1][i].tolist()])
+        alone = apply_transforms(images[i : i + 1].clone(), labels[i : i + 1], row)
+        assert torch.equal(alone[0][0], together[0][i])
+        assert torch.equal(alone[1][0], together[1][i])
 
 
-def test_a_quarter_of_the_draws_changes_nothing_and_all_keep_areas() -> None:
-    matrices = draw_transforms(4000, 8, 8, torch.Generator().manual_seed(0))
-    unchanged = (matrices == torch.eye(2, 3)).flatten(1).all(1).float().mean()
-    assert 0.22 < unchanged < 0.28
-    torch.testing.assert_close(torch.det(matrices[:, :, :2]).abs(), torch.ones(4000))
+def test_draws_have_the_shares_of_the_rule() -> None:
+    quarters, flip, degrees = draw_transforms(4000, 8, 8, torch.Generator().manual_seed(0)).T
+    unchanged = (quarters == 0) & (flip == 0) & (degrees == 0)
+    assert 0.22 < unchanged.float().mean() < 0.28
+    assert 0.22 < (degrees != 0).float().mean() < 0.28
+    assert 0.47 < (flip > 0).float().mean() < 0.53
+    assert not ((flip > 0) & (degrees != 0)).any()
+    assert MAX_ANGLE * 0.98 < degrees.abs().max() <= MAX_ANGLE
+    assert set(quarters.tolist()) == {0, 1, 2, 3} and set(flip.tolist()) == {0, 1, 2}
 
 
 def test_non_square_images_are_not_turned_on_their_side() -> None:
     image, label = torch.zeros(1, 1, 8, 16), torch.zeros(1, 8, 16, dtype=torch.long)
     image[..., 3:5, :], label[:, 3:5, :] = 1.0, 1  # a horizontal bar
-    for matrix in draw_transforms(64, 8, 16, torch.Generator().manual_seed(1)):
-        moved, turned = apply_transforms(image, label, matrix[None])
+    drawn = draw_transforms(64, 8, 16, torch.Generator().manual_seed(1))
+    assert set(drawn[:, 0].tolist()) == {0, 2}
+    for row in drawn:
+        moved, turned = apply_transforms(image, label, row[None])
         assert moved.shape == image.shape
         # A bar turned by 20 degrees at the most still covers more columns than rows.
         assert turned.any(1).sum() >= turned.any(2).sum()
+
+
+def test_what_turns_in_is_a_reflection_of_the_inside() -> None:
+    image = torch.full((1, 1, 32, 32), 200, dtype=torch.uint8)
+    moved, _ = apply_transforms(image, image[:, 0], draw((0, 0, 20)))
+    assert (moved == 200).all()  # no black corners

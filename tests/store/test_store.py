@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,13 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.store.card import parse_card
+from harmoseg.store.cutting import Sample, cut, resize_label
+from harmoseg.store.describing import describe_store
 from harmoseg.store.files import folder_in_progress, write_csv
 from harmoseg.store.layout import Case
-from harmoseg.store.reading import describe_store, open_store
+from harmoseg.store.reading import open_store
 from harmoseg.store.training_view import open_training_view
-from harmoseg.store.writing import resize_label, writing_store
+from harmoseg.store.writing import writing_store
 
 CARD = parse_card(
     'name = "t"\ntitle = "T"\nmodality = "m"\nmode = "binary"\nclasses = ["background", "x"]\n'
@@ -23,15 +26,30 @@ CARD = parse_card(
 
 
 def make_case(name: str, split: str = "train", group: str | None = None) -> Case:
-    return Case(name, group or name, split, 12, 10, f"{name}.png", f"{name}.png", "", "")
+    return Case(
+        case=name,
+        group=group or name,
+        split=split,  # type: ignore[arg-type]
+        subset="",
+        slices=1,
+        depth=1,
+        height=12,
+        width=10,
+        spacing=(),
+        affine=(),
+        image=f"{name}.png",
+        mask=f"{name}.png",
+        sha256="",
+    )
 
 
 def write(out: Path, cases: list[Case]) -> Path:
     random = np.random.default_rng(0)
-    with writing_store(out, CARD, count=len(cases), shape=(8, 8, 3)) as writer:
+    with writing_store(out, CARD, shape=(8, 8, 3)) as writer:
         for case in cases:
-            label = random.integers(0, 2, (12, 10)).astype(np.uint8)
-            writer.add(case, random.integers(0, 256, (12, 10, 3)).astype(np.uint8), label)
+            label = random.integers(0, 2, (1, 12, 10)).astype(np.uint8)
+            image = random.integers(0, 256, (1, 12, 10, 3)).astype(np.uint8)
+            writer.add(case, cut(Sample(image, label), size=8), label)
         writer.finish({})
     return out
 
@@ -45,15 +63,15 @@ def test_what_is_written_is_read_back(tmp_path) -> None:
     cases = [make_case("ä b"), make_case("c", "test")]
     store = open_store(write(tmp_path / "s", cases))
     assert list(store.cases) == cases
-    assert store.rows("test") == [1]
-    assert store.native_label(1).shape == (12, 10)
+    assert store.cases_of("test") == [1]
+    assert store.native_label(1).shape == (1, 12, 10)
     assert store.info.card == CARD
     assert isinstance(store.images, np.memmap)
     assert "1 train, 1 test" in describe_store(store)
 
 
 def test_a_failure_leaves_nothing_behind(tmp_path) -> None:
-    with pytest.raises(RuntimeError), writing_store(tmp_path / "s", CARD, count=2, shape=(8, 8, 3)):
+    with pytest.raises(RuntimeError), writing_store(tmp_path / "s", CARD, shape=(8, 8, 3)):
         raise RuntimeError
     assert list(tmp_path.iterdir()) == []
 
@@ -81,12 +99,13 @@ def test_a_folder_of_something_else_is_never_replaced(tmp_path) -> None:
     assert (tmp_path / "thesis.tex").exists()
 
 
-def test_too_few_cases_are_refused(tmp_path) -> None:
+def test_a_store_without_cases_is_refused(tmp_path) -> None:
     with (
-        pytest.raises(HarmosegError, match="2 images expected, 0 were added"),
-        writing_store(tmp_path / "s", CARD, count=2, shape=(8, 8, 3)) as writer,
+        pytest.raises(HarmosegError, match="no case was added"),
+        writing_store(tmp_path / "s", CARD, shape=(8, 8, 3)) as writer,
     ):
         writer.finish({})
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_absent_and_half_written_stores_are_named(damaged, tmp_path) -> None:
@@ -104,7 +123,7 @@ def change(path: Path, **values: object) -> None:
 
 def test_another_schema_version_is_refused(damaged) -> None:
     change(damaged, schema=99)
-    with pytest.raises(HarmosegError, match=r"schema version 99, .* reads 1; prepare .* again"):
+    with pytest.raises(HarmosegError, match=r"schema version 99, .* reads 2; prepare .* again"):
         open_store(damaged)
 
 
@@ -113,8 +132,9 @@ def test_another_schema_version_is_refused(damaged) -> None:
     [
         ("store.json", "{", "cannot be read"),
         ("store.json", "[]", "JSON object"),
-        ("store.json", '{"schema": 1}', "field missing or wrong"),
+        ("store.json", '{"schema": 2}', "field missing or wrong"),
         ("cases.csv", "case,split\n", r"lacks the column"),
+        ("slices.csv", "case,plane,top,left,height,width,foreground\n", "do not fit cases.csv"),
         ("images.npy", "x", "damaged, prepare it again"),
         ("labels.npy", "", "damaged, prepare it again"),
         ("native/000012.png", "x", "label of case .* cannot be read"),
@@ -178,6 +198,119 @@ def test_stores_that_cannot_be_trained_on_are_named(tmp_path) -> None:
     with pytest.raises(HarmosegError, match="all training cases are of one group"):
         open_training_view(one_group, validation_fraction=0.1)
     assert len(open_training_view(one_group, validation_fraction=0).train) == 2
+
+
+def write_volumes(out: Path, *, empty_slices: str = "keep", depth: int = 4) -> Path:
+    """Three volumes of `depth` planes, the first plane of each without foreground."""
+    card = replace(CARD, empty_slices=empty_slices)  # type: ignore[arg-type]
+    random = np.random.default_rng(0)
+    with writing_store(out, card, shape=(8, 8, 1)) as writer:
+        for name, split in (("a", "train"), ("b", "val"), ("c", "test")):
+            image = random.integers(0, 256, (depth, 12, 10, 1)).astype(np.uint8)
+            label = np.zeros((depth, 12, 10), np.uint8)
+            label[1:, 3:9, 2:8] = 1
+            sample = Sample(image, label, (8.0, 1.25, 1.5), tuple(range(12)))
+            case = replace(
+                make_case(name, split),
+                slices=depth,
+                depth=depth,
+                spacing=sample.spacing,
+                affine=tuple(float(value) for value in sample.affine),
+            )
+            writer.add(case, cut(sample, size=8), label)
+        writer.finish({})
+    return out
+
+
+def test_a_volume_is_a_case_of_several_slices(tmp_path) -> None:
+    store = open_store(write_volumes(tmp_path / "s"))
+    assert [list(store.rows_of(number)) for number in range(3)] == [
+        [0, 1, 2, 3],
+        [4, 5, 6, 7],
+        [8, 9, 10, 11],
+    ]
+    assert store.slice(6).plane == 2 and store.slice(6).foreground == 36
+    assert store.native_label(1).shape == (4, 12, 10)
+    assert store.cases[1].spacing == (8.0, 1.25, 1.5)
+    assert store.cases[1].affine == tuple(float(value) for value in range(12))
+    text = describe_store(store)
+    assert "12, 3 of them without foreground (kept in training)" in text
+    assert "1.50 x 1.25 x 8.00 to 1.50 x 1.25 x 8.00 mm" in text
+
+
+def test_empty_slices_are_trained_on_or_not_as_the_card_says(tmp_path) -> None:
+    for rule, trained in (("keep", 4), ("drop", 3)):
+        path = write_volumes(tmp_path / rule, empty_slices=rule)
+        view = open_training_view(path, validation_fraction=0)
+        assert len(view.train) == trained
+        # What is scored is scored whole.
+        assert len(view.validation) == 4 and view.validation.owners.tolist() == [0] * 4
+        assert (
+            view.train.batch(list(range(trained)))[1].reshape(trained, -1).max(1) > 0
+        ).sum() == 3
+
+
+def test_a_damaged_volume_is_named(tmp_path) -> None:
+    path = write_volumes(tmp_path / "s")
+    (path / "native" / "000001.npz").write_bytes(b"PK")
+    with pytest.raises(HarmosegError, match="label of case 'b' cannot be read"):
+        open_store(path).native_label(1)
+
+
+def test_tiles_cover_an_image_evenly() -> None:
+    image = np.arange(100 * 70, dtype=np.uint64).reshape(1, 100, 70, 1).astype(np.uint8)
+    label = (image[..., 0] > 100).astype(np.uint8)
+    pieces = cut(Sample(image, label), size=32, tile=32)
+    assert len(pieces.slices) == 4 * 3
+    seen = np.zeros((100, 70), int)
+    for place, piece, truth in zip(pieces.slices, pieces.images, pieces.labels, strict=True):
+        window = (slice(place.top, place.top + 32), slice(place.left, place.left + 32))
+        assert np.array_equal(piece[..., 0], image[0, *window, 0])  # at full resolution
+        assert np.array_equal(truth, label[0, *window])
+        assert place.foreground == truth.sum()
+        seen[window] += 1
+    assert seen.min() == 1
+
+
+def test_an_image_smaller_than_a_tile_is_shown_whole() -> None:
+    pieces = cut(
+        Sample(np.zeros((1, 20, 50, 3), np.uint8), np.zeros((1, 20, 50), np.uint8)),
+        size=16,
+        tile=32,
+    )
+    assert [(item.top, item.left, item.height, item.width) for item in pieces.slices] == [
+        (0, 0, 20, 32),
+        (0, 18, 20, 32),
+    ]
+
+
+def test_what_a_killed_process_left_is_cleared_away(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    (tmp_path / ".s.partial-abc").mkdir()
+    (tmp_path / ".s.partial-abc" / "images.npy").touch()
+    (tmp_path / ".other.partial-abc").mkdir()
+    with folder_in_progress(tmp_path / "s", mark="store.json") as folder:
+        names = sorted(path.name for path in tmp_path.iterdir())
+        assert names == [".other.partial-abc", folder.name]
+        # A second process at the same time leaves the work of the first alone.
+        with folder_in_progress(tmp_path / "s", mark="store.json") as second:
+            (second / "store.json").touch()
+            assert folder.is_dir()
+    assert (tmp_path / "s").is_dir()
+
+
+def test_a_replacement_killed_half_way_is_undone(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    old = tmp_path / ".s.old-abc" / "s"
+    old.mkdir(parents=True)
+    (old / "store.json").touch()
+    with (
+        pytest.raises(HarmosegError, match="exists already"),
+        folder_in_progress(tmp_path / "s", mark="store.json"),
+    ):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == ["s"]
+    assert (tmp_path / "s" / "store.json").exists()
 
 
 def test_cards_refuse_what_they_do_not_know() -> None:

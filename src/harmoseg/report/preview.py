@@ -1,4 +1,4 @@
-"""A contact sheet of a store: random samples with their masks."""
+"""A contact sheet of a store: random cases with their masks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
 from harmoseg.report.figures import PALETTE
+from harmoseg.report.overlays import fullest_plane, show_plane
+from harmoseg.store.card import Card
 from harmoseg.store.files import make_folder, write_bytes
 from harmoseg.store.reading import Store
 
@@ -17,7 +20,10 @@ _COLUMNS = 5
 
 
 def write_preview(store: Store, path: Path, *, count: int = 10, seed: int = 0) -> None:
-    """Draw `count` random cases of a store, images above masks, into a PNG file."""
+    """Draw `count` random cases of a store, images above masks, into a PNG file.
+
+    Of a volume the plane with the most foreground is shown.
+    """
     if path.suffix.lower() != ".png":
         raise HarmosegError(f"{path}: a preview is a PNG file; give a name that ends in .png")
     chosen = np.random.default_rng(seed).permutation(len(store.cases))[:count]
@@ -26,30 +32,36 @@ def write_preview(store: Store, path: Path, *, count: int = 10, seed: int = 0) -
     grid = figure.subplots(2 * rows, _COLUMNS, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    for place, row in enumerate(chosen):
-        case = store.cases[row]
+    for place, number in enumerate(chosen.tolist()):
+        case = store.cases[number]
         above = grid[2 * (place // _COLUMNS), place % _COLUMNS]
         below = grid[2 * (place // _COLUMNS) + 1, place % _COLUMNS]
-        image = store.images[row]
-        above.imshow(
-            image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255
-        )
-        above.set_title(f"{case.case[:24]}\n{case.split}, {case.width} x {case.height}", fontsize=7)
+        label = store.native_label(number)
+        plane = fullest_plane(label)
+        show_plane(above, store, number, plane)
+        size = f"{case.width} x {case.height}"
+        if case.depth > 1:
+            size = f"{size} x {case.depth}, plane {plane + 1}"
+        above.set_title(f"{case.case[:24]}\n{case.split}, {size}", fontsize=7)
         above.title.set_parse_math(False)  # a name is text, not a formula
-        below.imshow(_coloured(store.labels[row]))
+        below.imshow(_coloured(label[plane], store.info.card), interpolation="nearest")
     classes = ", ".join(store.info.card.classes)
     figure.suptitle(f"{store.info.card.title}: {classes}", fontsize=9)
+    save_png(figure, path)
+
+
+def save_png(figure: Figure, path: Path) -> None:
+    """Write a figure as a PNG file, in one step."""
     make_folder(path.resolve().parent)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
 
 
-def _coloured(
-    label: np.ndarray[tuple[int, ...], np.dtype[np.uint8]],
-) -> np.ndarray[tuple[int, ...], np.dtype[np.uint8]]:
-    """Give every class a colour: black for the background, then the palette."""
-    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in PALETTE[:-1]])
+def _coloured(label: NDArray[np.uint8], card: Card) -> NDArray[np.uint8]:
+    """Give every class a colour: black for the background, then the card's or the palette's."""
+    codes = card.colours or PALETTE[:-1]
+    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in codes])
     painted = colours[(label.astype(np.int64) - 1) % len(colours)]
     painted[label == 0] = 0
     return painted.astype(np.uint8)

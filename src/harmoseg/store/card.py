@@ -10,15 +10,21 @@ from typing import Any, Literal, get_args
 from harmoseg.errors import HarmosegError
 
 TaskMode = Literal["binary", "multiclass"]
+EmptySlices = Literal["keep", "drop"]
 
 
 @dataclass(frozen=True)
 class Card:
     """One dataset: what it is, where it comes from, and what is to be expected of it.
 
-    `classes` names the label values 0, 1, 2, ... with the background first. `counts` gives the
-    expected number of cases per split, empty where that is not known beforehand. `channels` is 1
-    or 3; 0 leaves it to the images.
+    `classes` names the label values 0, 1, 2, ... with the background first, and `colours` may give
+    each foreground class a ``#RRGGBB`` for pictures. `counts` gives the expected number of cases
+    per split, empty where that is not known beforehand. `channels` is 1 or 3; 0 leaves it to the
+    images. `tile` is the side, in pixels of the source, of the squares that images are cut into
+    for the network; 0 shows it every image whole. `empty_slices` says whether slices without any
+    foreground are trained on; all are kept in the store, and all are scored. `metrics` are those
+    that the field reports on this dataset, `partners` the datasets that show it other hospitals,
+    devices or years. `notes` is what somebody who compares numbers has to know.
     """
 
     name: str
@@ -26,23 +32,39 @@ class Card:
     modality: str
     mode: TaskMode
     classes: tuple[str, ...]
+    colours: tuple[str, ...] = ()
     channels: int = 0
+    tile: int = 0
+    empty_slices: EmptySlices = "keep"
     source: str = ""
     licence: str = ""
     citation: str = ""
     doi: str = ""
     layout: str = ""
+    intensity: str = ""
     split_rule: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    metrics: tuple[str, ...] = ("DSC", "IoU")
+    partners: tuple[str, ...] = ()
+    notes: str = ""
 
     def __post_init__(self) -> None:
         """Raise HarmosegError where the fields contradict each other."""
-        if self.mode not in get_args(TaskMode):
-            raise HarmosegError(f"card {self.name!r}: unknown mode {self.mode!r}")
+        for name, allowed in (("mode", TaskMode), ("empty_slices", EmptySlices)):
+            if getattr(self, name) not in get_args(allowed):
+                raise HarmosegError(
+                    f"card {self.name!r}: unknown {name} {getattr(self, name)!r}; expected one of "
+                    f"{', '.join(get_args(allowed))}"
+                )
         if self.mode == "binary" and len(self.classes) != 2:
             raise HarmosegError(
                 f"card {self.name!r}: mode binary needs 2 classes (background and foreground), "
                 f"got {len(self.classes)}"
+            )
+        if self.colours and len(self.colours) != len(self.classes) - 1:
+            raise HarmosegError(
+                f"card {self.name!r}: {len(self.colours)} colours for "
+                f"{len(self.classes) - 1} foreground classes"
             )
 
 
@@ -53,7 +75,8 @@ def card_from_mapping(values: Mapping[str, Any]) -> Card:
     missing = sorted({"name", "title", "modality", "mode", "classes"} - set(values))
     if unknown or missing:
         raise HarmosegError(f"card: unknown keys {unknown}, missing keys {missing}")
-    return Card(**{**values, "classes": tuple(values["classes"])})
+    lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
+    return Card(**{**values, **lists})
 
 
 def parse_card(text: str) -> Card:

@@ -8,12 +8,22 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from harmoseg.errors import HarmosegError
+
+fcntl: ModuleType | None
+try:
+    import fcntl
+except ImportError:  # Windows: folders are not locked there, and what a kill leaves stays
+    fcntl = None
+
+_SECONDS_TO_LOCK = 2.0
 
 
 @contextmanager
@@ -22,8 +32,10 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
 
     When the block fails or is interrupted the temporary folder is removed and `out` is as it was.
     `mark` is the file that every folder of this kind holds: only such a folder is ever replaced.
-    Raises HarmosegError where `out` exists (unless `overwrite`) or cannot be written.
+    What an earlier process left when it was killed is cleared away first. Raises HarmosegError
+    where `out` exists (unless `overwrite`) or cannot be written.
     """
+    _clear_leftovers(out)
     if out.exists() and not overwrite:
         raise HarmosegError(
             f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
@@ -38,6 +50,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as error:
         raise _unwritable(out, error) from error
+    lock = lock_folder(partial)
     try:
         yield partial
         partial.chmod(0o755)  # mkdtemp makes it private; a store is meant to be shared
@@ -57,6 +70,52 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         raise _unwritable(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
+        if lock is not None:
+            os.close(lock)
+
+
+def _clear_leftovers(out: Path) -> None:
+    """Undo what a killed process left beside `out`: half a new folder, or the one it replaced."""
+    if not out.parent.is_dir():
+        return
+    for path in out.parent.iterdir():
+        kinds = [k for k in ("partial", "old") if path.name.startswith(f".{out.name}.{k}-")]
+        if not kinds or path.is_symlink() or not _is_abandoned(path):
+            continue
+        if kinds == ["old"] and not out.exists() and (path / out.name).exists():
+            (path / out.name).rename(out)
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _is_abandoned(folder: Path) -> bool:
+    try:
+        # A younger folder may be one that its process has made but not locked yet.
+        if time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK:
+            return False
+        lock = lock_folder(folder)
+    except OSError:
+        return False
+    if lock is None:
+        return False
+    os.close(lock)
+    return True
+
+
+def lock_folder(folder: Path) -> int | None:
+    """Lock a folder; raise OSError where another process holds it. None: there are no locks.
+
+    The lock tells a folder at work from one whose process is gone: the system lets go of it
+    however the process ends.
+    """
+    if fcntl is None:
+        return None
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        os.close(handle)
+        raise
+    return handle
 
 
 def make_folder(path: Path) -> None:

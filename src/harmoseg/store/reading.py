@@ -6,7 +6,10 @@ no way to the test split; the layer contract keeps it so.
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +27,11 @@ from harmoseg.store.layout import (
     LABELS_FILE,
     NATIVE_FOLDER,
     SCHEMA,
+    SLICE_COLUMNS,
+    SLICE_FIELDS,
+    SLICES_FILE,
     Case,
+    Slice,
     Split,
     StoreInfo,
     native_name,
@@ -35,35 +42,59 @@ from harmoseg.store.layout import (
 class Store:
     """A prepared store, opened by memory map.
 
-    `images` is (N, H, W, C) uint8 and `labels` (N, H, W) uint8, in the order of `cases`.
+    `images` is (N, H, W, C) uint8, `labels` (N, H, W) uint8 and `slices` (N, 6) the fields of
+    `Slice`, all in the order of `cases`: the rows of a case follow one another.
     """
 
     path: Path
     info: StoreInfo
     cases: tuple[Case, ...]
+    slices: NDArray[np.int64]
     images: NDArray[np.uint8]
     labels: NDArray[np.uint8]
+    _ends: tuple[int, ...]
 
-    def rows(self, split: Split) -> list[int]:
-        """List the row numbers of a split."""
-        return [row for row, case in enumerate(self.cases) if case.split == split]
+    def cases_of(self, split: Split) -> list[int]:
+        """List the numbers of the cases of a split."""
+        return [number for number, case in enumerate(self.cases) if case.split == split]
 
-    def native_label(self, row: int) -> NDArray[np.uint8]:
-        """Read the class indices of one case at the resolution of its source, (H', W')."""
-        path = self.path / NATIVE_FOLDER / native_name(row)
-        case = self.cases[row]
+    def rows_of(self, case: int) -> range:
+        """Give the rows of the arrays that show case number `case`."""
+        return range(self._ends[case] - self.cases[case].slices, self._ends[case])
+
+    def slice(self, row: int) -> Slice:
+        """Say what a row of the arrays shows."""
+        return Slice(*self.slices[row].tolist())
+
+    def native_label(self, number: int) -> NDArray[np.uint8]:
+        """Read the class indices of one case at the resolution of its source, (D, H, W)."""
+        case = self.cases[number]
+        path = self.path / NATIVE_FOLDER / native_name(number, depth=case.depth)
         try:
-            with Image.open(path) as picture:
-                label = np.asarray(picture)
-        except (OSError, UnidentifiedImageError) as error:
+            if case.depth == 1:
+                with Image.open(path) as picture:
+                    label = np.asarray(picture)[None]
+            else:
+                with np.load(path, allow_pickle=False) as parts:
+                    label = parts["label"]
+        except (
+            OSError,
+            UnidentifiedImageError,
+            ValueError,
+            KeyError,
+            EOFError,
+            zipfile.BadZipFile,
+            zlib.error,
+        ) as error:
             raise HarmosegError(
                 f"{path}: the label of case {case.case!r} cannot be read ({error}); "
                 "prepare the store again"
             ) from error
-        if label.shape != (case.height, case.width):
+        expected = (case.depth, case.height, case.width)
+        if label.shape != expected or label.dtype != np.uint8:
             raise HarmosegError(
-                f"{path}: label of case {case.case!r} is {label.shape}, expected "
-                f"{(case.height, case.width)}; prepare the store again"
+                f"{path}: label of case {case.case!r} is {label.dtype} {label.shape}, expected "
+                f"uint8 {expected}; prepare the store again"
             )
         return label
 
@@ -80,17 +111,27 @@ def open_store(path: Path) -> Store:
         Case.from_row(row, table)
         for row in read_csv(table, columns=CASE_COLUMNS, what="the table of cases of a store")
     )
-    shape = (len(cases), info.height, info.width)
+    slices = _read_slices(path / SLICES_FILE, cases)
+    shape = (len(slices), info.height, info.width)
     images = _map_array(path / IMAGES_FILE, (*shape, info.channels))
     labels = _map_array(path / LABELS_FILE, shape)
-    return Store(path, info, cases, images, labels)
+    ends = tuple(accumulate(case.slices for case in cases))
+    return Store(path, info, cases, slices, images, labels, ends)
 
 
-def _describe_groups(store: Store) -> str:
-    groups = {case.group for case in store.cases}
-    if groups == {case.case for case in store.cases}:
-        return "none known: every case is a group of its own"
-    return f"{len(groups)}, none of them on two sides"
+def _read_slices(path: Path, cases: tuple[Case, ...]) -> NDArray[np.int64]:
+    rows = read_csv(path, columns=SLICE_COLUMNS, what="the table of slices of a store")
+    named = [case.case for case in cases for _ in range(case.slices)]
+    if [row["case"] for row in rows] != named:
+        raise HarmosegError(
+            f"{path}: {len(rows)} slices do not fit {CASES_FILE}, which has {len(named)} in its "
+            "order of cases; the store is damaged, prepare it again"
+        )
+    try:
+        values = [[int(row[name]) for name in SLICE_FIELDS] for row in rows]
+    except ValueError as error:
+        raise HarmosegError(f"{path}: {error}; prepare the store again") from error
+    return np.asarray(values, dtype=np.int64).reshape(len(rows), len(SLICE_FIELDS))
 
 
 def _read_info(path: Path) -> StoreInfo:
@@ -113,6 +154,7 @@ def _read_info(path: Path) -> StoreInfo:
             channels=int(values["channels"]),
             counts=dict(values["counts"]),
             fingerprint=str(values["fingerprint"]),
+            hashes=dict(values["hashes"]),
             provenance=dict(values["provenance"]),
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -129,33 +171,6 @@ def _map_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
     if array.shape != shape or array.dtype != np.uint8:
         raise HarmosegError(
             f"{path}: {array.dtype} array of shape {array.shape}, expected uint8 {shape} as "
-            "store.json and cases.csv say; the store is damaged, prepare it again"
+            "store.json and slices.csv say; the store is damaged, prepare it again"
         )
     return array
-
-
-def describe_store(store: Store) -> str:
-    """Say what a store holds: card, counts, sizes, share of the pixels of every class."""
-    info, card = store.info, store.info.card
-    sizes = {(case.width, case.height) for case in store.cases}
-    smallest, largest = min(sizes), max(sizes)
-    # Case by case: all labels at once would be eight times their size.
-    pixels = sum(
-        (np.bincount(label.ravel(), minlength=len(card.classes)) for label in store.labels),
-        start=np.zeros(len(card.classes), dtype=np.int64),
-    )
-    shares = ", ".join(
-        f"{name} {100 * count / pixels.sum():.2f} %"
-        for name, count in zip(card.classes, pixels, strict=True)
-    )
-    lines = {
-        "dataset": f"{card.title} ({card.modality}, {card.mode})",
-        "cases": ", ".join(f"{count} {split}" for split, count in info.counts.items()),
-        "groups": _describe_groups(store),
-        "training size": f"{info.width} x {info.height} px, {info.channels} channel(s)",
-        "native sizes": f"{smallest[0]} x {smallest[1]} to {largest[0]} x {largest[1]} px",
-        "pixel shares": shares,
-        "licence": card.licence or "not stated",
-        "fingerprint": info.fingerprint,
-    }
-    return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items())

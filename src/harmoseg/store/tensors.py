@@ -18,11 +18,6 @@ def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
-def labels_to_tensor(labels: NDArray[np.uint8]) -> Tensor:
-    """Turn (B, H, W) class indices into an int64 tensor."""
-    return torch.from_numpy(np.ascontiguousarray(labels)).long()
-
-
 def normalise(images: Tensor) -> Tensor:
     """Scale (B, C, H, W) images in [0, 255] to float32 with ImageNet's mean and deviation.
 

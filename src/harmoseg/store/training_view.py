@@ -1,6 +1,6 @@
 """What training may see of a store: the training part, and a validation part carved from it.
 
-The rows of the test split are dropped when the view is made, so that no code behind it can read
+The cases of the test split are dropped when the view is made, so that no code behind it can read
 them, by mistake or otherwise.
 """
 
@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.layout import Case, StoreInfo
+from harmoseg.store.layout import SLICE_FIELDS, Case, StoreInfo
 from harmoseg.store.reading import Store, open_store
 
 _CARVING_SEED = 0
@@ -21,16 +21,26 @@ _CARVING_SEED = 0
 
 
 class Part:
-    """Some cases of a store, fetched as batches."""
+    """Some cases of a store, whose slices are fetched as batches.
 
-    def __init__(self, store: Store, rows: list[int]) -> None:
-        self._rows = np.asarray(rows, dtype=np.int64)
+    `cases` are the cases, and `owners` (slices,) says which of them each slice shows.
+    """
+
+    def __init__(self, store: Store, cases: list[int], *, empty_slices: bool) -> None:
+        rows = [np.asarray(store.rows_of(number), dtype=np.int64) for number in cases]
+        owners = np.repeat(np.arange(len(cases)), [len(item) for item in rows])
+        joined = np.concatenate(rows) if rows else np.zeros(0, dtype=np.int64)
+        if not empty_slices:
+            full = store.slices[joined, SLICE_FIELDS.index("foreground")] > 0
+            joined, owners = joined[full], owners[full]
+        self._rows = joined
         self._images = store.images
         self._labels = store.labels
-        self.cases: tuple[Case, ...] = tuple(store.cases[row] for row in rows)
+        self.owners: NDArray[np.int64] = owners
+        self.cases: tuple[Case, ...] = tuple(store.cases[number] for number in cases)
 
     def __len__(self) -> int:
-        """Count the cases."""
+        """Count the slices."""
         return len(self._rows)
 
     def batch(self, positions: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
@@ -61,33 +71,39 @@ def open_training_view(path: Path, *, validation_fraction: float) -> TrainingVie
             f"validation_fraction must be at least 0 and below 1, got {validation_fraction}"
         )
     store = open_store(path)
-    train = store.rows("train")
+    train = store.cases_of("train")
     if not train:
         raise HarmosegError(
             f"{path}: no case has the split 'train' (found {dict(store.info.counts)}); this store "
             "can be evaluated on, not trained on"
         )
-    validation = store.rows("val")
+    validation = store.cases_of("val")
     if not validation and validation_fraction > 0:
         train, validation = _carve(store, train, validation_fraction)
-    return TrainingView(store.info, Part(store, train), Part(store, validation))
+    drop = store.info.card.empty_slices == "drop"
+    return TrainingView(
+        store.info,
+        Part(store, train, empty_slices=not drop),
+        # What is validated on is scored whole, as the test cases are.
+        Part(store, validation, empty_slices=True),
+    )
 
 
-def _carve(store: Store, rows: list[int], fraction: float) -> tuple[list[int], list[int]]:
-    groups = sorted({store.cases[row].group for row in rows})
+def _carve(store: Store, cases: list[int], fraction: float) -> tuple[list[int], list[int]]:
+    groups = sorted({store.cases[number].group for number in cases})
     if len(groups) < 2:
         raise HarmosegError(
             f"{store.path}: all training cases are of one group ({groups[0]!r}), so no validation "
             "part can be carved from them; prepare with a val split, or set validation_fraction 0 "
             "and select last"
         )
-    wanted = max(1, round(fraction * len(rows)))
+    wanted = max(1, round(fraction * len(cases)))
     chosen: set[str] = set()
     count = 0
     for position in np.random.default_rng(_CARVING_SEED).permutation(len(groups))[:-1]:
         if count >= wanted:
             break
         chosen.add(groups[position])
-        count += sum(store.cases[row].group == groups[position] for row in rows)
-    kept = [row for row in rows if store.cases[row].group not in chosen]
-    return kept, [row for row in rows if store.cases[row].group in chosen]
+        count += sum(store.cases[number].group == groups[position] for number in cases)
+    kept = [number for number in cases if store.cases[number].group not in chosen]
+    return kept, [number for number in cases if store.cases[number].group in chosen]

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import io
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from PIL import Image
 
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
+from harmoseg.store.cutting import CutSample
 from harmoseg.store.files import folder_in_progress, sha256_of, write_csv, write_json
 from harmoseg.store.layout import (
     CASE_COLUMNS,
@@ -25,50 +27,59 @@ from harmoseg.store.layout import (
     LABELS_FILE,
     NATIVE_FOLDER,
     SCHEMA,
+    SLICE_COLUMNS,
+    SLICES_FILE,
     SPLITS,
     Case,
+    Slice,
     native_name,
 )
 
 
 class StoreWriter:
-    """Fill the arrays of a store that is being made; use `writing_store` to get one."""
+    """Append cases to a store that is being made; use `writing_store` to get one."""
 
-    def __init__(self, folder: Path, card: Card, count: int, shape: tuple[int, int, int]) -> None:
+    def __init__(self, folder: Path, card: Card, shape: tuple[int, int, int]) -> None:
         self._folder = folder
         self._card = card
-        self._cases: list[Case] = []
-        self._native_hash = hashlib.sha256()
         self._shape = shape
-        self._images = _new_array(folder / IMAGES_FILE, (count, *shape))
-        self._labels = _new_array(folder / LABELS_FILE, (count, *shape[:2]))
+        self._cases: list[Case] = []
+        self._slices: list[tuple[str, Slice]] = []
+        self._native_hash = hashlib.sha256()
+        self._images = _GrowingArray(folder / IMAGES_FILE, shape)
+        self._labels = _GrowingArray(folder / LABELS_FILE, shape[:2])
         (folder / NATIVE_FOLDER).mkdir()
 
-    def add(self, case: Case, image: NDArray[np.uint8], native: NDArray[np.uint8]) -> None:
-        """Add the next case: `image` (H', W', C) and `native` labels (H', W') as in the source.
-
-        Both are brought to the store's size here, the labels by majority.
-        """
-        height, width, _ = self._shape
-        index = len(self._cases)
-        self._images[index] = resize_image(image, height, width)
-        self._labels[index] = resize_label(native, height, width)
-        path = self._folder / NATIVE_FOLDER / native_name(index)
-        Image.fromarray(native).save(path, compress_level=1)
+    def add(self, case: Case, cut: CutSample, native: NDArray[np.uint8]) -> None:
+        """Add the next case: its slices, and its `native` labels (D, H, W) as in the source."""
+        name = native_name(len(self._cases), depth=case.depth)
+        path = self._folder / NATIVE_FOLDER / name
+        if case.depth == 1:
+            Image.fromarray(native[0]).save(path, compress_level=1)
+        else:
+            np.savez_compressed(path, label=native)
         self._native_hash.update(native.tobytes())
+        self._images.append(cut.images)
+        self._labels.append(cut.labels)
         self._cases.append(case)
+        self._slices.extend((case.case, item) for item in cut.slices)
 
     def finish(self, provenance: Mapping[str, Any]) -> None:
-        """Write the table and, last, store.json."""
-        for array, name in ((self._images, "images"), (self._labels, "labels")):
-            if len(self._cases) != len(array):
-                raise HarmosegError(f"{len(array)} {name} expected, {len(self._cases)} were added")
-            array.flush()
+        """Write the tables and, last, store.json. Raises HarmosegError where no case was added."""
+        if not self._cases:
+            raise HarmosegError("no case was added: a store needs one or more")
+        self._images.finish()
+        self._labels.finish()
         write_csv(self._folder / CASES_FILE, CASE_COLUMNS, (case.to_row() for case in self._cases))
+        rows = ({"case": name, **asdict(item)} for name, item in self._slices)
+        write_csv(self._folder / SLICES_FILE, SLICE_COLUMNS, rows)
         hashes = {
-            name: sha256_of(self._folder / name) for name in (CASES_FILE, IMAGES_FILE, LABELS_FILE)
+            CASES_FILE: sha256_of(self._folder / CASES_FILE),
+            SLICES_FILE: sha256_of(self._folder / SLICES_FILE),
+            IMAGES_FILE: self._images.hash.hexdigest(),
+            LABELS_FILE: self._labels.hash.hexdigest(),
+            NATIVE_FOLDER: self._native_hash.hexdigest(),
         }
-        hashes[NATIVE_FOLDER] = self._native_hash.hexdigest()
         counts: Counter[str] = Counter(case.split for case in self._cases)
         height, width, channels = self._shape
         determining = [*hashes.values(), self._card.mode, *self._card.classes]
@@ -87,49 +98,68 @@ class StoreWriter:
             },
         )
 
+    def close(self) -> None:
+        """Close the files."""
+        self._images.close()
+        self._labels.close()
+
 
 @contextmanager
 def writing_store(
-    out: Path, card: Card, *, count: int, shape: tuple[int, int, int], overwrite: bool = False
+    out: Path, card: Card, *, shape: tuple[int, int, int], overwrite: bool = False
 ) -> Iterator[StoreWriter]:
-    """Make the store `out` for `count` cases of `shape` (H, W, C).
+    """Make the store `out` with slices of `shape` (H, W, C).
 
     The folder appears under its name only after the block has ended well; the block must call
     `StoreWriter.finish`.
     """
-    with folder_in_progress(out, mark=INFO_FILE, overwrite=overwrite) as folder:
-        yield StoreWriter(folder, card, count, shape)
+    with ExitStack() as stack:
+        folder = stack.enter_context(folder_in_progress(out, mark=INFO_FILE, overwrite=overwrite))
+        writer = StoreWriter(folder, card, shape)
+        stack.callback(writer.close)
+        yield writer
+        if not (folder / INFO_FILE).exists():
+            raise RuntimeError("StoreWriter.finish was not called")
 
 
-def resize_image(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize (H', W', C) to (height, width, C) with antialiasing."""
-    if image.shape[:2] == (height, width):
-        return image
-    picture = Image.fromarray(image[..., 0] if image.shape[2] == 1 else image)
-    resized = np.asarray(picture.resize((width, height), Image.Resampling.BILINEAR))
-    return resized.reshape(height, width, image.shape[2])
+class _GrowingArray:
+    """A .npy file of uint8 that grows along its first axis, hashed as it is written.
 
-
-def resize_label(label: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
-    """Resize a label map (H', W') to (height, width): each pixel takes the class that covers most.
-
-    The nearest neighbour would instead move every outline by up to half a pixel, always to the
-    same side when the scale is even.
+    Written as a plain stream rather than through a memory map, whose pages would stay in the
+    process's memory until the system takes them back.
     """
-    if label.shape == (height, width):
-        return label
-    present = np.unique(label)
-    shares = [
-        np.asarray(
-            Image.fromarray((label == value).astype(np.float32)).resize(
-                (width, height), Image.Resampling.BILINEAR
+
+    def __init__(self, path: Path, shape: tuple[int, ...]) -> None:
+        self.hash = hashlib.sha256()
+        self._shape = shape
+        self._count = 0
+        self._stream = path.open("wb")
+        self._stream.write(self._header())
+
+    def append(self, rows: NDArray[np.uint8]) -> None:
+        """Write rows (n, *shape)."""
+        if rows.shape[1:] != self._shape or rows.dtype != np.uint8:
+            raise HarmosegError(
+                f"{rows.dtype} rows of shape {rows.shape[1:]}, expected uint8 {self._shape}"
             )
-        )
-        for value in present
-    ]
-    majority: NDArray[np.uint8] = present[np.argmax(shares, axis=0)]
-    return majority
+        data = np.ascontiguousarray(rows).data
+        self._stream.write(data)
+        self.hash.update(data)
+        self._count += len(rows)
 
+    def finish(self) -> None:
+        """Write the header anew, now with the final number of rows."""
+        self._stream.seek(0)
+        self._stream.write(self._header())
+        self._stream.close()
 
-def _new_array(path: Path, shape: tuple[int, ...]) -> np.memmap[Any, np.dtype[np.uint8]]:
-    return np.lib.format.open_memmap(path, "w+", np.uint8, shape)
+    def close(self) -> None:
+        """Close the file, finished or not."""
+        self._stream.close()
+
+    def _header(self) -> bytes:
+        # NumPy pads headers so that the first axis can grow without a change of length.
+        buffer = io.BytesIO()
+        fields = {"descr": "|u1", "fortran_order": False, "shape": (self._count, *self._shape)}
+        np.lib.format.write_array_header_1_0(buffer, fields)
+        return buffer.getvalue()
