@@ -3,6 +3,12 @@
 from __future__ import annotations
 
 import io
+import signal
+import struct
+import subprocess
+import sys
+import time
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +16,8 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.preparing import FolderOptions, prepare_folder, prepare_kvasir
+from harmoseg.datasets.folder import FolderOptions, prepare_folder
+from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.store.reading import open_store
 
@@ -21,9 +28,12 @@ def read(file: Path) -> np.ndarray:
 
 
 def prepare(images: Path, masks: Path, split: SplitRule | None = None, **options):
-    out = images.parent / "store"
+    out = options.pop("out", images.parent / "store")
+    making = {name: options.pop(name) for name in ("size", "tile", "overwrite") if name in options}
     prepare_folder(
-        FolderOptions(images, masks, out, **{"size": 32, **options}), split or SplitRule()
+        FolderOptions(images, masks, **options),
+        split or SplitRule(),
+        PrepareOptions(out, **{"size": 32, **making}),
     )
     return open_store(out)
 
@@ -36,7 +46,7 @@ def test_a_folder_becomes_a_store(folder_data) -> None:
     assert set(np.unique(store.labels)) == {0, 1}
     for row, case in enumerate(store.cases):
         original = read(store.path.parent / "masks" / case.mask) > 127
-        assert np.array_equal(store.native_label(row), original)
+        assert np.array_equal(store.native_label(row)[0], original)
 
 
 def test_preparing_twice_gives_the_same_bytes(folder_data) -> None:
@@ -51,7 +61,115 @@ def test_an_existing_store_is_not_replaced_unasked(folder_data) -> None:
     images, masks = folder_data()
     prepare(images, masks)
     with pytest.raises(HarmosegError, match=r"exists already; .* --overwrite"):
+        prepare(images, masks, size=64)
+
+
+def test_an_unchanged_folder_is_not_prepared_again(folder_data, monkeypatch) -> None:
+    images, masks = folder_data()
+    out = images.parent / "store"
+    ways = (FolderOptions(images, masks), SplitRule(), PrepareOptions(out, size=32))
+    assert prepare_folder(*ways)
+    with monkeypatch.context() as patch:
+        patch.setattr("harmoseg.datasets.folder.count_values", None)  # no mask is decoded
+        assert not prepare_folder(*ways)
+    # One changed byte, or another split, is another dataset.
+    file = images / "case3.png"
+    changed = read(file).copy()
+    changed[0, 0, 0] ^= 1
+    Image.fromarray(changed).save(file)
+    for other in (ways, (ways[0], SplitRule(split_seed=1), ways[2])):
+        with pytest.raises(HarmosegError, match="exists already"):
+            prepare_folder(*other)
+    # A damaged store is not taken for a made one.
+    assert prepare_folder(*ways[:2], PrepareOptions(out, size=32, overwrite=True))
+    (out / "slices.csv").unlink()
+    with pytest.raises(HarmosegError, match="exists already"):
+        prepare_folder(*ways)
+
+
+def test_the_order_of_files_changes_no_byte(folder_data, tmp_path) -> None:
+    images, masks = folder_data()
+    turned = tmp_path / "turned"
+    for folder in (images, masks):
+        (turned / folder.name).mkdir(parents=True)
+        for file in sorted(folder.iterdir(), reverse=True):
+            (turned / folder.name / file.name).write_bytes(file.read_bytes())
+    contents = []
+    for root in (tmp_path, turned):
+        store = prepare(root / "images", root / "masks", name="t").path
+        files = sorted(path for path in store.rglob("*") if path.is_file())
+        contents.append({file.relative_to(store): file.read_bytes() for file in files})
+    assert contents[0] == contents[1]
+
+
+def test_a_link_out_of_the_source_is_refused(folder_data, tmp_path) -> None:
+    images, masks = folder_data()
+    (tmp_path / "secret.png").write_bytes((images / "case0.png").read_bytes())
+    (images / "case0.png").unlink()
+    (images / "case0.png").symlink_to(tmp_path / "secret.png")
+    with pytest.raises(HarmosegError, match=r"case0.png: a symbolic link that leaves the source"):
         prepare(images, masks)
+    # Within the source, and to the source itself, links are fine.
+    (images / "case0.png").unlink()
+    (images / "case0.png").symlink_to(images / "case1.png")
+    (tmp_path / "link").symlink_to(images)
+    prepare(tmp_path / "link", masks)
+
+
+def test_an_empty_image_is_named(folder_data) -> None:
+    images, masks = folder_data()
+    Image.new("RGB", (40, 40), (7, 7, 7)).save(images / "case2.png")
+    with pytest.raises(HarmosegError, match=r"case2.png: every pixel has the value 7"):
+        prepare(images, masks)
+
+
+def test_a_folder_can_be_cut_into_tiles(folder_data) -> None:
+    store = prepare(*folder_data(size=40), size=20, tile=20)
+    assert len(store.images) == 8 * 4 and store.info.card.tile == 20
+    assert store.cases[0].slices == 4 and store.native_label(0).shape == (1, 40, 40)
+
+
+def prepare_in_a_child(images: Path, masks: Path, out: Path, before: str) -> subprocess.Popen[str]:
+    """Run the command line in a process of its own, after the Python statement `before`."""
+    code = f"{before}; from harmoseg.cli.main import main; raise SystemExit(main())"
+    words = ("prepare", "folder", "--images", images, "--masks", masks, "--out", out)
+    return subprocess.Popen(
+        [sys.executable, "-c", code, *map(str, words)],
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def test_a_full_disk_is_said_and_leaves_nothing(folder_data, tmp_path) -> None:
+    images, masks = folder_data()
+    limit = (
+        "import resource, signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN);"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, 500_000))"
+    )
+    child = prepare_in_a_child(images, masks, tmp_path / "store", limit)
+    message = child.communicate()[1]
+    assert child.returncode == 2 and "store: cannot be written" in message
+    assert "Traceback" not in message
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks"]
+
+
+@pytest.mark.parametrize("which", [signal.SIGKILL, signal.SIGINT])
+def test_killed_while_writing_it_starts_clean(folder_data, tmp_path, monkeypatch, which) -> None:
+    images, masks = folder_data()
+    # Slow enough to be killed between two cases.
+    slow = (
+        "import time, harmoseg.store.writing as w; add = w.StoreWriter.add;"
+        "w.StoreWriter.add = lambda *a: (time.sleep(0.2), add(*a))"
+    )
+    child = prepare_in_a_child(images, masks, tmp_path / "store", slow)
+    while not list(tmp_path.glob(".store.partial-*/images.npy")):
+        time.sleep(0.02)
+    child.send_signal(which)
+    child.communicate()
+    assert child.returncode != 0 and not (tmp_path / "store").exists()
+    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    assert prepare(images, masks).info.counts == {"train": 6, "test": 2}
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks", "store"]
 
 
 @pytest.mark.parametrize(
@@ -205,10 +323,25 @@ def test_too_many_pixels_are_refused(folder_data, monkeypatch) -> None:
         prepare(*folder_data())
 
 
+def test_a_small_file_that_claims_a_huge_image_is_refused(folder_data) -> None:
+    images, masks = folder_data()
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        body = kind + data
+        return struct.pack(">I", len(data)) + body + struct.pack(">I", zlib.crc32(body))
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 100_000, 100_000, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(bytes(1_000_000)))
+    bomb = b"\x89PNG\r\n\x1a\n" + header + pixels + chunk(b"IEND", b"")
+    (images / "case4.png").write_bytes(bomb)
+    with pytest.raises(HarmosegError, match=r"case4.png: refused, .*too many pixels"):
+        prepare(images, masks)
+
+
 def test_source_data_is_never_replaced(folder_data) -> None:
     images, masks = folder_data()
     with pytest.raises(HarmosegError, match="holds something else"):
-        prepare_folder(FolderOptions(images, masks, images.parent, overwrite=True), SplitRule())
+        prepare(images, masks, overwrite=True, out=images.parent)
     assert len(list(images.iterdir())) == 8
 
 
@@ -224,12 +357,13 @@ def test_an_unwritable_output_is_named(folder_data) -> None:
     blocked = images.parent / "file"
     blocked.touch()
     with pytest.raises(HarmosegError, match="file: cannot be written"):
-        prepare_folder(FolderOptions(images, masks, blocked / "store"), SplitRule())
+        prepare(images, masks, out=blocked / "store")
 
 
 def test_wrong_options_are_named(folder_data) -> None:
     images, masks = folder_data()
     for options, message in (
+        ({"tile": 8}, "tile must be 0 or at least 16"),
         ({"size": 8}, "size must be at least 16"),
         ({"channels": 2}, "channels must be 1 or 3"),
         ({"classes": ["a", "b", "c"]}, "3 name"),
@@ -243,4 +377,4 @@ def test_wrong_options_are_named(folder_data) -> None:
 def test_kvasir_needs_its_thousand_cases(folder_data) -> None:
     images, _ = folder_data()
     with pytest.raises(HarmosegError, match=r"1000 listed case\(s\) have no files .*8 case\(s\)"):
-        prepare_kvasir(images.parent, images.parent / "store")
+        prepare_dataset("kvasir-seg", images.parent, PrepareOptions(images.parent / "store"))

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.datasets.catalogue import load_card
+from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.datasets.preparing import FolderOptions, prepare_folder, prepare_kvasir
+from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.readers import READERS
+from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
 
 SUMMARY = "Turn a dataset's files into a prepared store."
@@ -20,6 +26,35 @@ def make_parser() -> Parser:
         prog="harmoseg prepare", description=f"{SUMMARY} Everything else works on stores."
     )
     datasets = parser.add_subcommands(required=True, dest="dataset")
+    datasets.add_subcommand("folder", _folder_parser(), help="Your own images and masks.")
+    phantom = Parser(description="Make images with known truth, from a seed.")
+    phantom.add_class_arguments(PhantomOptions, None)
+    datasets.add_subcommand("phantom", phantom, help="Made images, for trying things out.")
+    for name in READERS:
+        datasets.add_subcommand(name, _dataset_parser(name), help=load_card(name).title)
+    return parser
+
+
+def run(arguments: Namespace) -> None:
+    """Prepare the dataset that was named."""
+    values = arguments[arguments.dataset].as_dict()
+    values.pop("config", None)
+    out = values["out"]
+    if arguments.dataset == "phantom":
+        prepare_phantom(PhantomOptions(**values))
+        print(f"prepared {out}")
+        return
+    options = PrepareOptions(**_taken(values, PrepareOptions))
+    if arguments.dataset == "folder":
+        split = SplitRule(**_taken(values, SplitRule))
+        made = prepare_folder(FolderOptions(**values), split, options)
+    else:
+        choices = SourceOptions(**_taken(values, SourceOptions))
+        made = prepare_dataset(arguments.dataset, values["source"], options, choices)
+    print(f"prepared {out}" if made else f"{out} is there already, made from the same files")
+
+
+def _folder_parser() -> Parser:
     folder = Parser(description="Prepare any folder of images with a folder of masks.")
     folder.add_argument("--config", action="config", help="YAML file with any of these options.")
     # Lists as several words, which a class's options would only take in brackets.
@@ -34,33 +69,22 @@ def make_parser() -> Parser:
         default=None,
         help="Mask values of the classes, background first, where they are not 0, 1, 2, ...",
     )
+    folder.add_class_arguments(PrepareOptions, None)
     folder.add_class_arguments(SplitRule, None)
-    datasets.add_subcommand("folder", folder, help="Your own images and masks.")
-    kvasir = Parser(description="Prepare Kvasir-SEG with its official 880 / 120 split.")
-    kvasir.add_argument(
-        "--source", type=Path, required=True, help="Folder that holds images/ and masks/."
+    return folder
+
+
+def _dataset_parser(name: str) -> Parser:
+    card = load_card(name)
+    parser = Parser(
+        description=f"Prepare {card.title}. Files: {card.layout}. Splits: {card.split_rule}."
     )
-    kvasir.add_argument("--out", type=Path, required=True, help="The store to write.")
-    kvasir.add_argument("--size", type=int, default=224, help="Side of the training images.")
-    kvasir.add_argument(
-        "--overwrite", type=bool, default=False, help="Replace the store if it exists."
-    )
-    datasets.add_subcommand("kvasir-seg", kvasir, help="Kvasir-SEG polyps, official split.")
-    phantom = Parser(description="Make images with known truth, from a seed.")
-    phantom.add_class_arguments(PhantomOptions, None)
-    datasets.add_subcommand("phantom", phantom, help="Made images, for trying things out.")
+    parser.add_argument("--source", type=Path, required=True, help="The folder that was unpacked.")
+    parser.add_class_arguments(PrepareOptions, None)
+    parser.add_class_arguments(SourceOptions, None)
     return parser
 
 
-def run(arguments: Namespace) -> None:
-    """Prepare the dataset that was named."""
-    values = arguments[arguments.dataset].as_dict()
-    values.pop("config", None)
-    if arguments.dataset == "kvasir-seg":
-        prepare_kvasir(**values)
-    elif arguments.dataset == "phantom":
-        prepare_phantom(PhantomOptions(**values))
-    else:
-        split = {name: values.pop(name) for name in SplitRule.__dataclass_fields__}
-        prepare_folder(FolderOptions(**values), SplitRule(**split))
-    print(f"prepared {values['out']}")
+def _taken(values: dict[str, Any], options: type[Any]) -> dict[str, Any]:
+    """Take the fields of an options class out of `values`."""
+    return {item.name: values.pop(item.name) for item in fields(options)}

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 from importlib.resources import files
+from typing import cast
 
 from harmoseg.store.card import Card, parse_card
+from harmoseg.store.layout import Split
 
 _HERE = files("harmoseg.datasets")
 
@@ -15,7 +17,12 @@ def load_card(name: str) -> Card:
     return parse_card((_HERE / "cards" / f"{name}.toml").read_text(encoding="utf-8"))
 
 
-def load_split(name: str) -> dict[str, str]:
-    """Read a published split list: case to ``train``, ``val`` or ``test``."""
+def load_split(name: str) -> dict[str, Split]:
+    """Read a published split list: case, or patient, to ``train``, ``val`` or ``test``."""
+    return {row["case"]: cast(Split, row["split"]) for row in load_list(name)}
+
+
+def load_list(name: str) -> list[dict[str, str]]:
+    """Read a published list with its own columns; lines that begin with ``#`` say its source."""
     text = (_HERE / "splits" / f"{name}.csv").read_text(encoding="utf-8")
-    return {row["case"]: row["split"] for row in csv.DictReader(text.splitlines())}
+    return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))

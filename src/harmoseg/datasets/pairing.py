@@ -28,16 +28,19 @@ class Pair:
     mask: Path
 
 
-def pair_files(images: Path, masks: Path, *, skip_unpaired: bool = False) -> list[Pair]:
+def pair_files(
+    images: Path, masks: Path, *, skip_unpaired: bool = False, ignore: str | None = None
+) -> list[Pair]:
     """Pair the files of two folders (which may be one and the same), subfolders included.
 
     A mask belongs to the image of the same relative path, endings aside, or after a suffix such
-    as ``_segmentation``, ``_mask`` or ``_lesion`` is taken off. Returned in order of case.
+    as ``_segmentation``, ``_mask`` or ``_lesion`` is taken off. Files whose name matches the
+    regular expression `ignore` are passed over. Returned in order of case.
 
     Raises HarmosegError where a folder is missing or empty, where two files claim one case, and,
     unless `skip_unpaired`, naming the images without mask and the masks without image.
     """
-    image_files, mask_files = list_pictures(images), list_pictures(masks)
+    image_files, mask_files = (list_pictures(folder, ignore=ignore) for folder in (images, masks))
     if images.resolve() in masks.resolve().parents:  # masks in a folder below the images
         image_files = [file for file in image_files if masks not in file.parents]
     if images.resolve() == masks.resolve():
@@ -70,14 +73,20 @@ def pair_files(images: Path, masks: Path, *, skip_unpaired: bool = False) -> lis
     return [Pair(case, by_key[case], found[case][0]) for case in sorted(found)]
 
 
-def list_pictures(folder: Path) -> list[Path]:
-    """List the image files below a folder, sorted; raise HarmosegError if there are none."""
+def list_pictures(folder: Path, *, ignore: str | None = None) -> list[Path]:
+    """List the image files below a folder, sorted; raise HarmosegError if there are none.
+
+    Files whose name matches the regular expression `ignore` are passed over.
+    """
     if not folder.is_dir():
         raise HarmosegError(f"{folder}: no such folder; expected a folder of image files")
     files = sorted(
         path
         for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES and not path.name.startswith(".") and path.is_file()
+        if path.suffix.lower() in SUFFIXES
+        and not path.name.startswith(".")
+        and not (ignore and re.search(ignore, path.name))
+        and path.is_file()
     )
     if not files:
         raise HarmosegError(

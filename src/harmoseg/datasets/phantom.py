@@ -18,7 +18,8 @@ from scipy import ndimage
 
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.errors import HarmosegError
-from harmoseg.store.layout import Case, Split
+from harmoseg.store.cutting import Sample, cut
+from harmoseg.store.layout import Case
 from harmoseg.store.writing import writing_store
 
 Domain = Literal["A", "B"]
@@ -61,9 +62,7 @@ def prepare_phantom(options: PhantomOptions) -> None:
     """Make a phantom store; see `PhantomOptions`."""
     card = load_card(f"phantom-{options.mode}")
     shape = (options.size, options.size, 1)
-    with writing_store(
-        options.out, card, count=options.count, shape=shape, overwrite=options.overwrite
-    ) as writer:
+    with writing_store(options.out, card, shape=shape, overwrite=options.overwrite) as writer:
         for number in range(options.count):
             image, label = phantom_image(
                 number, size=options.size, domain=options.domain, seed=options.seed
@@ -71,10 +70,24 @@ def prepare_phantom(options: PhantomOptions) -> None:
             if options.mode == "binary":
                 label = (label == _LESION).astype(np.uint8)
             trained = options.domain == "A" and number < _TRAIN_SHARE * options.count
-            split: Split = "train" if trained else "test"
             name = f"{options.domain}{number:05d}"
-            case = Case(name, name, split, options.size, options.size, "", "", "", "")
-            writer.add(case, image[..., None], label)
+            case = Case(
+                case=name,
+                group=name,
+                split="train" if trained else "test",
+                subset="",
+                slices=1,
+                depth=1,
+                height=options.size,
+                width=options.size,
+                spacing=(),
+                affine=(),
+                image="",
+                mask="",
+                sha256="",
+            )
+            sample = Sample(image[None, ..., None], label[None])
+            writer.add(case, cut(sample, size=options.size), sample.label)
         writer.finish({"domain": options.domain, "seed": options.seed})
 
 

@@ -2,206 +2,125 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+import hashlib
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from tqdm import tqdm
 
-from harmoseg.datasets.catalogue import load_card, load_split
-from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values, label_rule
-from harmoseg.datasets.pairing import Pair, pair_files
-from harmoseg.datasets.pictures import (
-    is_grey,
-    quiet_decoding,
-    read_image,
-    read_mask_values,
-)
-from harmoseg.datasets.splitting import SplitRule, check_listed, split_cases
+from harmoseg.datasets.readers import list_dataset
+from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions, hash_files, in_parallel
 from harmoseg.errors import HarmosegError
-from harmoseg.store.card import Card
-from harmoseg.store.files import sha256_of
-from harmoseg.store.layout import Case
+from harmoseg.store.cutting import CutSample, cut
+from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
+from harmoseg.store.reading import open_store
 from harmoseg.store.writing import writing_store
-
-_THREADS = 4
-"""Decoding and resizing leave Python's lock alone, so threads are enough."""
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
 
 
 @dataclass(frozen=True)
-class FolderOptions:
-    """What `prepare_folder` may be told about a folder of images and masks.
+class PrepareOptions:
+    """How a store is made.
 
     Args:
-        images: Folder of images (PNG, JPEG, TIFF or BMP; subfolders included).
-        masks: Folder of masks; may be the same folder when masks carry a suffix such as _mask.
         out: The store to write.
-        size: Side of the square that networks train on, in pixels.
-        name: Name of the dataset; that of the images' parent folder when absent.
-        modality: What made the images, for the record.
-        classes: Names of the classes, background first.
-        label_values: Mask values of the classes, background first, where they are not 0, 1, 2, ...
-        threshold: Read masks as binary, foreground above this value.
-        channels: 1 or 3; 0 takes 1 when all images are grey.
-        skip_unpaired: Leave out images without mask and masks without image.
+        size: Side of the square that networks see, in pixels.
+        tile: Side, in pixels of the source, of the squares that images are cut into; 0 shows every
+            image whole. What the dataset's card says when absent.
         overwrite: Replace the store if it exists.
     """
 
-    images: Path
-    masks: Path
     out: Path
     size: int = 224
-    name: str | None = None
-    modality: str = "unknown"
-    classes: list[str] | None = None
-    label_values: list[int] | None = None
-    threshold: int | None = None
-    channels: int = 0
-    skip_unpaired: bool = False
+    tile: int | None = None
     overwrite: bool = False
 
+    def __post_init__(self) -> None:
+        """Raise HarmosegError naming the first option that cannot be."""
+        if self.size < 16:
+            raise HarmosegError(f"size must be at least 16 pixels, got {self.size}")
+        if self.tile is not None and self.tile != 0 and self.tile < 16:
+            raise HarmosegError(f"tile must be 0 or at least 16 pixels, got {self.tile}")
 
-def prepare_folder(options: FolderOptions, split: SplitRule) -> None:
-    """Prepare anybody's folder of images and masks; see `FolderOptions` and `SplitRule`.
 
-    Raises HarmosegError, naming the file, for whatever is wrong with the data; nothing is then
-    left at `options.out`.
+def prepare_dataset(
+    name: str, source: Path, options: PrepareOptions, choices: SourceOptions | None = None
+) -> bool:
+    """Prepare one of the package's datasets from its official files; see `prepare_listing`."""
+    return prepare_listing(list_dataset(name, source, choices or SourceOptions()), options)
+
+
+def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
+    """Write the store of a listing; return False where it is there already, made from the same.
+
+    Whether it is the same is told by the hashes of all files and by every option. Raises
+    HarmosegError, naming the file, for whatever is wrong with the data; nothing is then left at
+    `options.out`.
     """
-    pairs = pair_files(options.images, options.masks, skip_unpaired=options.skip_unpaired)
-    splits, groups = split_cases([pair.case for pair in pairs], split)
-    survey = ValueSurvey()
-    masks = [pair.mask for pair in pairs]
-    for path, values in zip(masks, _parallel(count_values, masks, "masks"), strict=True):
-        survey.add(path, values)
-    rule = label_rule(survey, label_values=options.label_values, threshold=options.threshold)
-    card = _folder_card(options, rule, pairs)
-    _write(
-        pairs,
-        card,
-        rule,
-        splits,
-        groups,
-        out=options.out,
-        size=options.size,
-        overwrite=options.overwrite,
-    )
+    tile = listing.card.tile if options.tile is None else options.tile
+    card = replace(listing.card, tile=tile)
+    paths = [item.files for item in listing.cases]
+    hashes = list(in_parallel(hash_files, paths, "hashing"))
+    recipe = _recipe(replace(listing, card=card), hashes, options.size)
+    if not options.overwrite and _is_made(options.out, recipe):
+        return False
+    if listing.survey is not None:
+        card = replace(listing.survey(), tile=tile)
+    shape = (options.size, options.size, card.channels)
 
-
-def prepare_kvasir(source: Path, out: Path, *, size: int = 224, overwrite: bool = False) -> None:
-    """Prepare Kvasir-SEG from its official layout with the official 880 / 120 split.
-
-    `source` holds ``images/`` and ``masks/``. Raises HarmosegError where files are missing or do
-    not fit the split list.
-    """
-    card = load_card("kvasir-seg")
-    splits = load_split("kvasir-seg")
-    pairs = pair_files(source / "images", source / "masks")
-    cases = [pair.case for pair in pairs]
-    check_listed(cases, splits, "kvasir-seg (880 / 120)")
-    # Kvasir-SEG names no patients, so every image is a group of its own.
-    groups = {case: case for case in cases}
-    rule = LabelRule(threshold=127)
-    _write(pairs, card, rule, splits, groups, out=out, size=size, overwrite=overwrite)
-
-
-def _folder_card(options: FolderOptions, rule: LabelRule, pairs: Sequence[Pair]) -> Card:
-    classes = options.classes or _default_classes(rule)
-    if len(classes) != rule.classes:
-        raise HarmosegError(
-            f"classes: {len(classes)} name(s) given ({', '.join(classes)}), but the masks have "
-            f"{rule.classes} classes, background included"
-        )
-    if options.channels not in {0, 1, 3}:
-        raise HarmosegError(f"channels must be 1 or 3 (or 0 to decide), got {options.channels}")
-    channels = options.channels
-    if channels == 0:
-        channels = 1 if all(is_grey(pair.image) for pair in pairs) else 3
-    name = options.name or options.images.resolve().parent.name
-    return Card(
-        name=name,
-        title=name,
-        modality=options.modality,
-        mode="binary" if rule.classes == 2 else "multiclass",
-        classes=tuple(classes),
-        channels=channels,
-        layout="folder of images and folder of masks",
-    )
-
-
-def _default_classes(rule: LabelRule) -> list[str]:
-    if rule.classes == 2:
-        return ["background", "foreground"]
-    return ["background", *(f"class {value}" for value in rule.values[1:])]
-
-
-def _write(
-    pairs: Sequence[Pair],
-    card: Card,
-    rule: LabelRule,
-    splits: dict[str, str],
-    groups: dict[str, str],
-    *,
-    out: Path,
-    size: int,
-    overwrite: bool,
-) -> None:
-    if size < 16:
-        raise HarmosegError(f"size must be at least 16 pixels, got {size}")
-
-    def read(pair: Pair) -> tuple[Case, NDArray[np.uint8], NDArray[np.uint8]]:
-        image = read_image(pair.image, card.channels)
-        label = rule.apply(read_mask_values(pair.mask), pair.mask)
-        if image.shape[:2] != label.shape:
-            raise HarmosegError(
-                f"sizes differ: {pair.image} is {image.shape[1]} x {image.shape[0]} (width x "
-                f"height), its mask {pair.mask.name} is {label.shape[1]} x {label.shape[0]}; "
-                "an image and its mask must cover the same pixels"
-            )
+    def work(item: tuple[SourceCase, str]) -> tuple[Case, CutSample, NDArray[np.uint8]]:
+        source, digest = item
+        sample = source.read()
+        slices = cut(sample, size=options.size, tile=tile)
+        depth, height, width = sample.label.shape
         case = Case(
-            case=pair.case,
-            group=groups[pair.case],
-            split=splits[pair.case],  # type: ignore[arg-type]  # checked by split_cases
-            height=label.shape[0],
-            width=label.shape[1],
-            image=pair.image.name,
-            mask=pair.mask.name,
-            image_sha256=sha256_of(pair.image),
-            mask_sha256=sha256_of(pair.mask),
+            case=source.case,
+            group=source.group,
+            split=source.split,
+            subset=source.subset,
+            slices=len(slices.slices),
+            depth=depth,
+            height=height,
+            width=width,
+            spacing=sample.spacing,
+            affine=sample.affine,
+            image=source.image,
+            mask=source.mask,
+            sha256=digest,
         )
-        return case, image, label
+        return case, slices, sample.label
 
-    shape = (size, size, card.channels)
-    with writing_store(out, card, count=len(pairs), shape=shape, overwrite=overwrite) as writer:
-        for case, image, label in _parallel(read, pairs, "images"):
-            writer.add(case, image, label)
-        writer.finish({"label_rule": {"threshold": rule.threshold, "values": list(rule.values)}})
+    with writing_store(options.out, card, shape=shape, overwrite=options.overwrite) as writer:
+        items = list(zip(listing.cases, hashes, strict=True))
+        for case, slices, native in in_parallel(work, items, "preparing"):
+            writer.add(case, slices, native)
+        writer.finish(
+            {
+                "recipe": recipe,
+                "determined_by": dict(listing.determined_by),
+                "remarks": list(listing.remarks),
+            }
+        )
+    return True
 
 
-def _parallel(work: Callable[[Item], Result], items: Sequence[Item], what: str) -> Iterator[Result]:
-    """Work on all items with threads, in order, a few ahead of the reader, with a progress bar."""
-    pool = ThreadPoolExecutor(_THREADS)
+def _recipe(listing: Listing, hashes: list[str], size: int) -> str:
+    """Hash all that determines a store: the files, the options, the card, the code's version."""
+    cases = [
+        [item.case, item.group, item.split, item.subset, item.image, item.mask, digest]
+        for item, digest in zip(listing.cases, hashes, strict=True)
+    ]
+    determining = [SCHEMA, size, asdict(listing.card), dict(listing.determined_by), cases]
+    return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
+
+
+def _is_made(out: Path, recipe: str) -> bool:
+    if not (out / INFO_FILE).is_file():
+        return False
     try:
-        with (
-            quiet_decoding(),
-            tqdm(total=len(items), desc=what, unit="file", disable=None) as progress,
-        ):
-            for batch in _batched(items, 64):
-                # One batch in memory at a time, however large the dataset is.
-                for result in pool.map(work, batch):
-                    yield result
-                    progress.update()
-    finally:
-        # On an error or an interruption, what was not begun is dropped.
-        pool.shutdown(cancel_futures=True)
-
-
-def _batched(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """Cut a sequence into pieces of `size`."""
-    return (items[start : start + size] for start in range(0, len(items), size))
+        # Opening checks that the parts are there and fit; a damaged store is not kept.
+        found = open_store(out).info.provenance.get("recipe")
+    except HarmosegError:
+        return False
+    return found == recipe

@@ -50,9 +50,20 @@ def split_cases(cases: Sequence[str], rule: SplitRule) -> tuple[dict[str, str], 
     return _drawn(cases, groups, rule), groups
 
 
-def check_listed(cases: Sequence[str], listed: Mapping[str, str], source: str) -> None:
-    """Raise HarmosegError unless the split list `source` names exactly these cases."""
-    absent = sorted(listed.keys() - set(cases))
+def check_listed(
+    cases: Sequence[str],
+    listed: Mapping[str, str],
+    source: str,
+    *,
+    allow_missing: bool = False,
+    cure: str = "",
+) -> None:
+    """Raise HarmosegError unless the split list `source` names exactly these cases.
+
+    With `allow_missing` it may name cases that have no files; a case that it does not name is an
+    error all the same, for nobody knows on which side it belongs. `cure` says what to do.
+    """
+    absent = [] if allow_missing else sorted(listed.keys() - set(cases))
     extra = sorted(set(cases) - listed.keys())
     problems = [
         f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
@@ -65,6 +76,7 @@ def check_listed(cases: Sequence[str], listed: Mapping[str, str], source: str) -
     if problems:
         raise HarmosegError(
             f"the split list {source} does not fit the files: {'; '.join(problems)}"
+            f"{cure and '; '}{cure}"
         )
 
 

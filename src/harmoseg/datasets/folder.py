@@ -1,0 +1,146 @@
+"""Anybody's folder of images with a folder of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import cast
+
+from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values, label_rule
+from harmoseg.datasets.pairing import Pair, pair_files
+from harmoseg.datasets.picture_cases import picture_case, read_picture_pair
+from harmoseg.datasets.pictures import is_grey
+from harmoseg.datasets.preparing import PrepareOptions, prepare_listing
+from harmoseg.datasets.sources import Listing, in_parallel, make_listing
+from harmoseg.datasets.splitting import SplitRule, split_cases
+from harmoseg.errors import HarmosegError
+from harmoseg.store.card import Card
+from harmoseg.store.cutting import Sample
+from harmoseg.store.layout import Split
+
+
+@dataclass(frozen=True)
+class FolderOptions:
+    """What may be told about a folder of images and masks.
+
+    Args:
+        images: Folder of images (PNG, JPEG, TIFF or BMP; subfolders included).
+        masks: Folder of masks; may be the same folder when masks carry a suffix such as _mask.
+        name: Name of the dataset; that of the images' parent folder when absent.
+        modality: What made the images, for the record.
+        classes: Names of the classes, background first.
+        label_values: Mask values of the classes, background first, where they are not 0, 1, 2, ...
+        threshold: Read masks as binary, foreground above this value.
+        channels: 1 or 3; 0 takes 1 when all images are grey.
+        skip_unpaired: Leave out images without mask and masks without image.
+    """
+
+    images: Path
+    masks: Path
+    name: str | None = None
+    modality: str = "unknown"
+    classes: list[str] | None = None
+    label_values: list[int] | None = None
+    threshold: int | None = None
+    channels: int = 0
+    skip_unpaired: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError naming the first option that cannot be."""
+        if self.channels not in {0, 1, 3}:
+            raise HarmosegError(f"channels must be 1 or 3 (or 0 to decide), got {self.channels}")
+
+
+def prepare_folder(folder: FolderOptions, split: SplitRule, options: PrepareOptions) -> bool:
+    """Prepare a folder; return False where the store is there already, made from the same.
+
+    Raises HarmosegError, naming the file, for whatever is wrong with the data; nothing is then
+    left at `options.out`.
+    """
+    return prepare_listing(list_folder(folder, split), options)
+
+
+def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
+    """List the cases of a folder; the classes are known after the listing's survey."""
+    pairs = pair_files(options.images, options.masks, skip_unpaired=options.skip_unpaired)
+    splits, groups = split_cases([pair.case for pair in pairs], split)
+    survey = _Survey(options, pairs)
+    cases = [
+        picture_case(
+            pair,
+            cast(Split, splits[pair.case]),  # checked by split_cases
+            roots=(options.images, options.masks),
+            read=survey.read,
+            group=groups[pair.case],
+        )
+        for pair in pairs
+    ]
+    given = asdict(options)
+    # Where the folders lie does not decide what is in them.
+    determined_by = {
+        key: given[key] for key in ("classes", "label_values", "threshold", "channels")
+    }
+    return make_listing(
+        survey.card(()),
+        cases,
+        roots=[options.images, options.masks],
+        determined_by=determined_by,
+        survey=survey.run,
+    )
+
+
+@dataclass
+class _Survey:
+    """What is known of a folder's classes and channels only after reading all of it."""
+
+    options: FolderOptions
+    pairs: Sequence[Pair]
+    rule: LabelRule | None = None
+    channels: int = field(default=0)
+
+    def run(self) -> Card:
+        """Read all masks, and decide how to read them."""
+        masks = [pair.mask for pair in self.pairs]
+        values = ValueSurvey()
+        for path, found in zip(masks, in_parallel(count_values, masks, "masks"), strict=True):
+            values.add(path, found)
+        rule = label_rule(
+            values, label_values=self.options.label_values, threshold=self.options.threshold
+        )
+        classes = self.options.classes or _default_classes(rule)
+        if len(classes) != rule.classes:
+            raise HarmosegError(
+                f"classes: {len(classes)} name(s) given ({', '.join(classes)}), but the masks "
+                f"have {rule.classes} classes, background included"
+            )
+        self.rule = rule
+        self.channels = self.options.channels
+        if self.channels == 0:
+            self.channels = 1 if all(is_grey(pair.image) for pair in self.pairs) else 3
+        return self.card(tuple(classes))
+
+    def card(self, classes: tuple[str, ...]) -> Card:
+        """Describe the folder, as far as it is known."""
+        name = self.options.name or self.options.images.resolve().parent.name
+        return Card(
+            name=name,
+            title=name,
+            modality=self.options.modality,
+            mode="binary" if len(classes) == 2 else "multiclass",
+            classes=classes,
+            channels=self.channels,
+            layout="folder of images and folder of masks",
+        )
+
+    def read(self, pair: Pair) -> Sample:
+        """Read one case, once the survey has been run."""
+        if self.rule is None:
+            self.run()
+        return read_picture_pair(pair, channels=self.channels, rule=cast(LabelRule, self.rule))
+
+
+def _default_classes(rule: LabelRule) -> list[str]:
+    if rule.classes == 2:
+        return ["background", "foreground"]
+    return ["background", *(f"class {value}" for value in rule.values[1:])]

@@ -1,0 +1,42 @@
+"""One reader per dataset: from its official layout to a listing of cases."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from harmoseg.datasets.readers.acdc import list_acdc
+from harmoseg.datasets.readers.btseg import list_btseg
+from harmoseg.datasets.readers.monuseg import list_monuseg
+from harmoseg.datasets.readers.polyps import list_etis, list_kvasir, list_polypgen
+from harmoseg.datasets.readers.skin import list_isic_2017, list_isic_2018, list_ph2
+from harmoseg.datasets.readers.synapse import list_synapse
+from harmoseg.datasets.sources import Listing, SourceOptions
+from harmoseg.errors import HarmosegError
+
+Reader = Callable[[Path, SourceOptions], Listing]
+
+READERS: Mapping[str, Reader] = {
+    "synapse": list_synapse,
+    "acdc": list_acdc,
+    "kvasir-seg": list_kvasir,
+    "polypgen": list_polypgen,
+    "etis-larib": list_etis,
+    "isic-2018": list_isic_2018,
+    "isic-2017": list_isic_2017,
+    "ph2": list_ph2,
+    "monuseg": list_monuseg,
+    "btseg": list_btseg,
+}
+"""What lists the cases of each dataset, by the name of its card."""
+
+
+def list_dataset(name: str, source: Path, options: SourceOptions) -> Listing:
+    """List the cases of one of the package's datasets.
+
+    Raises HarmosegError for an unknown name, and for whatever of the layout, the files or the
+    split is not as the dataset's page says.
+    """
+    if name not in READERS:
+        raise HarmosegError(f"unknown dataset {name!r}; known: {', '.join(READERS)}")
+    return READERS[name](source, options)

@@ -1,0 +1,169 @@
+"""BTSeg: brain tumours in contrast-enhanced T1 MRI slices (Cheng, figshare 1512427)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.datasets.catalogue import load_card, load_list
+from harmoseg.datasets.pairing import pair_files
+from harmoseg.datasets.picture_cases import HALF, picture_case, read_picture_pair
+from harmoseg.datasets.readers.common import check_published, chosen_split
+from harmoseg.datasets.sources import (
+    Listing,
+    SourceCase,
+    SourceOptions,
+    find_root,
+    make_listing,
+    relative_name,
+)
+from harmoseg.datasets.volumes import read_hdf5, sample_of_arrays
+from harmoseg.errors import HarmosegError
+from harmoseg.store.cutting import Sample
+from harmoseg.store.layout import Split
+
+_TUMOURS = {"1": "meningioma", "2": "glioma", "3": "pituitary"}
+_TEST_SHARE = 0.2
+_MATLAB_5 = b"MATLAB 5.0"
+
+
+def list_btseg(source: Path, options: SourceOptions) -> Listing:
+    """List the slices, from the official ``N.mat`` files or from ``images/`` and ``masks/``.
+
+    The split ``folds`` tests one of the author's five folds. ``patients`` draws a fifth of the
+    patients by a hash of their name; it needs the ``.mat`` files, which alone name the patient.
+    """
+    card = load_card("btseg")
+    split = chosen_split(options, "folds", "patients")
+    rows = {row["case"]: row for row in load_list("btseg")}
+    folds = {int(row["fold"]) for row in rows.values()}
+    if options.fold not in folds:
+        raise HarmosegError(f"fold {options.fold}: expected one of {sorted(folds)}")
+    if not source.is_dir():
+        raise HarmosegError(f"{source}: no such folder; expected the folder of {card.title}")
+    matlab = [path for path in sorted(source.rglob("*.mat")) if path.stem.isdigit()]
+    if matlab:
+        patients = {path.stem: _patient(path) for path in matlab}
+        found = sorted(patients)
+    else:
+        root = find_root(source, "images", "masks", dataset=card.title)
+        pairs = pair_files(root / "images", root / "masks")
+        patients, found = {}, [pair.case for pair in pairs]
+        if split == "patients":
+            raise HarmosegError(
+                f"{source}: images and masks name no patients; a split by patient needs the "
+                "official .mat files (without it, use --split folds)"
+            )
+    check_published(found, rows, "BTSeg (3064 slices)", options)
+    sides = (
+        _by_patient(patients)
+        if split == "patients"
+        else {case: _side(row, options.fold) for case, row in rows.items()}
+    )
+    subsets = {case: _TUMOURS[row["label"]] for case, row in rows.items()}
+    cases: list[SourceCase]
+    if matlab:
+        cases = [_matlab_case(path, patients, sides, subsets, source) for path in matlab]
+    else:
+        read = partial(read_picture_pair, channels=1, rule=HALF)
+        cases = [
+            picture_case(
+                pair, sides[pair.case], roots=(root, root), read=read, subset=subsets[pair.case]
+            )
+            for pair in pairs
+        ]
+    counts: Counter[str] = Counter(sides[case] for case in (rows if split == "folds" else found))
+    return make_listing(
+        replace(card, counts=dict(counts)),
+        cases,
+        roots=[source],
+        determined_by={"split": split, "fold": options.fold if split == "folds" else None},
+        remarks=[] if matlab else ["this form names no patients: every slice is its own group"],
+    )
+
+
+def _side(row: dict[str, str], fold: int) -> Split:
+    return "test" if int(row["fold"]) == fold else "train"
+
+
+def _by_patient(patients: dict[str, str]) -> dict[str, Split]:
+    """Test whole patients, in the order of a hash of their name, until a fifth is reached."""
+    members: dict[str, list[str]] = defaultdict(list)
+    for case, patient in patients.items():
+        members[patient].append(case)
+    order = sorted(members, key=lambda name: hashlib.sha256(f"btseg:{name}".encode()).digest())
+    sides: dict[str, Split] = {}
+    tested = 0
+    for patient in order:
+        side: Split = "test" if tested < _TEST_SHARE * len(patients) else "train"
+        tested += len(members[patient]) if side == "test" else 0
+        sides |= dict.fromkeys(members[patient], side)
+    return sides
+
+
+def _matlab_case(
+    path: Path,
+    patients: dict[str, str],
+    sides: dict[str, Split],
+    subsets: dict[str, str],
+    source: Path,
+) -> SourceCase:
+    name = relative_name(path, source)
+    return SourceCase(
+        case=path.stem,
+        group=patients[path.stem],
+        split=sides[path.stem],
+        subset=subsets[path.stem],
+        image=name,
+        mask=name,
+        files=(path,),
+        read=partial(_read_matlab, path),
+    )
+
+
+def _patient(path: Path) -> str:
+    """Read the patient of a slice; raise HarmosegError for a file that is not of version 7.3."""
+    if not h5py.is_hdf5(path):
+        with path.open("rb") as stream:
+            version = "version 5" if stream.read(10) == _MATLAB_5 else "of an unknown kind"
+        raise HarmosegError(
+            f"{path}: a MATLAB file {version}, expected version 7.3 (HDF5) as published; download "
+            "it again, or save it with '-v7.3'"
+        )
+    (codes,) = read_hdf5(path, "cjdata/PID")
+    return _text(codes, path)
+
+
+def _text(codes: NDArray[np.integer], path: Path) -> str:
+    """Read a MATLAB string: character codes in a column."""
+    try:
+        return "".join(chr(code) for code in codes.ravel().tolist())
+    except (TypeError, ValueError, OverflowError) as error:
+        raise HarmosegError(f"{path}: cjdata/PID is no text ({error})") from error
+
+
+def _read_matlab(path: Path) -> Sample:
+    image, mask = read_hdf5(path, "cjdata/image", "cjdata/tumorMask")
+    _check_flat((image, mask), path)
+    # MATLAB stores columns first, so HDF5 shows every array transposed.
+    return sample_of_arrays(
+        image.T[None],
+        mask.T[None],
+        path,
+        classes={0: 0, 1: 1},
+        window=(float(np.min(image)), float(np.max(image))),
+    )
+
+
+def _check_flat(arrays: Sequence[NDArray[np.generic]], path: Path) -> None:
+    shapes = [array.shape for array in arrays]
+    if any(len(shape) != 2 for shape in shapes):
+        raise HarmosegError(f"{path}: arrays of shape {shapes}, expected two dimensions")

@@ -1,0 +1,405 @@
+"""Readers of volumes: NIfTI in every orientation, HDF5, NumPy, MATLAB; and what can be wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+import pytest
+import scipy.io
+from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
+
+from harmoseg import HarmosegError
+from harmoseg.datasets.catalogue import load_card, load_list, load_split
+from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.readers import list_dataset
+from harmoseg.datasets.sources import SourceOptions
+from harmoseg.datasets.volumes import scale_intensities
+from harmoseg.store.reading import Store, open_store
+
+PART = SourceOptions(allow_missing=True)
+SPACING = (1.5, 1.25, 8.0)  # x, y, z in mm
+
+
+def prepared(name: str, source: Path, choices: SourceOptions = PART) -> Store:
+    out = source.parent / f"store-{name}"
+    assert prepare_dataset(name, source, PrepareOptions(out, size=16, overwrite=True), choices)
+    return open_store(out)
+
+
+def write_nifti(path: Path, voxels: np.ndarray, *, axes: str = "RAS", affine=None) -> None:
+    """Write voxels (x, y, z), given in RAS order, as a file whose axes run along `axes`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    canonical = np.diag((*SPACING, 1.0))
+    canonical[:3, 3] = (-20, 30, 5)
+    image = nibabel.Nifti1Image(voxels, canonical if affine is None else affine)
+    turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(axes))
+    nibabel.save(image.as_reoriented(turn), path)
+
+
+def heart(
+    seed: int = 0, shape: tuple[int, int, int] = (20, 24, 3)
+) -> tuple[np.ndarray, np.ndarray]:
+    """Intensities and labels (x, y, z), every class there."""
+    random = np.random.default_rng(seed)
+    image = random.normal(300, 50, shape).astype(np.float32)
+    label = np.zeros(shape, np.uint8)
+    label[2:6, 4:9], label[8:16, 6:16], label[10:14, 8:14] = 1, 2, 3
+    label[..., 0] = 0  # an empty slice
+    return image, label
+
+
+def write_frame(root: Path, patient: str, frame: int, *, axes: str = "LPS", **changes) -> None:
+    image, label = heart(frame)
+    folder = root / "training" / patient
+    name = f"{patient}_frame{frame:02d}"
+    write_nifti(folder / f"{name}.nii.gz", changes.get("image", image), axes=axes)
+    label_axes = changes.get("label_axes", axes)
+    write_nifti(folder / f"{name}_gt.nii.gz", changes.get("label", label), axes=label_axes)
+    (folder / "Info.cfg").write_text("ED: 1\nES: 12\nGroup: DCM\nNbFrame: 30\n")
+
+
+@pytest.fixture
+def acdc(tmp_path: Path) -> Path:
+    root = tmp_path / "acdc"
+    for patient in ("patient001", "patient002", "patient003"):
+        for frame in (1, 12):
+            write_frame(root, patient, frame)
+    return root
+
+
+# ACDC
+
+
+def test_acdc_keeps_patients_phases_geometry_and_labels(acdc) -> None:
+    store = prepared("acdc", acdc)
+    assert [(case.case, case.group, case.subset, case.split) for case in store.cases[:3]] == [
+        ("patient001_frame01", "patient001", "ED", "test"),
+        ("patient001_frame12", "patient001", "ES", "test"),
+        ("patient002_frame01", "patient002", "ED", "val"),
+    ]
+    assert store.cases[0].spacing == SPACING[::-1]
+    assert store.info.counts == {"train": 2, "val": 2, "test": 2}
+    file = nibabel.load(acdc / "training/patient001/patient001_frame12_gt.nii.gz")
+    voxels = np.asanyarray(file.dataobj)
+    # As acquired: the third axis is the slice, and the file's own affine still fits.
+    assert np.array_equal(store.native_label(1), voxels.transpose(2, 1, 0))
+    assert np.allclose(np.reshape(store.cases[1].affine, (3, 4)), file.affine[:3])
+
+
+def test_frames_beyond_the_hundredth_patient_are_no_part_of_the_lists(acdc) -> None:
+    write_frame(acdc, "patient101", 1)
+    assert "patient101_frame01" not in {c.case for c in list_dataset("acdc", acdc, PART).cases}
+
+
+def test_acdc_intensities_run_from_percentile_to_percentile(acdc) -> None:
+    image = heart(1)[0]
+    image[0, 0, 0] = 1e6  # one hot voxel must not make the rest black
+    write_frame(acdc, "patient001", 1, image=image)
+    store = prepared("acdc", acdc)
+    assert 90 < np.median(store.images[list(store.rows_of(0))]) < 170
+
+
+def hdf5(path: Path, **arrays: np.ndarray) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with h5py.File(path, "w") as file:
+        for name, array in arrays.items():
+            file[name] = array
+
+
+def test_acdc_as_hdf5_volumes_and_slices(tmp_path) -> None:
+    root = tmp_path / "s"
+    image, label = (array.transpose(2, 1, 0) for array in heart())
+    image = ((image - image.min()) / np.ptp(image)).astype(np.float32)
+    hdf5(root / "ACDC_training_volumes" / "patient001_frame01.h5", image=image, label=label)
+    for number in range(3):
+        # The whole volume wins over its slices; patient003 has slices alone.
+        for patient in ("patient001", "patient003"):
+            name = f"{patient}_frame01_slice_{number + 1}.h5"
+            hdf5(root / "ACDC_training_slices" / name, image=image[number], label=label[number])
+    store = prepared("acdc", root)
+    assert [case.case for case in store.cases] == ["patient001_frame01", "patient003_frame01"]
+    for number in (0, 1):
+        assert np.array_equal(store.native_label(number), label)
+        assert store.cases[number].spacing == ()
+    assert np.array_equal(store.images[:3], store.images[3:])
+    (root / "ACDC_training_slices" / "patient003_frame01_slice_2.h5").unlink()
+    with pytest.raises(HarmosegError, match=r"slice\(s\) \[2\] of patient003_frame01 are missing"):
+        list_dataset("acdc", root, PART)
+
+
+def test_a_patient_without_mask_is_named(acdc) -> None:
+    (acdc / "training/patient002/patient002_frame12_gt.nii.gz").unlink()
+    with pytest.raises(
+        HarmosegError, match="patient without mask, patient002_frame12_gt.nii.gz is"
+    ):
+        list_dataset("acdc", acdc, PART)
+
+
+def test_frames_of_different_shape_are_named(acdc) -> None:
+    image, label = heart(shape=(20, 24, 4))
+    write_frame(acdc, "patient001", 12, image=image, label=label)
+    with pytest.raises(HarmosegError, match=r"frame12.nii.gz: shape .*4\), but patient001_frame01"):
+        list_dataset("acdc", acdc, PART)
+
+
+def test_a_mask_of_another_shape_is_named(acdc) -> None:
+    write_frame(acdc, "patient001", 1, label=heart(shape=(20, 24, 4))[1])
+    with pytest.raises(HarmosegError, match=r"shapes differ: .*frame01.nii.gz is \(20, 24, 3\)"):
+        prepared("acdc", acdc)
+
+
+def test_a_label_outside_the_card_is_named(acdc) -> None:
+    label = heart()[1]
+    label[0, 0, 1] = 7
+    write_frame(acdc, "patient001", 1, label=label)
+    with pytest.raises(
+        HarmosegError,
+        match=r"frame01_gt.nii.gz: unexpected label value\(s\) 7; expected 0, 1, 2, 3",
+    ):
+        prepared("acdc", acdc)
+
+
+def test_broken_label_values_are_named_too(acdc) -> None:
+    label = heart()[1].astype(np.float32)
+    label[0, 0, :3] = 1.5, -2, np.nan
+    write_frame(acdc, "patient001", 1, label=label)
+    with pytest.raises(HarmosegError, match=r"unexpected label value\(s\) .*1\.5"):
+        prepared("acdc", acdc)
+
+
+@pytest.mark.parametrize("axes", ["RPS", "PLS"])
+def test_a_flipped_or_permuted_mask_is_named(acdc, axes) -> None:
+    image, label = heart(shape=(24, 24, 3))
+    for frame in (1, 12):
+        write_frame(acdc, "patient001", frame, image=image, label=label)
+    write_frame(acdc, "patient001", 1, image=image, label=label, label_axes=axes)
+    with pytest.raises(HarmosegError, match=f"affines differ: .* LPS, its labels .* {axes}"):
+        prepared("acdc", acdc)
+
+
+def test_nan_is_counted_and_named(acdc) -> None:
+    image = heart()[0]
+    image[:2, 0, 1] = np.nan
+    write_frame(acdc, "patient001", 1, image=image)
+    with pytest.raises(HarmosegError, match=r"frame01.nii.gz: 2 voxel\(s\) are NaN or infinite"):
+        prepared("acdc", acdc)
+
+
+def test_a_constant_volume_is_named(acdc) -> None:
+    write_frame(acdc, "patient001", 1, image=np.full((20, 24, 3), 5, np.int16))
+    with pytest.raises(HarmosegError, match=r"frame01.nii.gz: every voxel has the value 5"):
+        prepared("acdc", acdc)
+
+
+def test_damaged_files_are_named(acdc) -> None:
+    folder = acdc / "training/patient001"
+    whole = (folder / "patient001_frame01.nii.gz").read_bytes()
+    for content in (b"", b"hello", whole[: len(whole) // 2]):
+        (folder / "patient001_frame01.nii.gz").write_bytes(content)
+        with pytest.raises(HarmosegError, match=r"frame01.nii.gz: cannot be (read|decoded)"):
+            prepared("acdc", acdc)
+    (folder / "patient001_frame01.nii.gz").write_bytes(whole)
+    (folder / "Info.cfg").write_text("ED: one\n")
+    with pytest.raises(HarmosegError, match=r"Info.cfg: cannot be read; expected .*'ED: 1'"):
+        list_dataset("acdc", acdc, PART)
+
+
+def test_a_header_that_contradicts_its_affine_is_named(acdc) -> None:
+    file = acdc / "training/patient001/patient001_frame01.nii.gz"
+    for name in (file, file.with_name("patient001_frame01_gt.nii.gz")):
+        image = nibabel.load(name)
+        changed = nibabel.Nifti1Image(np.asanyarray(image.dataobj), image.affine)
+        changed.header.set_zooms((3.0, 1.25, 8.0))
+        changed.header["sform_code"], changed.header["qform_code"] = 2, 0
+        nibabel.save(changed, name)
+    with pytest.raises(HarmosegError, match=r"header says voxels of 3 x 1.25 x 8 mm, the affine"):
+        prepared("acdc", acdc)
+
+
+def test_an_affine_without_scale_gives_way_to_the_header(acdc) -> None:
+    file = acdc / "training/patient001/patient001_frame01.nii.gz"
+    for name in (file, file.with_name("patient001_frame01_gt.nii.gz")):
+        image = nibabel.load(name)
+        changed = nibabel.Nifti1Image(np.asanyarray(image.dataobj), np.diag((-1, -1, 1, 1)))
+        changed.header.set_zooms(SPACING)
+        changed.header["sform_code"], changed.header["qform_code"] = 2, 0
+        nibabel.save(changed, name)
+    assert prepared("acdc", acdc).cases[0].spacing == SPACING[::-1]
+
+
+def test_a_file_that_claims_too_many_voxels_is_refused(acdc, monkeypatch) -> None:
+    monkeypatch.setattr("harmoseg.datasets.volumes._MOST_VOXELS", 1000)
+    with pytest.raises(HarmosegError, match="refused, 20 x 24 x 3 are too many voxels"):
+        list_dataset("acdc", acdc, PART)
+
+
+# Synapse
+
+
+def abdomen(seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Hounsfield units and BTCV labels (x, y, z) in RAS order: one row of voxels per label."""
+    random = np.random.default_rng(seed)
+    image = random.integers(-1000, 1000, (20, 16, 5)).astype(np.int16)
+    label = np.zeros((20, 16, 5), np.uint8)
+    label[3, 1:15, 1:] = np.arange(14)[:, None]
+    return image, label
+
+
+def test_btcv_labels_become_the_eight_organs_in_every_orientation(tmp_path) -> None:
+    stores = []
+    for axes in ("RAS", "LPI", "SAL"):
+        root = tmp_path / axes
+        for number in (1, 5):
+            image, label = abdomen(number)
+            write_nifti(root / "img" / f"img{number:04d}.nii.gz", image, axes=axes)
+            write_nifti(root / "label" / f"label{number:04d}.nii.gz", label, axes=axes)
+        stores.append(prepared("synapse", root))
+    store = stores[0]
+    assert {case.case: case.split for case in store.cases} == {
+        "case0001": "test",
+        "case0005": "train",
+    }
+    image, label = abdomen(1)
+    names = dict(enumerate(store.info.card.classes))
+    btcv = {1: "spleen", 2: "right kidney", 3: "left kidney", 4: "gallbladder", 6: "liver"}
+    btcv |= {7: "stomach", 8: "aorta", 11: "pancreas"}
+    native = store.native_label(0)
+    # LPS: the patient's left is on the right of the picture, the front above.
+    turned = label[::-1, ::-1].transpose(2, 1, 0)
+    for value in range(14):
+        found = set(np.unique(native[turned == value]).tolist())
+        assert {names[i] for i in found} == {btcv.get(value, "background")}
+    for other in stores[1:]:
+        assert np.array_equal(other.native_label(0), native)
+        assert np.array_equal(other.images, store.images)
+        assert other.cases[0].spacing == store.cases[0].spacing == SPACING[::-1]
+        assert np.allclose(other.cases[0].affine, store.cases[0].affine)
+
+
+def test_hounsfield_units_are_windowed() -> None:
+    plane = np.array([[-2000, -125, 75, 275, 3000]], np.int16)
+    scaled = scale_intensities(plane[None], (-125.0, 275.0), Path("x"))
+    assert scaled.ravel().tolist() == [0, 0, 128, 255, 255]
+
+
+def test_the_preprocessed_form_of_synapse(tmp_path) -> None:
+    root = tmp_path / "s"
+    random = np.random.default_rng(0)
+    image = random.uniform(0, 1, (3, 24, 24)).astype(np.float32)
+    label = np.repeat(np.arange(9, dtype=np.float32), 64).reshape(1, 24, 24) * np.ones((3, 1, 1))
+    (root / "train_npz").mkdir(parents=True)
+    for number in range(3):
+        file = root / "train_npz" / f"case0005_slice{number:03d}.npz"
+        np.savez(file, image=image[number], label=label[number])
+    hdf5(root / "test_vol_h5" / "case0001.npy.h5", image=image, label=label)
+    store = prepared("synapse", root)
+    assert {case.case: case.split for case in store.cases} == {
+        "case0001": "test",
+        "case0005": "train",
+    }
+    for number in (0, 1):
+        assert np.array_equal(store.native_label(number), label)  # the card's own numbers
+    assert store.images.mean() == pytest.approx(127.5, abs=3)  # [0, 1] became 0 to 255
+    (root / "train_npz" / "case0005_slice001.npz").unlink()
+    with pytest.raises(HarmosegError, match=r"slice\(s\) \[1\] of case0005 are missing"):
+        list_dataset("synapse", root, PART)
+
+
+def test_no_python_object_is_read_from_a_slice(tmp_path, monkeypatch) -> None:
+    root = tmp_path / "s"
+    root.mkdir()
+    np.savez(root / "case0005_slice000.npz", image=np.array([object()]), label=np.zeros((4, 4)))
+    with pytest.raises(HarmosegError, match=r"slice000.npz: cannot be read .*allow_pickle"):
+        prepared("synapse", root)
+    np.savez(root / "case0005_slice000.npz", picture=np.zeros((4, 4)))
+    with monkeypatch.context() as patch:
+        patch.setattr("harmoseg.datasets.volumes._MOST_VOXELS", 10)
+        with pytest.raises(HarmosegError, match="too many voxels"):
+            prepared("synapse", root)
+    with pytest.raises(HarmosegError, match="no image and no label in it, found picture"):
+        prepared("synapse", root)
+
+
+def test_an_empty_slice_of_synapse_is_not_trained_on() -> None:
+    assert load_card("synapse").empty_slices == "drop"
+    assert Counter(load_split("synapse").values()) == {"train": 18, "test": 12}
+
+
+# BTSeg, the official form
+
+
+def matlab_73(path: Path, case: str, patient: str, *, mask_value: int = 1) -> np.ndarray:
+    """Write a slice as MATLAB 7.3 does: HDF5 behind a header of 512 bytes, columns first."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    random = np.random.default_rng(int(case))
+    image = random.integers(0, 2000, (20, 16)).astype(np.int16)
+    mask = np.zeros((20, 16), np.uint8)
+    mask[4:9, 2:6] = mask_value
+    with h5py.File(path, "w", userblock_size=512) as file:
+        file["cjdata/image"] = image.T
+        file["cjdata/tumorMask"] = mask.T
+        file["cjdata/label"] = np.array([[1.0]])
+        file["cjdata/PID"] = np.array([[ord(letter)] for letter in patient], np.uint16)
+        file["cjdata/tumorBorder"] = np.zeros((1, 8))
+    with path.open("r+b") as stream:
+        stream.write(b"MATLAB 7.3 MAT-file, Platform: PCWIN64".ljust(116))
+    return mask
+
+
+def test_btseg_from_matlab_files(tmp_path) -> None:
+    rows = load_list("btseg")[:6]
+    for row in rows:
+        path = tmp_path / "s" / "brainTumorDataPublic_1-766" / f"{row['case']}.mat"
+        mask = matlab_73(path, row["case"], f"MR{row['fold']}")
+    (tmp_path / "s" / "cvind.mat").write_bytes(b"no slice")
+    store = prepared("btseg", tmp_path / "s")
+    assert np.array_equal(store.native_label(0)[0], mask)  # not transposed
+    by_name = {row["case"]: row for row in rows}
+    for case in store.cases:
+        assert case.group == f"MR{by_name[case.case]['fold']}"
+        assert case.split == ("test" if by_name[case.case]["fold"] == "5" else "train")
+
+
+def test_btseg_splits_patients_where_the_files_name_them(tmp_path) -> None:
+    for number in range(1, 31):
+        matlab_73(tmp_path / "s" / f"{number}.mat", str(number), f"p{number % 10}")
+    listing = list_dataset("btseg", tmp_path / "s", SourceOptions("patients", allow_missing=True))
+    tested = {item.group for item in listing.cases if item.split == "test"}
+    trained = {item.group for item in listing.cases if item.split == "train"}
+    assert not tested & trained and len(tested) == 2 and len(trained) == 8
+    assert listing.card.counts == {"train": 24, "test": 6}
+
+
+def test_a_patient_in_two_folds_is_refused(tmp_path) -> None:
+    rows = load_list("btseg")
+    chosen = [next(row for row in rows if row["fold"] == fold) for fold in ("1", "5")]
+    for row in chosen:
+        matlab_73(tmp_path / "s" / f"{row['case']}.mat", row["case"], "MR7")
+    with pytest.raises(HarmosegError, match="patient 'MR7' is on two sides of the split"):
+        list_dataset("btseg", tmp_path / "s", PART)
+
+
+def test_a_matlab_file_of_the_wrong_version_is_named(tmp_path) -> None:
+    (tmp_path / "s").mkdir()
+    scipy.io.savemat(tmp_path / "s" / "1.mat", {"cjdata": {"image": np.zeros((4, 4))}})
+    with pytest.raises(
+        HarmosegError, match=r"1.mat: a MATLAB file version 5, expected version 7.3 \(HDF5\)"
+    ):
+        list_dataset("btseg", tmp_path / "s", PART)
+    (tmp_path / "s" / "1.mat").write_bytes(b"hello")
+    with pytest.raises(HarmosegError, match="of an unknown kind, expected version 7.3"):
+        list_dataset("btseg", tmp_path / "s", PART)
+
+
+def test_a_matlab_file_without_its_arrays_or_with_other_values_is_named(tmp_path) -> None:
+    matlab_73(tmp_path / "s" / "1.mat", "1", "MR1", mask_value=3)
+    with pytest.raises(HarmosegError, match=r"1.mat: unexpected label value\(s\) 3; expected 0, 1"):
+        prepared("btseg", tmp_path / "s")
+    with h5py.File(tmp_path / "s" / "1.mat", "r+") as file:
+        del file["cjdata/tumorMask"]
+    with pytest.raises(HarmosegError, match="no cjdata/tumorMask in it"):
+        prepared("btseg", tmp_path / "s")
