@@ -1,0 +1,135 @@
+"""What is true of each case, gathered in one pass over the data and in constant memory."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from nibabel.orientations import aff2axcodes
+from numpy.typing import NDArray
+
+from harmoseg.datasets.sources import in_parallel
+from harmoseg.datasets.verification.similarity import Fingerprint, Fingerprints, fingerprint
+from harmoseg.datasets.verification.subjects import Subject, SubjectCase, View
+from harmoseg.errors import HarmosegError
+
+_COUNTED_AT_ONCE = 1 << 20
+
+
+@dataclass(frozen=True)
+class CaseFacts:
+    """What is true of one case.
+
+    `problem` says why the case cannot be read, and all that follows it is then empty. `shape` is
+    (D, H, W) of the label and `image_size` (h, w) of the images; `orientation` is where the
+    voxel axes (width, height, depth) point, such as ``LPS``, empty without an affine. `pixels`
+    counts the pixels of each label value at the source's resolution, from 0 to the highest there
+    is. `low` and `high` are the extremes of the 8-bit intensities. `digest` and `label_digest`
+    are hashes of the decoded pixels. `slices` counts the images, `featureless` those that show
+    too little to be compared with others.
+    """
+
+    case: str
+    group: str
+    split: str
+    subset: str
+    image: str
+    problem: str = ""
+    shape: tuple[int, ...] = ()
+    image_size: tuple[int, ...] = ()
+    spacing: tuple[float, ...] = ()
+    orientation: str = ""
+    pixels: tuple[int, ...] = ()
+    low: int = 0
+    high: int = 0
+    digest: str = ""
+    label_digest: str = ""
+    slices: int = 0
+    featureless: int = 0
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """The facts of all cases in order, and the fingerprints of their slices by split.
+
+    `labels_hash` is that of the bytes of all labels, in the order of the cases.
+    """
+
+    facts: tuple[CaseFacts, ...]
+    fingerprints: Mapping[str, Fingerprints] = field(default_factory=dict)
+    labels_hash: str = ""
+
+
+def gather(subject: Subject) -> Gathered:
+    """Look at every case once; one that cannot be read becomes a fact, not an exception.
+
+    Of a case only its facts and the fingerprints of its slices are kept, 800 bytes each.
+    """
+    facts: list[CaseFacts] = []
+    prints: dict[str, Fingerprints] = defaultdict(Fingerprints)
+    labels = hashlib.sha256()
+    for number, (found, marks, label) in enumerate(
+        in_parallel(_look_at, subject.cases, "verifying")
+    ):
+        facts.append(found)
+        for place, mark in enumerate(marks):
+            if mark is not None:
+                prints[found.split].add((number, place), mark)
+        if label is not None:
+            labels.update(np.ascontiguousarray(label).data)
+    return Gathered(tuple(facts), prints, labels.hexdigest())
+
+
+_Look = tuple[CaseFacts, list[Fingerprint | None], NDArray[np.uint8] | None]
+
+
+def _look_at(item: SubjectCase) -> _Look:
+    known = (item.case, item.group, item.split, item.subset, item.image)
+    try:
+        view = item.view()
+    except HarmosegError as error:
+        return CaseFacts(*known, problem=str(error)), [], None
+    marks = [fingerprint(image) for image in view.images]
+    facts = CaseFacts(
+        *known,
+        shape=view.label.shape,
+        image_size=view.images.shape[1:3],
+        spacing=view.spacing,
+        orientation=_orientation(view),
+        pixels=_count(view.label),
+        low=int(view.images.min()),
+        high=int(view.images.max()),
+        digest=_digest(view.images),
+        label_digest=_digest(view.label),
+        slices=len(view.images),
+        featureless=sum(mark is None for mark in marks),
+    )
+    return facts, marks, view.label
+
+
+def _orientation(view: View) -> str:
+    if not view.affine:
+        return ""
+    rows = np.asarray(view.affine).reshape(3, 4)
+    if not np.isfinite(rows).all():
+        return "???"
+    return "".join(str(code or "?") for code in aff2axcodes(np.vstack([rows, [0, 0, 0, 1]])))
+
+
+def _count(label: NDArray[np.uint8]) -> tuple[int, ...]:
+    flat = label.reshape(-1)
+    counts = np.zeros(256, dtype=np.int64)
+    # In parts: bincount makes eight bytes of every one.
+    for start in range(0, len(flat), _COUNTED_AT_ONCE):
+        counts += np.bincount(flat[start : start + _COUNTED_AT_ONCE], minlength=256)
+    return tuple(counts[: int(np.flatnonzero(counts).max(initial=0)) + 1].tolist())
+
+
+def _digest(pixels: NDArray[np.uint8]) -> str:
+    """Hash pixels and their shape; the same picture in two file formats has one digest."""
+    hashed = hashlib.sha256(repr(pixels.shape).encode())
+    hashed.update(np.ascontiguousarray(pixels).data)
+    return hashed.hexdigest()

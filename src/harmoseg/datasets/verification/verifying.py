@@ -1,0 +1,166 @@
+"""Is a dataset what it should be? Every check, over a dataset's own files or a prepared store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from harmoseg.datasets.catalogue import load_card
+from harmoseg.datasets.readers import READERS, list_dataset
+from harmoseg.datasets.sources import Listing, SourceOptions
+from harmoseg.datasets.verification import checking
+from harmoseg.datasets.verification.facts import CaseFacts, Gathered, gather
+from harmoseg.datasets.verification.findings import SEVERITIES, Finding, Severity, finding_of_error
+from harmoseg.datasets.verification.integrity import check_integrity
+from harmoseg.datasets.verification.subjects import (
+    Kind,
+    Subject,
+    subject_of_listing,
+    subject_of_store,
+)
+from harmoseg.errors import HarmosegError
+from harmoseg.store.card import Card
+from harmoseg.store.layout import INFO_FILE
+from harmoseg.store.reading import Store, open_store
+
+
+@dataclass(frozen=True)
+class Verification:
+    """What was found of a store or a source, the worst findings first.
+
+    `subject`, and with it the card, is None where not even its cases could be listed.
+    """
+
+    kind: Kind
+    name: str
+    card: Card | None
+    subject: Subject | None
+    facts: tuple[CaseFacts, ...]
+    findings: tuple[Finding, ...]
+
+    def of(self, severity: Severity) -> list[Finding]:
+        """List the findings of one severity."""
+        return [item for item in self.findings if item.severity == severity]
+
+    @property
+    def status(self) -> int:
+        """Give the command's exit status: 1 where there is an error, else 0."""
+        return 1 if self.of("error") else 0
+
+
+def verify(path: Path, dataset: str | None = None) -> Verification:
+    """Verify a prepared store, or the files of one of the package's datasets.
+
+    A folder with a store.json is a store. Any other is a source, read as `dataset`, or, without
+    one, as the only dataset whose layout and number of cases it has.
+
+    Raises HarmosegError where the folder is missing, `dataset` is unknown or contradicts a store,
+    or the dataset cannot be told.
+    """
+    if not path.is_dir():
+        raise HarmosegError(f"{path}: no such folder; expected a store or a dataset's files")
+    if dataset is not None and dataset not in READERS:
+        raise HarmosegError(f"unknown dataset {dataset!r}; known: {', '.join(READERS)}")
+    if (path / INFO_FILE).is_file():
+        if dataset is not None:
+            raise HarmosegError(
+                f"{path} is a prepared store and says itself what it holds; leave --dataset away"
+            )
+        return _verify_folder_of_store(path)
+    name = dataset or recognise(path)
+    return _verify_source(path, name)
+
+
+def verify_listing(
+    listing: Listing, name: str, *, root: str = "", findings: tuple[Finding, ...] = ()
+) -> Verification:
+    """Verify the cases of a listing; `name` is what the source is called.
+
+    Paths in what is found are shortened to begin below `root`; `findings` of listing it are added.
+    """
+    subject = subject_of_listing(listing, name)
+    remarks = tuple(Finding("note", "this copy", (), text, "") for text in subject.remarks)
+    gathered = gather(subject)
+    return _conclude(subject, gathered, (*findings, *_checks(subject, gathered, root), *remarks))
+
+
+def verify_store(store: Store) -> Verification:
+    """Verify an open store: the dataset in it, and that it is as it was written."""
+    subject = subject_of_store(store)
+    gathered = gather(subject)
+    whole = all(not item.problem for item in gathered.facts)
+    kept = check_integrity(store, gathered.labels_hash if whole else None)
+    return _conclude(subject, gathered, (*kept, *_checks(subject, gathered, str(store.path))))
+
+
+def recognise(path: Path) -> str:
+    """Name the dataset whose files a folder holds.
+
+    Several datasets may be nothing more than `images/` and `masks/`; the one with the number of
+    cases that its card expects is then taken. Raises HarmosegError where none or several remain.
+    """
+    listed, exact = [], []
+    for name in READERS:
+        try:
+            listing = list_dataset(name, path, SourceOptions(allow_missing=True))
+        except HarmosegError:
+            continue
+        listed.append(name)
+        if not any(True for _ in checking.check_case_counts(listing.card, listing.cases)):
+            exact.append(name)
+    for candidates in (listed, exact):
+        if len(candidates) == 1:
+            return candidates[0]
+    if not listed:
+        raise HarmosegError(
+            f"{path}: not recognised as any of {', '.join(READERS)}; pass --dataset NAME to be "
+            "told what is wrong, or, for your own data, prepare it and verify the store"
+        )
+    raise HarmosegError(
+        f"{path}: could be {' or '.join(listed)}; pass --dataset with one of these names"
+    )
+
+
+def _verify_source(path: Path, dataset: str) -> Verification:
+    root, name = str(path), path.resolve().name
+    problems: tuple[Finding, ...] = ()
+    try:
+        listing = list_dataset(dataset, path, SourceOptions())
+    except HarmosegError as error:
+        problems = (finding_of_error(error, "listing", root=root),)
+        try:
+            # Where only some files are missing the others are still worth a look.
+            listing = list_dataset(dataset, path, SourceOptions(allow_missing=True))
+        except HarmosegError:
+            return Verification("source", name, load_card(dataset), None, (), problems)
+    return verify_listing(listing, name, root=root, findings=problems)
+
+
+def _verify_folder_of_store(path: Path) -> Verification:
+    try:
+        store = open_store(path)
+    except HarmosegError as error:
+        problem = finding_of_error(error, "opening", root=str(path), cure="prepare the store again")
+        return Verification("store", path.resolve().name, None, None, (), (problem,))
+    return verify_store(store)
+
+
+def _checks(subject: Subject, gathered: Gathered, root: str) -> Iterator[Finding]:
+    card, facts = subject.card, gathered.facts
+    yield from checking.check_case_counts(card, facts)
+    yield from checking.check_readable(facts, root)
+    yield from checking.check_labels(card, facts)
+    yield from checking.check_intensities(facts)
+    yield from checking.check_spacing(facts)
+    yield from checking.check_orientation(facts)
+    yield from checking.check_groups(facts)
+    yield from checking.check_same_pixels(facts)
+    yield from checking.check_near_copies(facts, gathered.fingerprints)
+
+
+def _conclude(subject: Subject, gathered: Gathered, findings: tuple[Finding, ...]) -> Verification:
+    ordered = sorted(findings, key=lambda item: SEVERITIES.index(item.severity))
+    return Verification(
+        subject.kind, subject.name, subject.card, subject, gathered.facts, tuple(ordered)
+    )

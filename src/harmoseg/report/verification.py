@@ -1,0 +1,176 @@
+"""One self-contained HTML page of what `harmoseg verify` found, for eyes."""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harmoseg.datasets.verification.findings import SEVERITIES, Finding
+from harmoseg.datasets.verification.subjects import Subject, View
+from harmoseg.datasets.verification.telling import class_shares, closing_line, describe
+from harmoseg.datasets.verification.verifying import Verification
+from harmoseg.errors import HarmosegError
+from harmoseg.store.card import Card
+from harmoseg.store.files import make_folder, write_text
+from harmoseg.store.layout import SPLITS
+
+OUTLINES = ("#FF3B30", "#34C759", "#0AC8FF", "#FFD60A", "#FF2DD4", "#FF9F0A", "#B18CFF", "#FFFFFF")
+"""Of the classes whose card names no colours; bright, for images that are mostly dark."""
+
+_SIDE = 208
+_MOST_ROWS = 300
+_MOST_SHOWN = 40
+_SAMPLES = 12
+
+
+@dataclass(frozen=True)
+class Thumbnail:
+    """A small picture of one image with its mask's outline, as a data address."""
+
+    name: str
+    detail: str
+    address: str
+
+
+@dataclass(frozen=True)
+class Exhibit:
+    """The pictures that show one finding."""
+
+    finding: Finding
+    pictures: list[Thumbnail]
+
+
+def write_verification(verification: Verification, path: Path) -> None:
+    """Write the page to `path`, an HTML file.
+
+    Pictures are read again from the data, a few at a time: what was found (the first 40 findings
+    that have pictures) and twelve random cases of every split.
+    """
+    check_page(path)
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("harmoseg.report", "."),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    subject, card = verification.subject, verification.card
+    shown = [item for item in verification.findings if item.shown]
+    page = environment.get_template("verification.html.j2").render(
+        title=f"{card.title if card else verification.name}, verified",
+        closing=closing_line(verification),
+        status=next((name for name in SEVERITIES if verification.of(name)), "fine"),
+        facts=describe(verification),
+        findings=verification.findings[:_MOST_ROWS],
+        left_out=len(verification.findings[_MOST_ROWS:]),
+        exhibits=[_exhibit(subject, item) for item in shown[:_MOST_SHOWN]] if subject else [],
+        not_shown=len(shown[_MOST_SHOWN:]),
+        shares=class_shares(verification),
+        samples=_samples(subject) if subject else {},
+        legend=_legend(card) if card else [],
+    )
+    make_folder(path.resolve().parent)
+    write_text(path, page)
+
+
+def check_page(path: Path) -> None:
+    """Raise HarmosegError unless `path` is named as a page is, before the work is begun."""
+    if path.suffix.lower() not in {".html", ".htm"}:
+        raise HarmosegError(f"{path}: the page is an HTML file; give a name that ends in .html")
+
+
+def draw_thumbnail(view: View, number: int, colours: Sequence[str]) -> NDArray[np.uint8]:
+    """Draw image number `number` of a view with the outlines of its classes, (h, w, 3).
+
+    In the proportions of the source, its longer side 208 pixels.
+    """
+    window = view.windows[number]
+    scale = _SIDE / max(window.height, window.width)
+    size = (max(1, round(window.width * scale)), max(1, round(window.height * scale)))
+    image = view.images[number]
+    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+    painted = np.array(picture.convert("RGB").resize(size, Image.Resampling.BICUBIC))
+    part = view.label[
+        window.plane,
+        window.top : window.top + window.height,
+        window.left : window.left + window.width,
+    ]
+    label = np.asarray(
+        Image.fromarray(np.ascontiguousarray(part)).resize(size, Image.Resampling.NEAREST)
+    )
+    edge = _inner_edge(label)
+    codes = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in colours])
+    painted[edge] = codes[(label[edge].astype(np.int64) - 1) % len(codes)]
+    return painted
+
+
+def _inner_edge(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
+    """Mark the pixels of a class that have another class, or the border, beside them."""
+    framed = np.pad(label, 1)
+    centre = framed[1:-1, 1:-1]
+    beside = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
+    differs = np.zeros(label.shape, dtype=bool)
+    for other in beside:
+        differs |= centre != other
+    edge: NDArray[np.bool_] = (centre > 0) & differs
+    return edge
+
+
+def _exhibit(subject: Subject, finding: Finding) -> Exhibit:
+    pictures = [_picture(subject, case, number) for case, number in finding.shown]
+    return Exhibit(finding, pictures)
+
+
+def _samples(subject: Subject) -> dict[str, list[Thumbnail]]:
+    random = np.random.default_rng(0)
+    samples = {}
+    for split in SPLITS:
+        numbers = [i for i, item in enumerate(subject.cases) if item.split == split]
+        chosen = random.permutation(len(numbers))[:_SAMPLES]
+        if numbers:
+            samples[split] = [_picture(subject, numbers[i], None) for i in sorted(chosen)]
+    return samples
+
+
+def _picture(subject: Subject, number: int, place: int | None) -> Thumbnail:
+    """Draw one image of a case, the one with the most foreground when `place` is None."""
+    item = subject.cases[number]
+    try:
+        view = item.view()
+        if place is None:
+            place = _fullest(view)
+        pixels = draw_thumbnail(view, place, _colours(subject.card))
+    except (HarmosegError, ValueError) as error:
+        return Thumbnail(item.case, f"{item.split}; cannot be drawn: {error}", "")
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
+    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    depth, height, width = view.label.shape
+    size = f"{width} x {height}" + (f" x {depth}" if depth > 1 else "")
+    which = f", image {place + 1} of {len(view.images)}" if len(view.images) > 1 else ""
+    return Thumbnail(item.case, f"{item.split}, {size}{which}", address)
+
+
+def _fullest(view: View) -> int:
+    counts = [
+        np.count_nonzero(view.label[w.plane, w.top : w.top + w.height, w.left : w.left + w.width])
+        for w in view.windows
+    ]
+    return int(np.argmax(counts))
+
+
+def _colours(card: Card) -> Sequence[str]:
+    return card.colours or OUTLINES
+
+
+def _legend(card: Card) -> list[tuple[str, str]]:
+    colours = _colours(card)
+    return [(name, colours[i % len(colours)]) for i, name in enumerate(card.classes[1:])]
