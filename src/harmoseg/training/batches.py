@@ -9,11 +9,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.tensors import images_to_tensor, labels_to_tensor
+from harmoseg.store.tensors import images_to_tensor
 from harmoseg.store.training_view import Part
 
-Batch = tuple[Tensor, Tensor]
-"""Images (B, C, H, W) uint8 and labels (B, H, W) int64."""
+Batch = tuple[Tensor, Tensor, Tensor]
+"""Images (B, C, H, W) uint8, labels (B, H, W) uint8, and the number of the case of each (B,)."""
 
 
 class BatchDataset(Dataset[Batch]):
@@ -23,9 +23,10 @@ class BatchDataset(Dataset[Batch]):
         self._part = part
 
     def __getitem__(self, positions: list[int]) -> Batch:
-        """Fetch the cases at these positions."""
+        """Fetch the slices at these positions."""
         images, labels = self._part.batch(positions)
-        return images_to_tensor(images), labels_to_tensor(labels)
+        owners = torch.from_numpy(self._part.owners[positions])
+        return images_to_tensor(images), torch.from_numpy(labels), owners
 
 
 class ShuffledBatches(Sampler[list[int]]):
@@ -62,8 +63,8 @@ def training_loader(part: Part, batch_size: int, seed: int) -> DataLoader[Batch]
     if len(part) < batch_size:
         raise HarmosegError(
             f"batch_size {batch_size} is larger than the training part, which has {len(part)} "
-            f"case(s) after validation was carved from it; use --batch_size {max(2, len(part))} or "
-            "less, or add data"
+            f"slice(s) after validation was carved from it; use --batch_size {max(2, len(part))} "
+            "or less, or add data"
         )
     sampler = ShuffledBatches(len(part), batch_size, seed)
     # No worker processes: reading a memory map takes less time than passing a batch between

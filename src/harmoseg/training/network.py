@@ -7,6 +7,7 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.losses import HarmonizedLoss
@@ -24,7 +25,7 @@ class TrainedNetwork(pl.LightningModule):
     """Train one experiment's network with its objective.
 
     Logs the means over an epoch of the loss and its terms, and on validation the Dice similarity
-    per image at training resolution (``val_dsc``).
+    per case at training resolution (``val_dsc``).
     """
 
     def __init__(self, experiment: Experiment) -> None:
@@ -35,16 +36,16 @@ class TrainedNetwork(pl.LightningModule):
         self.loss = HarmonizedLoss(
             experiment.mode, spectral_weight=method.spectral_weight, reduction=method.reduction
         )
-        self._validation_counts: list[np.ndarray[Any, np.dtype[np.int64]]] = []
+        self._validation_counts: dict[int, NDArray[np.int64]] = {}
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """Augment, predict, and return the loss."""
-        images, labels = batch
+        images, labels, _ = batch
         if self.experiment.options.augment:
             generator = seeded_generator(self.experiment.seed, self.current_epoch, batch_idx + 1)
             drawn = draw_transforms(len(images), images.shape[2], images.shape[3], generator)
             images, labels = apply_transforms(images, labels, drawn)
-        terms = self.loss.terms(self._logits(images), labels)
+        terms = self.loss.terms(self._logits(images), labels.long())
         self.log_dict(
             {f"train_{name}": value.detach() for name, value in terms.items()},
             on_step=False,
@@ -56,17 +57,22 @@ class TrainedNetwork(pl.LightningModule):
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the overlap of every case, and log the loss."""
-        images, labels = batch
+        images, labels, owners = batch
         logits = self._logits(images)
-        self.log("val_total", self.loss(logits, labels), batch_size=len(images))
+        self.log("val_total", self.loss(logits, labels.long()), batch_size=len(images))
         predicted = predicted_labels(logits, self.experiment.mode).cpu().numpy()
         classes = len(self.experiment.classes)
-        for mask, label in zip(predicted, labels.cpu().numpy(), strict=True):
-            self._validation_counts.append(confusion_counts(mask, label, classes))
+        for owner, mask, label in zip(
+            owners.tolist(), predicted, labels.cpu().numpy(), strict=True
+        ):
+            # Slices of a volume count together: the case is what is scored.
+            counts = confusion_counts(mask, label, classes)
+            self._validation_counts[owner] = self._validation_counts.get(owner, 0) + counts
 
     def on_validation_epoch_end(self) -> None:
-        """Log the DSC per image."""
-        score = aggregate("per_image", "DSC", np.stack(self._validation_counts)).value
+        """Log the DSC per case."""
+        counts = np.stack(list(self._validation_counts.values()))
+        score = aggregate("per_image", "DSC", counts).value
         self._validation_counts.clear()
         # No case to score (no foreground anywhere) is the worst validation, not an unknown one.
         self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True)

@@ -269,8 +269,9 @@ def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: f
             "schema": SCHEMA,
             "weights_sha256": sha256_of(out / WEIGHTS_FILE),
             "seconds": round(seconds, 1),
-            "train_cases": len(view.train),
-            "validation_cases": len(view.validation),
+            "train_cases": len(view.train.cases),
+            "train_slices": len(view.train),
+            "validation_cases": len(view.validation.cases),
         },
     )
     # The optimiser's state is of no more use, and a study of many runs would fill the disk.
