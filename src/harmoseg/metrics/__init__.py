@@ -1,14 +1,64 @@
 """How good a segmentation is: counts once, formulas after."""
 
-from harmoseg.metrics.aggregates import AGGREGATES, aggregate, mean_of_defined
-from harmoseg.metrics.overlap import METRICS, Metric, confusion_counts, overlap_metric
+from harmoseg.metrics.aggregates import (
+    AGGREGATES,
+    Aggregate,
+    Aggregated,
+    aggregate,
+    average,
+    mean_of_defined,
+)
+from harmoseg.metrics.boundary import Spacing, boundary_band
+from harmoseg.metrics.calibration import (
+    CalibrationBins,
+    Convention,
+    binary_calibration,
+    multiclass_calibration,
+    pool_calibration,
+)
+from harmoseg.metrics.overlap import (
+    METRICS,
+    Metric,
+    confusion_counts,
+    overlap_metric,
+    transunet_dsc,
+)
+from harmoseg.metrics.spectral import RingFidelity, log_magnitude_correlation, ring_fidelity
+from harmoseg.metrics.surface import (
+    Definition,
+    OnEmpty,
+    SurfaceDistances,
+    class_surface_distances,
+    hausdorff,
+    surface_distances,
+)
 
 __all__ = [
     "AGGREGATES",
     "METRICS",
+    "Aggregate",
+    "Aggregated",
+    "CalibrationBins",
+    "Convention",
+    "Definition",
     "Metric",
+    "OnEmpty",
+    "RingFidelity",
+    "Spacing",
+    "SurfaceDistances",
     "aggregate",
+    "average",
+    "binary_calibration",
+    "boundary_band",
+    "class_surface_distances",
     "confusion_counts",
+    "hausdorff",
+    "log_magnitude_correlation",
     "mean_of_defined",
+    "multiclass_calibration",
     "overlap_metric",
+    "pool_calibration",
+    "ring_fidelity",
+    "surface_distances",
+    "transunet_dsc",
 ]

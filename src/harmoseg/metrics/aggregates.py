@@ -26,11 +26,11 @@ AGGREGATES: tuple[Aggregate, ...] = get_args(Aggregate)
 
 @dataclass(frozen=True)
 class Aggregated:
-    """A value in [0, 1] (NaN if nothing could be scored) and how much went into it.
+    """A value (NaN if nothing could be scored) and how much went into it.
 
     `scored` counts the (case, class) pairs behind the value and `undefined` those left out
-    because the metric is 0/0 there, for example the DSC of a class absent from both truth and
-    prediction.
+    because the metric is undefined there, for example the DSC of a class absent from both truth
+    and prediction, or the surface distance of a class absent from one of them.
     """
 
     value: float
@@ -49,6 +49,16 @@ def aggregate(how: Aggregate, metric: Metric, counts: NDArray[np.integer]) -> Ag
     else:
         per_class = mean_of_defined(values)
     return Aggregated(float(mean_of_defined(per_class)), scored, undefined)
+
+
+def average(values: NDArray[np.float64]) -> Aggregated:
+    """Average values (cases, classes) over cases, then over classes, leaving NaN out but counted.
+
+    For what has no counts to pool, such as distances. A mean over fewer cases can be the better
+    for a miss; compare two methods on the cases that both have, or penalise misses.
+    """
+    scored = int(np.isfinite(values).sum())
+    return Aggregated(float(mean_of_defined(mean_of_defined(values))), scored, values.size - scored)
 
 
 def mean_of_defined(values: NDArray[np.float64], axis: int = 0) -> NDArray[np.float64]:
