@@ -89,7 +89,7 @@ class Study:
     def groups(self, store: str) -> tuple[str, ...]:
         """Name the group (patient) of every test case of a store, in the order of `scores`."""
         data = self.stores[store]
-        return tuple(data.cases[row].group for row in data.rows("test"))
+        return tuple(data.cases[number].group for number in data.cases_of("test"))
 
 
 def run_study(plan: StudyPlan, out: Path) -> Study:
@@ -204,7 +204,7 @@ def _open_stores(paths: tuple[Path, ...]) -> dict[str, Store]:
                 f"{path}: two stores have the folder name {name!r}, by which tables and figures "
                 "call them; rename one of the folders"
             )
-        if not store.rows("test"):
+        if not store.cases_of("test"):
             raise HarmosegError(
                 f"{path}: no case has the split 'test' (found {dict(store.info.counts)}); a "
                 "comparison needs cases to test on"

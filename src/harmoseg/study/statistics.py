@@ -1,4 +1,8 @@
-"""Whether a difference is real: a bootstrap over seeds and cases, said in plain words."""
+"""Whether a difference is real: an interval over seeds and patients, a test, and plain words.
+
+What is computed, why, and how often the intervals hold the truth is explained and measured in
+``docs/explanation/statistics.md``.
+"""
 
 from __future__ import annotations
 
@@ -7,20 +11,26 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import brentq
+from scipy.special import ndtr, stdtrit
+from scipy.stats import wilcoxon
 
 RESAMPLES = 10_000
 _CHUNK = 500
 _LEVEL = 0.95
+_POWER = 0.80
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A mean with its 95 % confidence interval, and what it rests on.
 
-    `low` and `high` are None where the interval is not available: with fewer than two seeds
-    nothing is known of how much training itself varies, with fewer than two groups (patients)
-    nothing of how much patients do. `cases` counts the cases that were scored under every seed;
-    `dropped` those left out because some value is undefined.
+    `low`, `high` and `detectable` are None where the interval is not available: with fewer than
+    two seeds nothing is known of how much training itself varies, with fewer than two groups
+    (patients) nothing of how much patients do. `cases` counts the cases that were scored under
+    every seed; `dropped` those left out because some value is undefined. `detectable` is the
+    smallest true mean whose interval would exclude 0 in four of five repetitions of the whole
+    study, in the unit of the values.
     """
 
     mean: float
@@ -29,11 +39,76 @@ class Estimate:
     seeds: int
     cases: int
     dropped: int
+    detectable: float | None = None
 
     @property
     def excludes_zero(self) -> bool:
         """Say whether the interval is there and lies on one side of 0."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
+
+
+@dataclass(frozen=True)
+class Design:
+    """The variance of a mean over seeds and groups, in the three mean squares of two-way ANOVA.
+
+    Each is divided by seeds times groups, so that the variance of the mean is expected to be
+    ``between_seeds + between_groups - residual``. They are numbers, or arrays of one shape.
+    """
+
+    seeds: int
+    groups: int
+    between_seeds: NDArray[np.float64]
+    between_groups: NDArray[np.float64]
+    residual: NDArray[np.float64]
+
+    @property
+    def half_width(self) -> NDArray[np.float64]:
+        """Give half the width of the 95 % confidence interval of the mean.
+
+        Student's quantiles for seeds and for groups are averaged, weighted with the variances that
+        they belong to: Cochran's solution where no single number of degrees of freedom is right.
+        """
+        t_seeds, t_groups = stdtrit(np.array([self.seeds - 1, self.groups - 1]), (1 + _LEVEL) / 2)
+        # The residual is in both mean squares and counts once. It is taken from the groups', which
+        # are many: taken from that of two or three seeds it too often leaves nothing by chance.
+        of_groups = np.maximum(self.between_groups - self.residual, 0)
+        scale = np.sqrt(self.between_seeds + of_groups)
+        weighted = t_seeds * self.between_seeds + t_groups * of_groups
+        both = np.divide(weighted, scale, out=np.zeros_like(scale), where=scale > 0)
+        # Other trainings and other patients together cannot vary less than other patients alone.
+        widths: NDArray[np.float64] = np.maximum(both, t_groups * np.sqrt(self.between_groups))
+        return widths
+
+    def repetitions(self, count: int) -> Design:
+        """Draw `count` designs as repetitions of the study would estimate them."""
+        random = np.random.default_rng(0)
+        free = self.seeds - 1, self.groups - 1, (self.seeds - 1) * (self.groups - 1)
+        squares = self.between_seeds, self.between_groups, self.residual
+        drawn = (
+            square * random.chisquare(df, count) / df
+            for square, df in zip(squares, free, strict=True)
+        )
+        return Design(self.seeds, self.groups, *drawn)
+
+    def detectable(self, repetitions: int = RESAMPLES) -> float:
+        """Find the true mean whose interval would exclude 0 in 80 % of repetitions."""
+        # A mean square below the residual's is below it by chance.
+        seeds, groups = (
+            np.maximum(square, self.residual)
+            for square in (self.between_seeds, self.between_groups)
+        )
+        error = float(np.sqrt(seeds + groups - self.residual))
+        if not error:
+            return 0.0
+        found = Design(self.seeds, self.groups, seeds, groups, self.residual)
+        widths = found.repetitions(repetitions).half_width
+
+        def shortfall(mean: float) -> float:
+            seen = ndtr((mean - widths) / error) + ndtr((-mean - widths) / error)
+            return float(_POWER - seen.mean())
+
+        enough = float(np.quantile(widths, 0.9)) + 3 * error  # seen in 0.9 x 0.999 of them
+        return float(brentq(shortfall, 0, enough, rtol=1e-4))
 
 
 def estimate_mean(
@@ -44,25 +119,71 @@ def estimate_mean(
 ) -> Estimate:
     """Estimate the mean of values (seeds, cases), NaN where undefined.
 
-    The interval is the percentile interval of a bootstrap that draws seeds and groups of cases
-    anew, each with replacement: it speaks for other trainings and for other patients. `groups`
-    names the patient of every case; without it every case is a patient. The interval is the same
-    at every call. With two or three seeds it is still too narrow for the variation between
-    trainings.
+    The interval speaks for other trainings and for other patients. Its width is that of a
+    t interval for two crossed random factors, seeds and groups of cases; how far it reaches to
+    either side is that of a bootstrap which draws seeds and groups anew, each with replacement.
+    The bootstrap alone would be far too narrow: from three seeds it can draw only what three seeds
+    show. `groups` names the patient of every case; without it every case is a patient. The result
+    is the same at every call.
     """
     seeds = values.shape[0]
-    complete = np.isfinite(values).all(axis=0)
-    kept = values[:, complete]
-    cases = kept.shape[1]
-    mean = float(kept.mean()) if cases else float("nan")
-    labels = np.arange(values.shape[1]) if groups is None else np.asarray(groups)
-    members = np.unique(labels[complete], return_inverse=True)[1]
-    low = high = None
-    if seeds >= 2 and cases and members.max() >= 1:
-        means = _resampled_means(kept, members, resamples)
-        tail = (1 - _LEVEL) / 2
-        low, high = (float(bound) for bound in np.quantile(means, (tail, 1 - tail)))
-    return Estimate(mean, low, high, seeds, cases, int((~complete).sum()))
+    complete, sums, sizes = _sum_groups(values, groups)
+    cases = int(sizes.sum())
+    dropped = int((~complete).sum())
+    if not cases:
+        return Estimate(float("nan"), None, None, seeds, cases, dropped)
+    mean = float(values[:, complete].mean())
+    if seeds < 2 or len(sizes) < 2:
+        return Estimate(mean, None, None, seeds, cases, dropped)
+    design = _analyse(sums, sizes)
+    width = 2 * float(design.half_width)
+    tail = (1 - _LEVEL) / 2
+    means = _resampled_means(sums, sizes, resamples)
+    below, above = np.quantile(means, (tail, 1 - tail)) - mean
+    # Where all resamples are alike there is no shape to take from them.
+    low, high = (below, above) / (above - below) if above > below else (-0.5, 0.5)
+    return Estimate(
+        mean,
+        float(mean + width * low),
+        float(mean + width * high),
+        seeds,
+        cases,
+        dropped,
+        design.detectable(resamples),
+    )
+
+
+def signed_rank_p(values: NDArray[np.float64], groups: Sequence[str] | None = None) -> float | None:
+    """Test differences (seeds, cases), NaN where undefined: Wilcoxon's signed-rank test, two-sided.
+
+    They are averaged over seeds first and then within groups (patients), so that the units of the
+    test are independent. The p-value speaks for other patients under these trained networks, not
+    for training anew. None with fewer than two seeds, where it would be read as evidence about a
+    method though it is about one network of each, and with fewer than two groups.
+    """
+    _, sums, sizes = _sum_groups(values, groups)
+    if values.shape[0] < 2 or len(sizes) < 2:
+        return None
+    # Rounded: differences that are equal, or 0, must not be ranked by the last bit of a float.
+    differences = np.round(sums.mean(0) / sizes, 9)
+    if not differences.any():
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
+
+
+def adjust_holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust p-values for their number by Holm's step-down method; None stays and counts not.
+
+    The chance of one or more false rejections among all, at any level, is then at most that level
+    (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+    """
+    adjusted: list[float | None] = [None] * len(p_values)
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    largest = 0.0
+    for rank, (p, i) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        adjusted[i] = largest
+    return adjusted
 
 
 def describe_difference(difference: Estimate, better: str, reference: str, unit: str) -> str:
@@ -81,25 +202,65 @@ def describe_difference(difference: Estimate, better: str, reference: str, unit:
         )
     value = f"{value} [{difference.low:+.1f}, {difference.high:+.1f}] {unit} {over}"
     if not difference.excludes_zero:
-        return f"No difference between {better} and {reference} can be seen: {value}."
+        sentence = f"No difference between {better} and {reference} can be seen: {value}"
+        smallest = f"{difference.detectable or 0:.1f}"
+        if float(smallest):
+            sentence += f"; a difference of {smallest} or more would probably have been seen"
+        return f"{sentence}."
     direction = "higher" if difference.mean > 0 else "lower"
     return f"{better} scores {direction} than {reference}: {value}."
 
 
-def _resampled_means(
-    values: NDArray[np.float64], members: NDArray[np.intp], resamples: int
-) -> NDArray[np.float64]:
-    """Draw means of values (seeds, cases), case i belonging to group members[i]."""
-    seeds, groups = values.shape[0], int(members.max()) + 1
+def _sum_groups(
+    values: NDArray[np.float64], groups: Sequence[str] | None
+) -> tuple[NDArray[np.bool_], NDArray[np.float64], NDArray[np.intp]]:
+    """Sum values (seeds, cases) within groups.
+
+    Returns which cases are defined under every seed, (cases,); the sums over these, (seeds,
+    groups); and how many of them each group has, (groups,).
+    """
+    complete = np.asarray(np.isfinite(values).all(axis=0))
+    labels = np.arange(values.shape[1]) if groups is None else np.asarray(groups)
+    members = np.unique(labels[complete], return_inverse=True)[1]
     sizes = np.bincount(members)
-    sums = np.stack([np.bincount(members, weights=row) for row in values])
+    sums = [np.bincount(members, weights=row) for row in values[:, complete]]
+    return complete, np.array(sums, dtype=np.float64), sizes
+
+
+def _analyse(sums: NDArray[np.float64], sizes: NDArray[np.intp]) -> Design:
+    """Split the variation of sums (seeds, groups) over groups of given sizes (groups,)."""
+    seeds, groups = sums.shape
+    # What each seed and group moves the mean by. Groups of several sizes: the mean is a ratio of
+    # two sums, linearised here as usual in survey statistics.
+    moves = (sums - sums.sum() / (seeds * sizes.sum()) * sizes) / sizes.mean()
+    of_seeds = moves.mean(1, keepdims=True)
+    of_groups = moves.mean(0)
+    # A seed moves a group's sum in proportion to the group's size.
+    rest = moves - of_seeds * sizes / sizes.mean() - of_groups
+    free_seeds, free_groups = seeds - 1, groups - 1
+    return Design(
+        seeds,
+        groups,
+        (of_seeds**2).sum() / (seeds * free_seeds),
+        (of_groups**2).sum() / (groups * free_groups),
+        (rest**2).sum() / (seeds * groups * free_seeds * free_groups),
+    )
+
+
+def _resampled_means(
+    sums: NDArray[np.float64], sizes: NDArray[np.intp], resamples: int
+) -> NDArray[np.float64]:
+    """Draw means of sums (seeds, groups) over groups of given sizes (groups,)."""
+    seeds, groups = sums.shape
     random = np.random.default_rng(0)
     means = []
     # In chunks: the draws of all resamples at once would not fit for large test sets.
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
         of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
-        of_groups = random.multinomial(groups, np.full(groups, 1 / groups), size=count)
+        # Counted from draws of single groups: several times as fast as drawing from a multinomial.
+        drawn = random.integers(groups, size=(count, groups)) + groups * np.arange(count)[:, None]
+        of_groups = np.bincount(drawn.ravel(), minlength=count * groups).reshape(count, groups)
         totals = np.einsum("rs,sg,rg->r", of_seeds, sums, of_groups, optimize=True)
         means.append(totals / (of_groups @ sizes))
     return np.concatenate(means)

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
 from harmoseg.store.files import make_folder, write_csv, write_text
 from harmoseg.study.compare import Study, reference_of
-from harmoseg.study.statistics import Estimate, describe_difference, estimate_mean
+from harmoseg.study.statistics import (
+    Estimate,
+    adjust_holm,
+    describe_difference,
+    estimate_mean,
+    signed_rank_p,
+)
 
 HEADLINE: Metric = "DSC"
 NOT_AVAILABLE = "interval not available"
+NONE = "none"
 
 
 @dataclass(frozen=True)
@@ -29,13 +36,17 @@ class Table:
 
 @dataclass(frozen=True)
 class Difference:
-    """A method minus its reference on one store, in points."""
+    """A method minus its reference on one store, in points.
+
+    `p` is that of `signed_rank_p`, not yet corrected for the number of comparisons.
+    """
 
     method: str
     reference: str
     store: str
     metric: Metric
     estimate: Estimate
+    p: float | None = None
 
     def sentence(self) -> str:
         """Say it in plain words."""
@@ -55,8 +66,9 @@ def paired_differences(study: Study) -> list[Difference]:
                 continue
             for metric in METRICS:
                 gap = study.scores(method, store, metric) - study.scores(reference, store, metric)
-                estimate = estimate_mean(gap, study.groups(store))
-                found.append(Difference(method, reference, store, metric, estimate))
+                groups = study.groups(store)
+                estimate, p = estimate_mean(gap, groups), signed_rank_p(gap, groups)
+                found.append(Difference(method, reference, store, metric, estimate, p))
     return found
 
 
@@ -99,6 +111,13 @@ def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
     return f"{estimate.mean:{number}} [{estimate.low:{number}}, {estimate.high:{number}}]"
 
 
+def format_p(p: float | None) -> str:
+    """Write ``0.032``, ``<0.001``, or that there is none."""
+    if p is None:
+        return NONE
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
 def _means(study: Study) -> Table:
     rows = []
     counts: list[str] = []
@@ -106,7 +125,9 @@ def _means(study: Study) -> Table:
         dropped = cases = 0
         for method in study.methods:
             estimates = {
-                metric: estimate_mean(study.scores(method, store, metric), study.groups(store))
+                metric: _within_range(
+                    estimate_mean(study.scores(method, store, metric), study.groups(store))
+                )
                 for metric in METRICS
             }
             headline = estimates[HEADLINE]
@@ -124,21 +145,61 @@ def _means(study: Study) -> Table:
     return Table("means", "Test results", caption, ("tested on", "method", *METRICS), tuple(rows))
 
 
+def _within_range(estimate: Estimate) -> Estimate:
+    """Cut an interval to the 0 to 100 points that a score can have; nothing true is cut off."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    return replace(estimate, low=max(0.0, estimate.low), high=min(100.0, estimate.high))
+
+
 def _differences(differences: Sequence[Difference]) -> Table:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for item in differences:
         key = (item.store, item.method, item.reference)
         rows.setdefault(key, []).append(format_estimate(item.estimate, signed=True))
+    tested = [item for item in differences if item.metric == HEADLINE]
+    p_values = adjust_holm([item.p for item in tested])
+    for item, p in zip(tested, p_values, strict=True):
+        detectable = item.estimate.detectable
+        rows[item.store, item.method, item.reference] += (
+            format_p(p),
+            NONE if detectable is None else f"{detectable:.1f}",
+        )
     caption = (
         "Method minus reference in points, paired by case and seed; brackets: 95 % bootstrap "
-        "interval over seeds and patients. An interval that holds 0 shows no difference."
+        "interval over seeds and patients. An interval that holds 0 shows no difference. "
+        + _explain_p(tested, count=sum(p is not None for p in p_values))
+        + f" Detectable: the true difference in {HEADLINE} that an interval of this design would "
+        "tell from 0 in four of five repetitions (80 % power, two-sided 5 %)."
     )
     return Table(
         "differences",
         "Paired differences",
         caption,
-        ("tested on", "method", "minus", *METRICS),
+        (
+            "tested on",
+            "method",
+            "minus",
+            *METRICS,
+            f"{HEADLINE} p (Holm)",
+            f"{HEADLINE} detectable",
+        ),
         tuple((*key, *cells) for key, cells in rows.items()),
+    )
+
+
+def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
+    """Say what the p-values test and what they do not, or why there are none."""
+    seeds = max((item.estimate.seeds for item in tested), default=0)
+    if seeds == 1:
+        return (
+            "No p-value from one seed: it would speak for one trained network of each method, not "
+            "for the methods."
+        )
+    return (
+        f"p: Wilcoxon signed-rank test of the differences in {HEADLINE} per patient, mean over "
+        f"{seeds} seeds, Holm-corrected over the {count} comparison(s) of this table. It speaks "
+        "for other patients under these trained networks, not for training again."
     )
 
 
