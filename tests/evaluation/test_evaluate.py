@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -15,9 +17,16 @@ from torch import nn
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
-from harmoseg.evaluation.evaluate import evaluate, format_summary, open_evaluation
-from harmoseg.evaluation.predicting import predict_cases
+from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
+from harmoseg.evaluation.predicting import Prediction, predict_cases
+from harmoseg.evaluation.summary import format_summary, summarise_subsets
+from harmoseg.metrics import overlap_metric
+from harmoseg.store.card import Card
+from harmoseg.store.cutting import Sample, cut
+from harmoseg.store.files import lock_folder
+from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
+from harmoseg.store.writing import writing_store
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import train
 
@@ -45,15 +54,15 @@ def test_an_evaluation_is_written_and_read_back(run, phantom_store, tmp_path) ->
             assert float(row["DSC"]) == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-6)
         else:
             assert tp + fp + fn == 0
-    assert "8 cases at native resolution" in format_summary(found)
+    assert "8 cases at native resolution" in format_summary(found.summary)
 
 
 class Oracle(nn.Module):
-    """Say exactly what the stored labels say, in the order of the test rows."""
+    """Say exactly what the stored labels say, in the order of the rows."""
 
     def __init__(self, store) -> None:
         super().__init__()
-        self.rows = iter(store.rows("test"))
+        self.rows = iter(range(len(store.slices)))
         self.store = store
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
@@ -61,28 +70,176 @@ class Oracle(nn.Module):
         return 40 * (torch.from_numpy(np.stack(labels)).float()[:, None] - 0.5)
 
 
-def test_a_perfect_network_is_perfect_at_another_resolution(folder_data) -> None:
-    from harmoseg.datasets.preparing import FolderOptions, prepare_folder
-    from harmoseg.datasets.splitting import SplitRule
-
-    images, masks = folder_data(size=96)
-    out = images.parent / "store"
-    prepare_folder(FolderOptions(images, masks, out, size=48), SplitRule(test_fraction=1.0))
-    store = open_store(out)
-    predicted = dict(
-        predict_cases(Oracle(store), store, store.rows("test"), mode="binary", bf16=False)
-    )
-    for row, label in predicted.items():
-        truth = store.native_label(row)
-        assert label.shape == truth.shape == (96, 96)
+def test_a_perfect_network_is_perfect_at_another_resolution(tmp_path) -> None:
+    random = np.random.default_rng(0)
+    centres = random.uniform(35, 60, (5, 2))
+    y, x = np.mgrid[:96, :90]
+    labels = [(np.hypot(y - i, x - j) < 25).astype(np.uint8)[None] for i, j in centres]
+    store = write_store(tmp_path / "store", labels, size=48)
+    predicted = dict(predict(Oracle(store), store))
+    assert list(predicted) == [0, 1, 2, 3, 4]
+    for number, label in predicted.items():
+        truth = store.native_label(number)
+        assert label.shape == truth.shape == (1, 96, 90)
         assert 2 * (label & truth).sum() / (label.sum() + truth.sum()) > 0.97
+
+
+def test_volumes_and_tiles_come_back_whole(tmp_path) -> None:
+    y, x = np.mgrid[:40, :56]
+    discs = [(np.hypot(y - 20, x - 20 - 3 * z) < 12).astype(np.uint8) for z in range(3)]
+    volume = write_store(tmp_path / "volume", [np.stack(discs), discs[0][None]], size=32)
+    tiled = write_store(tmp_path / "tiled", [discs[1][None]], size=32, tile=32)
+    assert [len(volume.rows_of(0)), len(tiled.rows_of(0))] == [3, 4]
+    for store in (volume, tiled):
+        for number, label in predict(Oracle(store), store):
+            truth = store.native_label(number)
+            assert label.shape == truth.shape
+            assert 2 * (label & truth).sum() / (label.sum() + truth.sum()) > 0.95
+
+
+def write_store(out, labels, *, size, tile=0, subsets=None, name="t"):
+    """Write a binary store of test cases whose images show their labels."""
+    card = Card(name, "T", "m", "binary", ("background", "x"), channels=1)
+    with writing_store(out, card, shape=(size, size, 1)) as writer:
+        for i, label in enumerate(labels):
+            sample = Sample((200 * label)[..., None], label)
+            pieces = cut(sample, size=size, tile=tile)
+            subset = subsets[i] if subsets else ""
+            case = Case(
+                f"c{i}",
+                f"c{i}",
+                "test",
+                subset,
+                len(pieces.slices),
+                *label.shape,
+                (),
+                (),
+                "",
+                "",
+                "",
+            )
+            writer.add(case, pieces, label)
+        writer.finish({})
+    return open_store(out)
+
+
+def predict(network, store, **options):
+    asked = Prediction("binary", **options)
+    return predict_cases(network, store, store.cases_of("test"), asked)
+
+
+class Threshold(nn.Module):
+    """See foreground where the image is bright: perfect on clean images, not on noisy ones."""
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return 40 * (images - images.mean((1, 2, 3), keepdim=True))
+
+
+@pytest.fixture
+def thresholding(monkeypatch, tmp_path) -> SimpleNamespace:
+    """Let every run be a threshold on binary images of 32 px, as no trained network is needed."""
+    (tmp_path / "weights.safetensors").touch()
+    experiment = SimpleNamespace(
+        mode="binary",
+        channels=1,
+        height=32,
+        width=32,
+        method="unet",
+        seed=0,
+        key="k",
+        options=SimpleNamespace(precision="32"),
+    )
+    monkeypatch.setattr(module, "open_run", lambda _: (experiment, Threshold()))
+    return experiment
+
+
+def hospitals(out):
+    y, x = np.mgrid[:32, :32]
+    labels = [(np.hypot(y - 16, x - 12 - i) < 9).astype(np.uint8)[None] for i in range(6)]
+    return write_store(out, labels, size=32, subsets=["A", "B", "A", "", "B", "A"]).path
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_conditions_are_scored_beside_the_clean_images(tmp_path) -> None:
+    store, out = hospitals(tmp_path / "s"), tmp_path / "e"
+    given = ["gaussian@5", "clean", "bernoulli", "gaussian:0.05"]
+    found = evaluate(tmp_path, store, out, conditions=given)
+    names = ["clean", "gaussian:0.05", "bernoulli:0.01"]
+    assert list(found.counts_of) == names
+    assert list(found.summary["conditions"]) == names[1:]
+    again = open_evaluation(out)
+    assert again.summary == found.summary and list(again.counts_of) == names
+    assert all(np.array_equal(again.counts_of[name], found.counts_of[name]) for name in names)
+    assert again.counts is again.counts_of["clean"]
+    with (out / "cases.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert len(rows) == 3 * 6 * 2
+    assert [row["condition"] for row in rows[::12]] == names
+    assert [row["subset"] for row in rows[:12:2]] == ["A", "B", "A", "", "B", "A"]
+    clean, gaussian, bernoulli = (
+        part["aggregates"]["DSC"]["per_image"]["value"]
+        for part in (found.summary, *found.summary["conditions"].values())
+    )
+    assert clean == 1 and 0.5 < gaussian < 1 and 0.9 < bernoulli < 1
+    lines = format_summary(found.summary).splitlines()
+    assert [line.split()[0] for line in lines[5:9]] == ["condition", *names]
+    assert f"{100 * gaussian:.2f}" in lines[7]
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_a_condition_is_the_same_among_others_and_alone(tmp_path) -> None:
+    store = hospitals(tmp_path / "s")
+    among = evaluate(tmp_path, store, tmp_path / "a", conditions=["blur", "gaussian"])
+    alone = evaluate(tmp_path, store, tmp_path / "b", conditions=["gaussian"])
+    other = evaluate(
+        tmp_path,
+        store,
+        tmp_path / "c",
+        conditions=["gaussian"],
+        options=EvaluationOptions(corruption_seed=1),
+    )
+    name = "gaussian:0.01"
+    assert np.array_equal(among.counts_of[name], alone.counts_of[name])
+    assert not np.array_equal(other.counts_of[name], alone.counts_of[name])
+    assert np.array_equal(other.counts, alone.counts)
+    plain = evaluate(tmp_path, store, tmp_path / "d")
+    assert np.array_equal(plain.counts, alone.counts) and not plain.summary["conditions"]
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_subsets_are_summed_up_apart(tmp_path) -> None:
+    found = evaluate(tmp_path, hospitals(tmp_path / "s"), tmp_path / "e")
+    assert list(found.summary["subsets"]) == ["A", "B"]
+    counts = found.counts[[0, 2, 5]]
+    subset = found.summary["subsets"]["A"]
+    assert subset["aggregates"]["DSC"]["pooled"] == {
+        "value": float(overlap_metric("DSC", counts.sum(0))[1]),
+        "scored": 3,
+        "undefined": 0,
+    }
+    assert subset["distances"]["HD95_pooled_px"]["scored"] == 3
+    assert subset["calibration"]["pixels"] == 3 * 32 * 32
+    lines = format_summary(found.summary).splitlines()
+    assert [line.split()[0] for line in lines[8:11]] == ["subset", "A", "B"]
+
+
+def test_one_subset_would_only_repeat_the_whole() -> None:
+    assert summarise_subsets(["A", "A", ""], None, ("background", "x")) == {}
+
+
+def test_an_unknown_condition_is_named_before_anything_is_read(tmp_path) -> None:
+    with pytest.raises(
+        HarmosegError, match="unknown corruption 'gausian'; did you mean 'gaussian'"
+    ):
+        evaluate(tmp_path, tmp_path, tmp_path / "e", conditions=["gausian"])
+    assert not (tmp_path / "e").exists()
 
 
 def test_what_does_not_fit_is_named(run, phantom_store, binary_store, tmp_path) -> None:
     with pytest.raises(HarmosegError, match="mode is binary, the run was trained with multiclass"):
         evaluate(run, binary_store, tmp_path / "e")
     with pytest.raises(HarmosegError, match=r"no case has the split 'val'; found {'train': 12"):
-        evaluate(run, phantom_store, tmp_path / "e", split="val")
+        evaluate(run, phantom_store, tmp_path / "e", options=EvaluationOptions(split="val"))
     other = tmp_path / "other"
     prepare_phantom(PhantomOptions(other, count=4, size=48))
     with pytest.raises(HarmosegError, match="height is 48, the run was trained with 32"):
@@ -106,7 +263,9 @@ def test_a_damaged_evaluation_is_named(run, phantom_store, tmp_path) -> None:
     (out / "cases.csv").write_text("\n".join(lines[:-1]) + "\n")
     with pytest.raises(HarmosegError, match="31 rows do not fit summary.json"):
         open_evaluation(out)
-    (out / "cases.csv").write_text("\n".join([*lines[:-1], lines[-1].rsplit(",", 1)[0] + ",x"]))
+    (out / "cases.csv").write_text(
+        "\n".join([*lines[:-1], lines[-1].replace(",clean,", ",clean,x", 1)])
+    )
     with pytest.raises(HarmosegError, match="a count is no number"):
         open_evaluation(out)
     summary = json.loads((out / "summary.json").read_text())
@@ -115,13 +274,96 @@ def test_a_damaged_evaluation_is_named(run, phantom_store, tmp_path) -> None:
         open_evaluation(out)
 
 
-def test_an_interrupted_evaluation_leaves_nothing(
-    run, phantom_store, tmp_path, monkeypatch
-) -> None:
-    def stop(*_: object) -> None:
-        raise KeyboardInterrupt
+class Interrupting(Threshold):
+    """Stop like a person would after some batches."""
 
-    monkeypatch.setattr(module, "confusion_counts", stop)
+    def __init__(self, batches: int) -> None:
+        super().__init__()
+        self.left = batches
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        self.left -= 1
+        if self.left < 0:
+            raise KeyboardInterrupt
+        return super().forward(images)
+
+
+@pytest.fixture
+def interrupted(thresholding, monkeypatch, tmp_path):
+    """Evaluate 40 cases in batches of 16, under noise too, until after the third batch."""
+    y, x = np.mgrid[:32, :32]
+    labels = [(np.hypot(y - 16, x - 12 - i / 8) < 9).astype(np.uint8)[None] for i in range(40)]
+    store = write_store(tmp_path / "s", labels, size=32).path
+    options = {"conditions": ["gaussian"], "keep_probabilities": True}
+    whole = evaluate(tmp_path, store, tmp_path / "whole", **options)
+    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Interrupting(4)))
     with pytest.raises(KeyboardInterrupt):
-        evaluate(run, phantom_store, tmp_path / "e")
-    assert list(tmp_path.iterdir()) == []
+        evaluate(tmp_path, store, tmp_path / "e", **options)
+    assert not (tmp_path / "e").exists()
+    seen = []
+
+    class Counting(Threshold):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            seen.append(len(images))
+            return super().forward(images)
+
+    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Counting()))
+    return SimpleNamespace(store=store, whole=whole, seen=seen, options=options, path=tmp_path)
+
+
+def same_files(a: Path, b: Path) -> bool:
+    names = sorted(path.relative_to(a) for path in a.rglob("*") if path.is_file())
+    assert names == sorted(path.relative_to(b) for path in b.rglob("*") if path.is_file())
+    return all((a / name).read_bytes() == (b / name).read_bytes() for name in names)
+
+
+def test_an_interrupted_evaluation_continues(interrupted) -> None:
+    out = interrupted.path / "e"
+    # A line that was cut off in the middle of writing is measured again.
+    journal = interrupted.path / ".e.unfinished" / "scores.jsonl"
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
+    found = evaluate(interrupted.path, interrupted.store, out, **interrupted.options)
+    assert sum(interrupted.seen) == 80 - (len(lines) - 2) < 80
+    assert found.summary == interrupted.whole.summary
+    assert same_files(interrupted.path / "whole", out)
+    assert not journal.exists() and not journal.parent.exists()
+
+
+@pytest.mark.parametrize("damage", ["options", "journal"])
+def test_what_was_measured_otherwise_is_never_used(interrupted, damage) -> None:
+    journal = interrupted.path / ".e.unfinished" / "scores.jsonl"
+    options = EvaluationOptions()
+    if damage == "options":
+        options = EvaluationOptions(flips=True)
+    else:
+        journal.write_bytes(journal.read_bytes().replace(b'"counts"', b'"count"', 1))
+    evaluate(
+        interrupted.path, interrupted.store, interrupted.path / "e",
+        options=options, **interrupted.options,
+    )  # fmt: skip
+    assert sum(interrupted.seen) == 80 * (4 if damage == "options" else 1)
+
+
+def test_two_processes_do_not_share_an_unfinished_evaluation(interrupted) -> None:
+    lock = lock_folder(interrupted.path / ".e.unfinished")
+    with pytest.raises(HarmosegError, match="another process is making this evaluation"):
+        evaluate(interrupted.path, interrupted.store, interrupted.path / "e")
+    os.close(lock)
+
+
+def test_an_evaluation_that_measured_nothing_leaves_nothing(
+    thresholding, tmp_path, monkeypatch
+) -> None:
+    store = hospitals(tmp_path / "s")
+    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Interrupting(0)))
+    with pytest.raises(KeyboardInterrupt):
+        evaluate(tmp_path, store, tmp_path / "e")
+    assert {path.name for path in tmp_path.iterdir()} == {"s", "weights.safetensors"}
+
+
+def test_an_unfinished_run_is_named(phantom_store, tmp_path) -> None:
+    (tmp_path / "run").mkdir()
+    with pytest.raises(HarmosegError, match=r"run.*experiment\.yaml"):
+        evaluate(tmp_path / "run", phantom_store, tmp_path / "e")
+    assert not (tmp_path / "e").exists()

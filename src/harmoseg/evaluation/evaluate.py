@@ -1,15 +1,25 @@
-"""Evaluate a run on a store: a folder with a row per case and class, and a summary.
+"""Evaluate a run on a store: a folder with a row per case, class and condition, and a summary.
 
 An evaluation is a folder::
 
-    cases.csv      one row per case and class: counts and every metric, at native resolution
-    summary.json   the three aggregates of every metric, with what was scored; written last
+    cases.csv         one row per condition, case and class: counts and every metric, at native
+                      resolution
+    calibration.csv   one row per condition and case: calibration errors over all pixels
+    bins.csv          the calibration bins of every condition, pooled over the cases
+    rings.csv         the ring sums of every condition and class, pooled over the cases
+    probabilities/    if asked for: CONDITION/NUMBER.npy, (D, C, H, W) in float16 at native
+                      resolution, by the number of the case's row in the store's cases.csv
+    summary.json      the aggregates of every metric, with what was scored; written last
+
+The condition ``clean``, the images as they are, is always there and comes first; the others are
+corruptions in their canonical spelling. While it is being made, what is measured is kept in a
+journal beside the folder, so that an interrupted evaluation continues where it stopped.
 """
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,83 +28,161 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.predicting import predict_cases
-from harmoseg.metrics import AGGREGATES, METRICS, aggregate, confusion_counts, overlap_metric
+from harmoseg.evaluation.journal import Journal
+from harmoseg.evaluation.measuring import CaseScores, Measuring, distance_unit, measure_cases
+from harmoseg.evaluation.predicting import Prediction
+from harmoseg.evaluation.scores import ConditionScores
+from harmoseg.evaluation.summary import summarise, summarise_subsets
+from harmoseg.evaluation.tables import (
+    BIN_COLUMNS,
+    CALIBRATION_COLUMNS,
+    RING_COLUMNS,
+    bin_rows,
+    calibration_rows,
+    case_columns,
+    case_rows,
+    ring_rows,
+)
 from harmoseg.metrics.overlap import COUNTS
+from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.files import (
     check_schema,
     folder_in_progress,
     read_csv,
     read_json,
+    sha256_of,
     write_csv,
     write_json,
 )
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment
-from harmoseg.training.run import open_run
+from harmoseg.training.run import WEIGHTS_FILE, open_run
 
-SCHEMA = 1
+SCHEMA = 3
 CASES_FILE = "cases.csv"
 SUMMARY_FILE = "summary.json"
-COLUMNS = ("case", "class", "condition", *METRICS, *COUNTS)
+CLEAN = "clean"
+
+
+@dataclass(frozen=True)
+class EvaluationOptions:
+    """What is evaluated, and how.
+
+    Args:
+        split: Which split is scored.
+        corruption_seed: What, with the case, draws the corruptions.
+        flips: Average over the image and its mirror images (test-time augmentation).
+        measuring: How distances are measured.
+    """
+
+    split: Split = "test"
+    corruption_seed: int = 0
+    flips: bool = False
+    measuring: Measuring = field(default_factory=Measuring)
 
 
 @dataclass(frozen=True)
 class Evaluation:
     """What an evaluation folder holds.
 
-    `counts` is (cases, classes, 4) with the background as class 0; `cases` and `classes` name its
-    first two axes.
+    `counts_of` gives for every condition, ``clean`` first, the counts (cases, classes, 4) with the
+    background as class 0; `cases` and `classes` name the first two axes.
     """
 
     cases: tuple[str, ...]
     classes: tuple[str, ...]
-    counts: NDArray[np.int64]
+    counts_of: dict[str, NDArray[np.int64]]
     summary: dict[str, Any]
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Give the counts of the clean images."""
+        return self.counts_of[CLEAN]
 
 
 def evaluate(
-    run: Path, store: Path, out: Path, *, split: Split = "test", overwrite: bool = False
+    run: Path,
+    store: Path,
+    out: Path,
+    *,
+    conditions: Sequence[str] = (),
+    options: EvaluationOptions | None = None,
+    keep_probabilities: bool = False,
+    overwrite: bool = False,
 ) -> Evaluation:
     """Predict and score a split of a store with a finished run, into the folder `out`.
 
-    Raises HarmosegError where the run is unfinished, where store and run do not fit, or where the
-    split is empty.
+    Scores the images as they are, and under every corruption that `conditions` names. Interrupted
+    and called again, it continues with the first case that was not measured.
+
+    Raises HarmosegError for an unknown condition, where the run is unfinished, where store and run
+    do not fit, where the split is empty, or where `out` exists (unless `overwrite`).
     """
+    options = options or EvaluationOptions()
+    corruptions = _parse_conditions(conditions)
+    if out.exists() and not overwrite:
+        raise HarmosegError(
+            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+        )
     experiment, network = open_run(run)
     data = open_store(store)
     check_fit(experiment, data)
-    rows = data.rows(split)
-    if not rows:
+    numbers = data.cases_of(options.split)
+    if not numbers:
         raise HarmosegError(
-            f"{store}: no case has the split {split!r}; found {dict(data.info.counts)}"
+            f"{store}: no case has the split {options.split!r}; found {dict(data.info.counts)}"
         )
-    classes = data.info.card.classes
-    counts = np.zeros((len(rows), len(classes), len(COUNTS)), dtype=np.int64)
-    predictions = predict_cases(
-        network, data, rows, mode=experiment.mode, bf16=experiment.options.precision == "bf16"
-    )
-    with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
-        progress = tqdm(predictions, total=len(rows), desc="evaluate", unit="case", disable=None)
-        for position, (row, predicted) in enumerate(progress):
-            counts[position] = confusion_counts(predicted, data.native_label(row), len(classes))
-        cases = tuple(data.cases[row].case for row in rows)
-        _write_cases(folder / CASES_FILE, cases, classes, counts)
-        summary = {
-            "schema": SCHEMA,
-            "method": experiment.method,
-            "seed": experiment.seed,
-            "run_key": experiment.key,
-            "store": data.info.card.name,
-            "store_fingerprint": data.info.fingerprint,
-            "split": split,
-            "cases": len(cases),
-            "classes": list(classes),
-            "aggregates": summarise(counts),
+    determined_by = {
+        "schema": SCHEMA,
+        "run_key": experiment.key,
+        "weights": sha256_of(run / WEIGHTS_FILE),
+        "store_fingerprint": data.info.fingerprint,
+        "options": asdict(options),
+    }
+    scores: dict[str, list[CaseScores]] = {}
+    with Journal.beside(out, determined_by) as journal:
+        for name, corruption in corruptions.items():
+            found = journal.found(name)
+            asked = Prediction(
+                mode=experiment.mode,
+                bf16=experiment.options.precision == "bf16",
+                corruption=corruption,
+                seed=options.corruption_seed,
+                flips=options.flips,
+            )
+            keep = journal.probabilities(name) if keep_probabilities else None
+            todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
+            measured = measure_cases(network, data, todo, asked, options.measuring, keep)
+            with tqdm(
+                total=len(numbers),
+                initial=len(numbers) - len(todo),
+                desc=name,
+                unit="case",
+                disable=None,
+            ) as progress:
+                for number, case in measured:
+                    journal.add(name, number, case)
+                    found[number] = case
+                    progress.update()
+            scores[name] = [found[number] for number in numbers]
+        parts = {
+            name: ConditionScores.of(found, data, options.measuring)
+            for name, found in scores.items()
         }
-        write_json(folder / SUMMARY_FILE, summary)
-    return Evaluation(cases, classes, counts, summary)
+        summary = _summarise(experiment, data, numbers, parts, options)
+        with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
+            _write_tables(folder, data, numbers, parts)
+            if keep_probabilities:
+                journal.move_probabilities(folder / "probabilities")
+            write_json(folder / SUMMARY_FILE, summary)
+        journal.remove()
+    return Evaluation(
+        tuple(data.cases[number].case for number in numbers),
+        data.info.card.classes,
+        {name: part.counts for name, part in parts.items()},
+        summary,
+    )
 
 
 def open_evaluation(path: Path) -> Evaluation:
@@ -102,49 +190,21 @@ def open_evaluation(path: Path) -> Evaluation:
     summary = read_json(path / SUMMARY_FILE, what="the summary of an evaluation")
     check_schema(summary.get("schema"), SCHEMA, path / SUMMARY_FILE, cure="evaluate again")
     file = path / CASES_FILE
-    rows = read_csv(file, columns=COLUMNS, what="the table of an evaluation")
+    columns = ("case", "condition", *COUNTS)
+    rows = read_csv(file, columns=columns, what="the table of an evaluation")
     classes = tuple(summary["classes"])
-    cases = tuple(row["case"] for row in rows[:: len(classes)])
-    if len(rows) != len(cases) * len(classes) or len(cases) != summary["cases"]:
+    conditions = (CLEAN, *summary["conditions"])
+    shape = (len(conditions), summary["cases"], len(classes), len(COUNTS))
+    named = [row["condition"] for row in rows]
+    if named != [name for name in conditions for _ in range(shape[1] * shape[2])]:
         raise HarmosegError(f"{file}: {len(rows)} rows do not fit {SUMMARY_FILE}; evaluate again")
     try:
         values = [[int(row[name]) for name in COUNTS] for row in rows]
     except ValueError as error:
         raise HarmosegError(f"{file}: a count is no number ({error}); evaluate again") from error
-    counts = np.asarray(values, dtype=np.int64).reshape(len(cases), len(classes), len(COUNTS))
-    return Evaluation(cases, classes, counts, summary)
-
-
-def summarise(counts: NDArray[np.int64]) -> dict[str, dict[str, Any]]:
-    """Give every metric under every aggregate, in [0, 1], with the number of values behind it."""
-    summary: dict[str, dict[str, Any]] = {}
-    for metric in METRICS:
-        entry: dict[str, Any] = {}
-        for how in AGGREGATES:
-            result = aggregate(how, metric, counts)
-            entry[how] = {
-                # JSON has no NaN; null says that nothing could be scored.
-                "value": None if math.isnan(result.value) else result.value,
-                "scored": result.scored,
-                "undefined": result.undefined,
-            }
-        summary[metric] = entry
-    return summary
-
-
-def _write_cases(
-    path: Path, cases: tuple[str, ...], classes: tuple[str, ...], counts: NDArray[np.int64]
-) -> None:
-    metrics = {metric: overlap_metric(metric, counts) for metric in METRICS}
-    rows = []
-    for i, case in enumerate(cases):
-        for j, name in enumerate(classes):
-            row: dict[str, Any] = {"case": case, "class": name, "condition": "clean"}
-            for metric, values in metrics.items():
-                # An undefined value is an empty field, never a 0 that could be averaged.
-                row[metric] = None if np.isnan(values[i, j]) else f"{values[i, j]:.6f}"
-            rows.append(row | dict(zip(COUNTS, counts[i, j].tolist(), strict=True)))
-    write_csv(path, COLUMNS, rows)
+    counts = np.asarray(values, dtype=np.int64).reshape(shape)
+    cases = tuple(row["case"] for row in rows[: shape[1] * shape[2] : shape[2]])
+    return Evaluation(cases, classes, dict(zip(conditions, counts, strict=True)), summary)
 
 
 def check_fit(experiment: Experiment, store: Store) -> None:
@@ -169,17 +229,48 @@ def check_fit(experiment: Experiment, store: Store) -> None:
         )
 
 
-def format_summary(evaluation: Evaluation) -> str:
-    """Write the aggregates of an evaluation as a small table, in points."""
-    aggregates = evaluation.summary["aggregates"]
-    lines = ["aggregate   " + "".join(f"{metric:>8}" for metric in METRICS)]
-    for how in AGGREGATES:
-        values = (aggregates[metric][how]["value"] for metric in METRICS)
-        cells = ("undefined" if value is None else f"{100 * value:.2f}" for value in values)
-        lines.append(f"{how:<12}" + "".join(f"{cell:>8}" for cell in cells))
-    entry = aggregates["DSC"]["per_image"]
-    lines.append(
-        f"{len(evaluation.cases)} cases at native resolution, in points (0 to 100); DSC scored "
-        f"for {entry['scored']} (case, class) pairs, undefined for {entry['undefined']}"
-    )
-    return "\n".join(lines)
+def _parse_conditions(texts: Sequence[str]) -> dict[str, Corruption | None]:
+    """Name every condition canonically, the clean one first and each of them once."""
+    corruptions = [parse_corruption(text) for text in texts if text != CLEAN]
+    return {CLEAN: None} | {str(corruption): corruption for corruption in corruptions}
+
+
+def _summarise(
+    experiment: Experiment,
+    data: Store,
+    numbers: Sequence[int],
+    parts: Mapping[str, ConditionScores],
+    options: EvaluationOptions,
+) -> dict[str, Any]:
+    classes = data.info.card.classes
+    clean = parts[CLEAN]
+    subsets = [data.cases[number].subset for number in numbers]
+    return {
+        "schema": SCHEMA,
+        "method": experiment.method,
+        "seed": experiment.seed,
+        "run_key": experiment.key,
+        "store": data.info.card.name,
+        "store_fingerprint": data.info.fingerprint,
+        "cases": len(numbers),
+        "classes": list(classes),
+        **asdict(options),
+        "unit": distance_unit(data),
+        **summarise(clean, classes),
+        "conditions": {
+            name: summarise(part, classes) for name, part in parts.items() if name != CLEAN
+        },
+        "subsets": summarise_subsets(subsets, clean, classes),
+    }
+
+
+def _write_tables(
+    folder: Path, data: Store, numbers: Sequence[int], parts: Mapping[str, ConditionScores]
+) -> None:
+    classes = data.info.card.classes
+    cases = [data.cases[number] for number in numbers]
+    rows = (row for name, part in parts.items() for row in case_rows(name, part, cases, classes))
+    write_csv(folder / CASES_FILE, case_columns(parts[CLEAN]), rows)
+    write_csv(folder / "calibration.csv", CALIBRATION_COLUMNS, calibration_rows(parts, cases))
+    write_csv(folder / "bins.csv", BIN_COLUMNS, bin_rows(parts))
+    write_csv(folder / "rings.csv", RING_COLUMNS, ring_rows(parts, classes))

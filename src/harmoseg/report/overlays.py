@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from harmoseg.evaluation.predicting import predict_cases
+from harmoseg.evaluation.predicting import Prediction, predict_cases
 from harmoseg.store.reading import Store
 from harmoseg.study.compare import Study
 from harmoseg.study.tables import HEADLINE
@@ -24,16 +24,16 @@ _PER_GROUP = 2
 
 @dataclass(frozen=True)
 class ChosenCase:
-    """A case to be shown: why, its row in the store, its mean score in points."""
+    """A case to be shown: why, its number in the store, its mean score in points."""
 
     why: str
-    row: int
+    number: int
     score: float
 
 
 def choose_cases(study: Study, store: str) -> list[ChosenCase]:
     """Choose the best, median and worst cases by their score over all methods and seeds."""
-    rows = study.stores[store].rows("test")
+    numbers = study.stores[store].cases_of("test")
     scores = np.stack([study.scores(method, store, HEADLINE) for method in study.methods])
     means = scores.mean(axis=(0, 1))
     order = [int(i) for i in np.argsort(-means, kind="stable") if np.isfinite(means[i])]
@@ -47,7 +47,7 @@ def choose_cases(study: Study, store: str) -> list[ChosenCase]:
     for why, positions in groups.items():
         for i in positions:
             # With fewer cases than places a case is shown once, under its first heading.
-            chosen.setdefault(i, ChosenCase(why, rows[i], float(means[i])))
+            chosen.setdefault(i, ChosenCase(why, numbers[i], float(means[i])))
     return list(chosen.values())
 
 
@@ -55,23 +55,25 @@ def overlay_figure(study: Study, store_name: str, chosen: Sequence[ChosenCase]) 
     """Draw each chosen case in a row: the image, then the outlines of every method's seed 0."""
     store = study.stores[store_name]
     predictions = {
-        method: _predict(study, method, store, [item.row for item in chosen])
+        method: _predict(study, method, store, [item.number for item in chosen])
         for method in study.methods
     }
     columns = 1 + len(study.methods)
     figure = Figure(figsize=(2.7 * columns, 2.7 * len(chosen)), layout="constrained")
     grid = figure.subplots(len(chosen), columns, squeeze=False)
     for axes_row, item in zip(grid, chosen, strict=True):
-        case = store.cases[item.row]
-        truth = store.native_label(item.row)
+        case = store.cases[item.number]
+        truth = store.native_label(item.number)
+        plane = fullest_plane(truth)
         for axes in axes_row:
-            _show_image(axes, store, item.row)
+            show_plane(axes, store, item.number, plane)
         name = case.case if len(case.case) <= 28 else f"{case.case[:25]}..."
         # A name is text: "$" in it does not begin a formula.
         axes_row[0].set_title(f"{item.why}: {name}", fontsize=8, loc="left", parse_math=False)
         for axes, method in zip(axes_row[1:], study.methods, strict=True):
-            _outline(axes, truth, TRUTH_COLOUR, "solid")
-            _outline(axes, predictions[method][item.row], PREDICTION_COLOUR, "dashed")
+            _outline(axes, truth[plane], TRUTH_COLOUR, "solid")
+            predicted = predictions[method][item.number][plane]
+            _outline(axes, predicted, PREDICTION_COLOUR, "dashed")
             axes.set_title(f"{method}, seed 0", fontsize=8, loc="left")
     figure.legend(
         handles=[
@@ -86,26 +88,38 @@ def overlay_figure(study: Study, store_name: str, chosen: Sequence[ChosenCase]) 
 
 
 def _predict(
-    study: Study, method: str, store: Store, rows: list[int]
+    study: Study, method: str, store: Store, cases: list[int]
 ) -> dict[int, NDArray[np.uint8]]:
     run = next(item for item in study.runs if item.experiment.method == method)
     experiment, network = open_run(run.folder)
-    bf16 = experiment.options.precision == "bf16"
-    return dict(predict_cases(network, store, rows, mode=experiment.mode, bf16=bf16))
+    asked = Prediction(experiment.mode, bf16=experiment.options.precision == "bf16")
+    return dict(predict_cases(network, store, cases, asked))
 
 
-def _show_image(axes: Axes, store: Store, row: int) -> None:
-    case = store.cases[row]
-    image = store.images[row]
-    # Drawn over the source's extent, so that outlines at native resolution lie where they belong.
-    axes.imshow(
-        image[..., 0] if image.shape[-1] == 1 else image,
-        cmap="gray",
-        vmin=0,
-        vmax=255,
-        extent=(0, case.width, case.height, 0),
-        interpolation="bicubic",
-    )
+def fullest_plane(label: NDArray[np.uint8]) -> int:
+    """Choose the plane of (D, H, W) labels with the most foreground."""
+    return int(np.count_nonzero(label, axis=(1, 2)).argmax())
+
+
+def show_plane(axes: Axes, store: Store, number: int, plane: int) -> None:
+    """Draw one plane of a case from its slices, over the extent of its source."""
+    case = store.cases[number]
+    for row in store.rows_of(number):
+        place = store.slice(row)
+        if place.plane != plane:
+            continue
+        image = store.images[row]
+        # Over the source's extent, so that outlines at native resolution lie where they belong.
+        axes.imshow(
+            image[..., 0] if image.shape[-1] == 1 else image,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            extent=(place.left, place.left + place.width, place.top + place.height, place.top),
+            interpolation="bicubic",
+        )
+    axes.set_xlim(0, case.width)
+    axes.set_ylim(case.height, 0)
     axes.set_axis_off()
 
 

@@ -1,0 +1,117 @@
+"""The scores of all cases under one condition, as arrays."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.evaluation.measuring import (
+    CaseScores,
+    Measuring,
+    distance_names,
+    distance_unit,
+    training_rings,
+)
+from harmoseg.metrics import (
+    METRICS,
+    CalibrationBins,
+    RingFidelity,
+    overlap_metric,
+    pool_calibration,
+    transunet_dsc,
+)
+from harmoseg.store.reading import Store
+
+CUTOFF = "cutoff_cycles_per_px"
+LOG_MAGNITUDE = "log_magnitude_r"
+
+
+@dataclass(frozen=True, eq=False)
+class ConditionScores:
+    """What was measured under one condition.
+
+    `counts` (cases, classes, 4) are of the background too. `distances`, `spectral` and `legacy`
+    give (cases, classes) per name of a measure, NaN where it is undefined and for the background.
+    `calibration` has the bins of every case; `cross` and `power` (cases, classes, rings) are the
+    ring sums and `frequency` (rings,) the rings' mean, in cycles per pixel of the training
+    resolution.
+    """
+
+    counts: NDArray[np.int64]
+    distances: dict[str, NDArray[np.float64]]
+    spectral: dict[str, NDArray[np.float64]]
+    legacy: dict[str, NDArray[np.float64]]
+    calibration: tuple[CalibrationBins, ...]
+    frequency: NDArray[np.float64]
+    cross: NDArray[np.float64]
+    power: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, scores: Sequence[CaseScores], store: Store, how: Measuring) -> ConditionScores:
+        """Put the scores of cases together."""
+        frequency = np.asarray(training_rings(store).frequency)
+        counts = np.stack([case.counts for case in scores])
+        cross, power = (np.stack([getattr(case, name) for case in scores]) for name in _RING_SUMS)
+        cutoff = np.full(counts.shape[:2], np.nan)
+        for case, c in np.ndindex(cutoff.shape):
+            if c > 0:  # nothing but counts is measured of the background
+                curve = RingFidelity(frequency, cross[case, c], power[case, c], "cycles/px")
+                cutoff[case, c] = curve.cutoff()
+        distances = np.stack([case.distances for case in scores])
+        names = distance_names(distance_unit(store), how)
+        return cls(
+            counts=counts,
+            distances={name: distances[..., i] for i, name in enumerate(names)},
+            spectral={
+                CUTOFF: cutoff,
+                LOG_MAGNITUDE: np.stack([case.log_magnitude for case in scores]),
+            },
+            legacy={"DSC_transunet": transunet_dsc(counts)} if how.on_empty == "transunet" else {},
+            calibration=tuple(case.calibration for case in scores),
+            frequency=frequency,
+            cross=cross,
+            power=power,
+        )
+
+    def take(self, chosen: NDArray[np.intp]) -> ConditionScores:
+        """Keep the cases at some positions."""
+        per_case: dict[str, Any] = {
+            name: {key: values[chosen] for key, values in getattr(self, name).items()}
+            for name in ("distances", "spectral", "legacy")
+        }
+        return replace(
+            self,
+            counts=self.counts[chosen],
+            calibration=tuple(self.calibration[i] for i in chosen),
+            cross=self.cross[chosen],
+            power=self.power[chosen],
+            **per_case,
+        )
+
+    def measures(self) -> dict[str, NDArray[np.float64]]:
+        """Give every measure (cases, classes) by the name of its column in cases.csv."""
+        overlap: dict[str, NDArray[np.float64]] = {
+            name: overlap_metric(name, self.counts) for name in METRICS
+        }
+        return {**overlap, **self.legacy, **self.distances, **self.spectral}
+
+    def one_sided(self) -> int:
+        """Count the (case, class) pairs where either prediction or truth is empty, not both."""
+        tp, fp, fn, _ = np.moveaxis(self.counts[:, 1:], -1, 0)
+        return int(((tp + fp == 0) != (tp + fn == 0)).sum())
+
+    def pooled_calibration(self) -> CalibrationBins:
+        """Pool the bins of all cases."""
+        return pool_calibration(self.calibration)
+
+    def pooled_rings(self, class_index: int) -> RingFidelity:
+        """Pool the ring sums of a class over all cases."""
+        cross, power = (sums[:, class_index].sum(0) for sums in (self.cross, self.power))
+        return RingFidelity(self.frequency, cross, power, "cycles/px")
+
+
+_RING_SUMS = ("cross", "power")

@@ -1,0 +1,202 @@
+"""What an evaluation comes to: aggregates for machines, a small table for people."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from harmoseg.evaluation.scores import CUTOFF, ConditionScores
+from harmoseg.evaluation.tables import CALIBRATION, calibration_measures
+from harmoseg.metrics import AGGREGATES, METRICS, Aggregated, aggregate, average
+
+Part = dict[str, Any]
+"""What one condition or subset comes to.
+
+``aggregates``: overlap metric -> aggregate -> value, scored, undefined. ``distances``, ``spectral``
+and ``legacy``: measure -> value, scored, undefined, averaged over cases, then over foreground
+classes. ``one_sided``: the pairs of case and class where either prediction or truth is empty.
+``per_class``: class -> measure -> value, scored, undefined. ``calibration``: the convention, the
+measures of all pixels pooled, and those of every case, averaged.
+"""
+
+
+def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
+    """Sum up one condition; overlap and calibration lie in [0, 1], null is undefined."""
+    overlap = {
+        metric: {how: _entry(aggregate(how, metric, scores.counts)) for how in AGGREGATES}
+        for metric in METRICS
+    }
+    means = {
+        group: {
+            name: _entry(average(values[:, 1:])) for name, values in getattr(scores, group).items()
+        }
+        for group in ("distances", "spectral", "legacy")
+    }
+    per_class = {
+        name: {
+            measure: _entry(average(values[:, c : c + 1]))
+            for measure, values in scores.measures().items()
+        }
+        for c, name in enumerate(classes)
+        if c > 0
+    }
+    return {
+        "aggregates": overlap,
+        **means,
+        "one_sided": scores.one_sided(),
+        "per_class": per_class,
+        "calibration": _calibration(scores),
+    }
+
+
+def summarise_subsets(
+    subsets: Sequence[str], scores: ConditionScores, classes: Sequence[str]
+) -> dict[str, Part]:
+    """Summarise every named subset of the cases apart.
+
+    Empty where there are not two names or more: one subset would repeat the whole.
+    """
+    names = sorted({name for name in subsets if name})
+    if len(names) < 2:
+        return {}
+    member = np.asarray(subsets)
+    return {name: summarise(scores.take(np.flatnonzero(member == name)), classes) for name in names}
+
+
+def _calibration(scores: ConditionScores) -> dict[str, Any]:
+    pooled = scores.pooled_calibration()
+    of_cases = [calibration_measures(bins) for bins in scores.calibration]
+    return {
+        "convention": pooled.convention,
+        "bins": pooled.count.size,
+        "pixels": pooled.pixels,
+        "pooled": {name: _number(value) for name, value in calibration_measures(pooled).items()},
+        "per_image": {
+            name: _entry(average(np.array([[case[name]] for case in of_cases])))
+            for name in CALIBRATION
+        },
+    }
+
+
+def _entry(result: Aggregated) -> dict[str, Any]:
+    return {
+        "value": _number(result.value),
+        "scored": result.scored,
+        "undefined": result.undefined,
+    }
+
+
+def _number(value: float) -> float | None:
+    """JSON has no NaN; null says that nothing could be scored."""
+    return None if math.isnan(value) else value
+
+
+def format_summary(summary: Mapping[str, Any]) -> str:
+    """Write the summary of an evaluation as small tables with their units."""
+    parts = {"clean": summary, **summary["conditions"]}
+    overlap = summary["aggregates"]
+    # Names of distances carry definition and unit: HD95_pooled_mm.
+    columns = [*summary["legacy"], *summary["distances"], CUTOFF]
+    blocks = [
+        (
+            ("aggregate", *METRICS),
+            [
+                (how, [_points(overlap[name][how]["value"]) for name in METRICS])
+                for how in AGGREGATES
+            ],
+        ),
+        (
+            ("condition", "DSC", *columns, "ECE", "MCE"),
+            [(name, _line(part, columns)) for name, part in parts.items()],
+        ),
+    ]
+    if summary["subsets"]:
+        lines = [(name, _line(part, columns)) for name, part in summary["subsets"].items()]
+        blocks.append((("subset", "DSC", *columns, "ECE", "MCE"), lines))
+    if len(summary["per_class"]) > 1:
+        blocks.append((("class", "DSC", *columns), _class_lines(summary["per_class"], columns)))
+    return "\n\n".join([*(_block(*block) for block in blocks), _notes(summary)])
+
+
+def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
+    measures = {**part["legacy"], **part["distances"], **part["spectral"]}
+    pooled = part["calibration"]["pooled"]
+    return [
+        _points(part["aggregates"]["DSC"]["per_image"]["value"]),
+        *(_plain(name, measures[name]["value"]) for name in columns),
+        *(_points(pooled[name]) for name in ("ECE", "MCE")),
+    ]
+
+
+def _class_lines(
+    per_class: Mapping[str, Any], columns: Sequence[str]
+) -> list[tuple[str, list[str]]]:
+    return [
+        (
+            name,
+            [
+                _points(measures["DSC"]["value"]),
+                *(_plain(column, measures[column]["value"]) for column in columns),
+            ],
+        )
+        for name, measures in per_class.items()
+    ]
+
+
+def _points(value: float | None) -> str:
+    return "undefined" if value is None else f"{100 * value:.2f}"
+
+
+def _plain(name: str, value: float | None) -> str:
+    """Write a distance as it is, a share of 1 in points."""
+    if value is None or name.startswith(("NSD", "DSC")):
+        return _points(value)
+    return f"{value:.3f}" if name == CUTOFF else f"{value:.2f}"
+
+
+def _block(header: Sequence[str], lines: Sequence[tuple[str, list[str]]]) -> str:
+    first = 2 + max(len(text) for text in (header[0], *(name for name, _ in lines)))
+    widths = [2 + max(len(title), 9) for title in header[1:]]
+
+    def row(name: str, cells: Sequence[str]) -> str:
+        padded = (f"{cell:>{width}}" for cell, width in zip(cells, widths, strict=True))
+        return f"{name:<{first}}" + "".join(padded)
+
+    return "\n".join([row(header[0], header[1:]), *(row(name, cells) for name, cells in lines)])
+
+
+def _notes(summary: Mapping[str, Any]) -> str:
+    overlap = summary["aggregates"]["DSC"]["per_image"]
+    name, distance = next(iter(summary["distances"].items()))
+    unit = {"mm": "mm", "px": "px of the source"}[summary["unit"]]
+    convention = summary["calibration"]["convention"]
+    lines = [
+        f"{summary['cases']} cases at native resolution. In points (0 to 100): DSC, IoU, SE, SP, "
+        f"ACC, NSD, ECE, MCE. Distances are in {unit}; the cutoff, where the ring correlation of "
+        "prediction and truth falls below 0.5, is in cycles per px of the training resolution.",
+        f"DSC scored for {overlap['scored']} (case, class) pairs, undefined for "
+        f"{overlap['undefined']} (absent from truth and prediction).",
+        _on_empty(summary, name, distance),
+        f"Calibration pooled over {summary['calibration']['pixels']} pixels, by the {convention} "
+        "convention.",
+    ]
+    if len(summary["conditions"]) or summary["subsets"]:
+        lines.append("DSC per condition, subset and class is per_image; subsets are clean images.")
+    return "\n".join(lines)
+
+
+def _on_empty(summary: Mapping[str, Any], name: str, distance: Mapping[str, Any]) -> str:
+    one_sided = summary["one_sided"]
+    said = f"{name} scored for {distance['scored']}, undefined for {distance['undefined']}; "
+    if summary["measuring"]["on_empty"] == "nan":
+        return said + (
+            f"{one_sided} of these are misses or false positives on an empty truth, which no "
+            "distance punishes (--on_empty diagonal does)."
+        )
+    return said + (
+        f"{one_sided} misses or false positives on an empty truth are scored by the rule "
+        f"{summary['measuring']['on_empty']!r}."
+    )
