@@ -41,7 +41,7 @@ def test_commands_are_understood(text) -> None:
                 assert set(words[1:]) <= set(targets), line
             if words[:1] == ["harmoseg"] and len(words) > 2:
                 # Parsing checks every option's name and type; nothing is run.
-                cli._COMMANDS[words[1]].make_parser().parse_args(with_underscores(words[2:]))
+                cli._command(words[1]).make_parser().parse_args(with_underscores(words[2:]))
 
 
 def test_links_lead_somewhere() -> None:
@@ -62,5 +62,5 @@ def test_every_public_name_is_documented() -> None:
 def test_recipes_begin_with_the_command_that_runs_them(recipe, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     words = shlex.split(recipe.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "))
-    parsed = cli._COMMANDS[words[1]].make_parser().parse_args(with_underscores(words[2:]))
+    parsed = cli._command(words[1]).make_parser().parse_args(with_underscores(words[2:]))
     assert words[0] == "harmoseg" and parsed.seeds >= 2

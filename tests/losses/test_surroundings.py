@@ -195,6 +195,10 @@ def train_one_step(rank: int, folder: str) -> None:
             torch.testing.assert_close(value, expected, rtol=1e-5, atol=0)
             torch.testing.assert_close(gradient, reference.weight.grad, rtol=1e-4, atol=1e-7)
             Path(folder, f"compared-{bands}").touch()
+    # Both are done before either tears down its connections, and the gradients' machinery goes
+    # first: a process whose peer is gone may otherwise die in a thread of the library's.
+    del parallel, value
+    torch.distributed.barrier()
     torch.distributed.destroy_process_group()
 
 

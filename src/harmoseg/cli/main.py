@@ -5,20 +5,14 @@ from __future__ import annotations
 import difflib
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 import harmoseg
-from harmoseg.cli import compare, demo, evaluate, info, prepare, train
 from harmoseg.cli.parsing import with_config_first, with_underscores
 from harmoseg.errors import HarmosegError
 
-_COMMANDS = {
-    "demo": demo,
-    "prepare": prepare,
-    "info": info,
-    "compare": compare,
-    "train": train,
-    "evaluate": evaluate,
-}
+_COMMANDS = ("demo", "prepare", "info", "verify", "compare", "train", "evaluate")
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 
@@ -34,32 +28,40 @@ On your own data: harmoseg prepare folder, then harmoseg compare.
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; return 0, 2 for a user's mistake, 130 when interrupted."""
+    """Run one command.
+
+    Returns 0, 1 where data was found to be wrong, 2 for a user's mistake, 130 when interrupted.
+    """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help"}:
-        lines = (f"  {name:<10}{module.SUMMARY}" for name, module in _COMMANDS.items())
+        lines = (f"  {name:<10}{_command(name).SUMMARY}" for name in _COMMANDS)
         print(_OVERVIEW.format(commands="\n".join(lines)), end="")
         return 0
     if given[0] == "--version":
         print(f"harmoseg {harmoseg.__version__}")
         return 0
     try:
-        _run(given[0], given[1:])
+        return _run(given[0], given[1:])
     except HarmosegError as error:
         print(f"harmoseg: error: {error}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("harmoseg: interrupted; run it again, and training continues", file=sys.stderr)
         return 130
-    return 0
 
 
-def _run(name: str, arguments: list[str]) -> None:
+def _run(name: str, arguments: list[str]) -> int:
     if name not in _COMMANDS:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
         raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")
-    command = _COMMANDS[name]
+    command = _command(name)
     # The dataset of `prepare` comes before its options.
     words = 1 if name == "prepare" and arguments else 0
     ordered = arguments[:words] + with_config_first(with_underscores(arguments[words:]))
-    command.run(command.make_parser().parse_args(ordered))
+    # A command may have a verdict of its own, as `verify` has.
+    return command.run(command.make_parser().parse_args(ordered)) or 0
+
+
+def _command(name: str) -> Any:
+    # Only the one that is asked for: most need torch, which takes a second or two to load.
+    return import_module(f"harmoseg.cli.{name}")

@@ -117,8 +117,8 @@ def _warnings(study: Study, differences: list[Difference]) -> list[str]:
         )
     elif study.seeds < 5:
         warnings.append(
-            f"{study.seeds} seeds: the intervals know little of how much training varies, and are "
-            "rather too narrow than too wide."
+            f"{study.seeds} seeds: how much training varies is known only roughly. The intervals "
+            "allow for that and are wide for it; more seeds make them narrower."
         )
     if any(item.estimate.dropped for item in differences):
         warnings.append(
