@@ -27,11 +27,10 @@ from harmoseg.metrics import (
     boundary_band,
     class_surface_distances,
     confusion_counts,
-    log_magnitude_correlation,
     mean_of_defined,
     multiclass_calibration,
     pool_calibration,
-    ring_fidelity,
+    spectral_fidelity,
 )
 from harmoseg.spectrum import Rings, make_rings
 from harmoseg.store.files import make_folder
@@ -220,11 +219,11 @@ def _measure_plane(
             mask, target = predicted == c, shown == c
             if not (mask.any() or target.any()):
                 continue  # no power: nothing is added, and a flat map has no correlation
-            found = ring_fidelity(mask, target, spacing="pixel", rings=rings)
+            found, correlations[place, c] = spectral_fidelity(
+                mask, target, spacing="pixel", rings=rings
+            )
             cross[c] += found.cross
             power[c] += found.power
-            if mask.any() and target.any():
-                correlations[place, c] = log_magnitude_correlation(mask, target)
     counts = confusion_counts(label, truth, classes)
     return _PlaneScores(label, counts, bins, cross, power, mean_of_defined(correlations))
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmoseg.metrics import top_label
 from harmoseg.store.card import TaskMode
 from harmoseg.store.corruptions import Corruption, corrupt
 from harmoseg.store.layout import Slice
@@ -101,7 +102,7 @@ def predict_planes(
 def _decide(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
     if len(probabilities) == 1:
         return np.asarray(probabilities[0] > 0.5, np.uint8)
-    return np.asarray(probabilities.argmax(0), np.uint8)
+    return top_label(probabilities)[0]
 
 
 @dataclass

@@ -15,6 +15,7 @@ from harmoseg.metrics.calibration import (
     binary_calibration,
     multiclass_calibration,
     pool_calibration,
+    top_label,
 )
 from harmoseg.metrics.overlap import (
     METRICS,
@@ -23,7 +24,12 @@ from harmoseg.metrics.overlap import (
     overlap_metric,
     transunet_dsc,
 )
-from harmoseg.metrics.spectral import RingFidelity, log_magnitude_correlation, ring_fidelity
+from harmoseg.metrics.spectral import (
+    RingFidelity,
+    log_magnitude_correlation,
+    ring_fidelity,
+    spectral_fidelity,
+)
 from harmoseg.metrics.surface import (
     Definition,
     OnEmpty,
@@ -59,6 +65,8 @@ __all__ = [
     "overlap_metric",
     "pool_calibration",
     "ring_fidelity",
+    "spectral_fidelity",
     "surface_distances",
+    "top_label",
     "transunet_dsc",
 ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,7 @@ outcome whether its class is the true one.
 """
 
 Probabilities = NDArray[np.floating[Any]]
+_Float = TypeVar("_Float", bound=np.floating[Any])
 
 # Pixels at a time: what is worked on stays in the processor's cache. Measured: three times faster
 # than blocks of 2^17.
@@ -214,6 +215,20 @@ def multiclass_calibration(
     return filled
 
 
+def top_label(probabilities: NDArray[_Float]) -> tuple[NDArray[np.uint8], NDArray[_Float]]:
+    """Give the most probable class (*S) of probabilities (C, *S), and its probability (*S).
+
+    Of equal probabilities the first counts. Plane by plane over the classes, at most 256 of them:
+    several times faster than `numpy.argmax` along the first axis.
+    """
+    best = probabilities[0].copy()
+    label = np.zeros(best.shape, np.uint8)
+    for c in range(1, len(probabilities)):
+        np.putmask(label, probabilities[c] > best, c)
+        np.maximum(best, probabilities[c], out=best)
+    return label, best
+
+
 def pool_calibration(parts: Iterable[CalibrationBins]) -> CalibrationBins:
     """Add up the bins of several images; raises HarmosegError where there are none."""
     pooled: CalibrationBins | None = None
@@ -235,12 +250,12 @@ def _fill(into: CalibrationBins, p: Probabilities, y: NDArray[np.bool_]) -> None
 
 def _fill_top_label(into: CalibrationBins, p: Probabilities, y: NDArray[np.integer]) -> None:
     """Add a block (C, n) of class probabilities; changes `into`."""
-    p = p.astype(np.float64, copy=False)
-    top = p.argmax(0)
-    _fill_bins(into, p.max(0), top == y)
-    of_truth = np.take_along_axis(p, y[None].astype(np.intp), 0)[0]
+    known: NDArray[np.float64] = p.astype(np.float64, copy=False)
+    top, confidence = top_label(known)
+    _fill_bins(into, confidence, top == y)
+    of_truth = np.take_along_axis(known, y[None].astype(np.intp), 0)[0]
     # sum (p - y)^2 over classes, y being 1 for the true class alone
-    into.scores[0] += _whole(np.square(p).sum(0) - 2 * of_truth + 1).sum()
+    into.scores[0] += _whole(np.square(known).sum(0) - 2 * of_truth + 1).sum()
     into.scores[1] += _whole(_log_loss(of_truth)).sum()
 
 
