@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -109,16 +110,19 @@ def format_summary(summary: Mapping[str, Any]) -> str:
             ],
         ),
         (
-            ("condition", "DSC", *columns, "ECE", "MCE"),
+            ("condition", "DSC", *columns, *_LAST),
             [(name, _line(part, columns)) for name, part in parts.items()],
         ),
     ]
     if summary["subsets"]:
         lines = [(name, _line(part, columns)) for name, part in summary["subsets"].items()]
-        blocks.append((("subset", "DSC", *columns, "ECE", "MCE"), lines))
+        blocks.append((("subset", "DSC", *columns, *_LAST), lines))
     if len(summary["per_class"]) > 1:
         blocks.append((("class", "DSC", *columns), _class_lines(summary["per_class"], columns)))
     return "\n\n".join([*(_block(*block) for block in blocks), _notes(summary)])
+
+
+_LAST = ("ECE", "MCE", "one_sided")
 
 
 def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -128,6 +132,7 @@ def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         _points(part["aggregates"]["DSC"]["per_image"]["value"]),
         *(_plain(name, measures[name]["value"]) for name in columns),
         *(_points(pooled[name]) for name in ("ECE", "MCE")),
+        str(part["one_sided"]),
     ]
 
 
@@ -170,33 +175,34 @@ def _block(header: Sequence[str], lines: Sequence[tuple[str, list[str]]]) -> str
 
 def _notes(summary: Mapping[str, Any]) -> str:
     overlap = summary["aggregates"]["DSC"]["per_image"]
-    name, distance = next(iter(summary["distances"].items()))
     unit = {"mm": "mm", "px": "px of the source"}[summary["unit"]]
-    convention = summary["calibration"]["convention"]
-    lines = [
+    calibration = summary["calibration"]
+    notes = [
         f"{summary['cases']} cases at native resolution. In points (0 to 100): DSC, IoU, SE, SP, "
-        f"ACC, NSD, ECE, MCE. Distances are in {unit}; the cutoff, where the ring correlation of "
-        "prediction and truth falls below 0.5, is in cycles per px of the training resolution.",
-        f"DSC scored for {overlap['scored']} (case, class) pairs, undefined for "
-        f"{overlap['undefined']} (absent from truth and prediction).",
-        _on_empty(summary, name, distance),
-        f"Calibration pooled over {summary['calibration']['pixels']} pixels, by the {convention} "
-        "convention.",
+        f"ACC, NSD, ECE, MCE. Distances in {unit}. Cutoff: where the ring correlation of "
+        "prediction and truth falls below 0.5, in cycles per px of the training resolution.",
+        "Aggregates: per_image averages cases, then classes; pooled adds up the counts of all "
+        "cases first; macro is per_image with the background as a class. The other tables are "
+        "per_image; calibration is pooled. Classes and subsets are of the clean images.",
+        "one_sided: (case, class) pairs where only one of prediction and truth is empty, a miss or "
+        "a false positive. Compare distances only where as many were scored.",
+        f"Clean images: DSC scored for {overlap['scored']} (case, class) pairs, undefined for "
+        f"{overlap['undefined']} (absent from truth and prediction). {_on_empty(summary)}",
+        f"Calibration: {calibration['pixels']} pixels in {calibration['bins']} bins, by the "
+        f"{calibration['convention']} convention.",
     ]
-    if len(summary["conditions"]) or summary["subsets"]:
-        lines.append("DSC per condition, subset and class is per_image; subsets are clean images.")
-    return "\n".join(lines)
+    return "\n".join(textwrap.fill(note, 100) for note in notes)
 
 
-def _on_empty(summary: Mapping[str, Any], name: str, distance: Mapping[str, Any]) -> str:
-    one_sided = summary["one_sided"]
+def _on_empty(summary: Mapping[str, Any]) -> str:
+    name, distance = next(iter(summary["distances"].items()))
+    one_sided, rule = summary["one_sided"], summary["measuring"]["on_empty"]
     said = f"{name} scored for {distance['scored']}, undefined for {distance['undefined']}; "
-    if summary["measuring"]["on_empty"] == "nan":
+    if rule == "nan":
         return said + (
             f"{one_sided} of these are misses or false positives on an empty truth, which no "
             "distance punishes (--on_empty diagonal does)."
         )
     return said + (
-        f"{one_sided} misses or false positives on an empty truth are scored by the rule "
-        f"{summary['measuring']['on_empty']!r}."
+        f"{one_sided} misses or false positives on an empty truth are scored by the rule {rule!r}."
     )
