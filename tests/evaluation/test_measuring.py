@@ -131,7 +131,7 @@ def test_volumes_are_scored_whole_at_their_spacing(volumes, tmp_path) -> None:
     summed = found.summary["distances"]["HD_mm"]
     assert summed == {"value": pytest.approx(mean, rel=1e-6), "scored": 4, "undefined": 0}
     text = format_summary(found.summary)
-    assert "HD95_pooled_mm" in text and "Distances in mm" in text
+    assert "HD95_pooled_mm" in text and "Distances in mm" in plain(found.summary)
     assert [line.split()[0] for line in text.splitlines()[8:11]] == ["class", "disc", "ring"]
 
 
