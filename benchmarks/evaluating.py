@@ -57,8 +57,12 @@ def main() -> None:
     table = markdown_table([*header, "outside, %", "range"], rows)
     publish(
         "Time of an evaluation outside the network",
-        f"{targets_table(targets)}\n\nMedians of {ROUNDS} rounds, each of one evaluation (clean "
-        f"images, all metrics, all files) and of the network alone.\n\n{table}",
+        [
+            targets_table(targets),
+            f"Medians of {ROUNDS} rounds, each of one evaluation (clean images, all metrics, all "
+            "files) and of the network alone.",
+            table,
+        ],
         arguments.out,
     )
 

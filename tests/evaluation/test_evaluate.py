@@ -5,13 +5,16 @@ from __future__ import annotations
 import csv
 import json
 import os
+import resource
 import shutil
+import signal
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
 from harmoseg import HarmosegError
@@ -147,6 +150,7 @@ def thresholding(monkeypatch, tmp_path) -> SimpleNamespace:
         method="unet",
         seed=0,
         key="k",
+        classes=("background", "x"),
         options=SimpleNamespace(precision="32"),
     )
     monkeypatch.setattr(module, "open_run", lambda _: (experiment, Threshold()))
@@ -320,19 +324,25 @@ def same_files(a: Path, b: Path) -> bool:
 def test_an_interrupted_evaluation_continues(interrupted) -> None:
     out = interrupted.path / "e"
     # A line that was cut off in the middle of writing is measured again.
-    journal = interrupted.path / ".e.unfinished" / "scores.jsonl"
+    journal = journal_of(interrupted.path)
     lines = journal.read_bytes().splitlines(keepends=True)
     journal.write_bytes(b"".join(lines[:-1]) + lines[-1][:20])
     found = evaluate(interrupted.path, interrupted.store, out, **interrupted.options)
     assert sum(interrupted.seen) == 80 - (len(lines) - 2) < 80
     assert found.summary == interrupted.whole.summary
     assert same_files(interrupted.path / "whole", out)
-    assert not journal.exists() and not journal.parent.exists()
+    assert not journal.parent.exists()
+
+
+def journal_of(folder: Path) -> Path:
+    """Find the journal of the evaluation `folder`/e."""
+    (journal,) = folder.glob(".e.unfinished-*/scores.jsonl")
+    return journal
 
 
 @pytest.mark.parametrize("damage", ["options", "journal"])
 def test_what_was_measured_otherwise_is_never_used(interrupted, damage) -> None:
-    journal = interrupted.path / ".e.unfinished" / "scores.jsonl"
+    journal = journal_of(interrupted.path)
     options = EvaluationOptions()
     if damage == "options":
         options = EvaluationOptions(flips=True)
@@ -343,12 +353,14 @@ def test_what_was_measured_otherwise_is_never_used(interrupted, damage) -> None:
         options=options, **interrupted.options,
     )  # fmt: skip
     assert sum(interrupted.seen) == 80 * (4 if damage == "options" else 1)
+    # The other evaluation is still there to be continued.
+    assert journal.exists() == (damage == "options")
 
 
 def test_two_processes_do_not_share_an_unfinished_evaluation(interrupted) -> None:
-    lock = lock_folder(interrupted.path / ".e.unfinished")
+    lock = lock_folder(journal_of(interrupted.path).parent)
     with pytest.raises(HarmosegError, match="another process is making this evaluation"):
-        evaluate(interrupted.path, interrupted.store, interrupted.path / "e")
+        evaluate(interrupted.path, interrupted.store, interrupted.path / "e", **interrupted.options)
     os.close(lock)
 
 
@@ -362,8 +374,106 @@ def test_an_evaluation_that_measured_nothing_leaves_nothing(
     assert {path.name for path in tmp_path.iterdir()} == {"s", "weights.safetensors"}
 
 
-def test_an_unfinished_run_is_named(phantom_store, tmp_path) -> None:
-    (tmp_path / "run").mkdir()
-    with pytest.raises(HarmosegError, match=r"run.*experiment\.yaml"):
-        evaluate(tmp_path / "run", phantom_store, tmp_path / "e")
+@pytest.mark.parametrize(
+    ("missing", "said"),
+    [
+        ("experiment.yaml", "experiment.yaml"),
+        ("weights.safetensors", "weights.safetensors"),
+        ("done.json", "not finished"),
+    ],
+)
+def test_a_run_that_is_not_whole_is_named(run, phantom_store, tmp_path, missing, said) -> None:
+    part = Path(shutil.copytree(run, tmp_path / "run"))
+    (part / missing).unlink()
+    with pytest.raises(HarmosegError, match=said):
+        evaluate(part, phantom_store, tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_weights_that_were_changed_are_refused(run, phantom_store, tmp_path) -> None:
+    part = Path(shutil.copytree(run, tmp_path / "run"))
+    weights = bytearray((part / "weights.safetensors").read_bytes())
+    weights[-1] ^= 1
+    (part / "weights.safetensors").write_bytes(weights)
+    with pytest.raises(HarmosegError, match="weights.safetensors.*changed"):
+        evaluate(part, phantom_store, tmp_path / "e")
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_a_folder_of_something_else_is_refused_before_anything_is_predicted(tmp_path) -> None:
+    store = hospitals(tmp_path / "s")
+    (tmp_path / "e").mkdir()
+    (tmp_path / "e" / "mine").touch()
+    with pytest.raises(HarmosegError, match="holds something else"):
+        evaluate(tmp_path, store, tmp_path / "e", overwrite=True)
+    assert not list(tmp_path.glob(".e*"))
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_a_label_that_the_card_does_not_have_is_named(tmp_path) -> None:
+    store = hospitals(tmp_path / "s")
+    Image.fromarray(np.full((32, 32), 7, np.uint8)).save(store / "native" / "000002.png")
+    with pytest.raises(HarmosegError, match=r"case 'c2' has the label 7, expected 0 to 1"):
+        evaluate(tmp_path, store, tmp_path / "e")
+
+
+@pytest.mark.usefixtures("thresholding")
+def test_other_names_of_the_classes_are_told(tmp_path) -> None:
+    store = hospitals(tmp_path / "s")
+    renamed = (store / "store.json").read_text().replace('"x"', '"kidney"')
+    (store / "store.json").write_text(renamed)
+    found = evaluate(tmp_path, store, tmp_path / "e")
+    text = " ".join(format_summary(found.summary).split())
+    assert "Trained on background, x; scored on background, kidney" in text
+
+
+def test_a_network_that_says_nan_is_named(thresholding, tmp_path, monkeypatch) -> None:
+    class Broken(nn.Module):
+        def forward(self, images: torch.Tensor) -> torch.Tensor:
+            return images * torch.nan
+
+    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Broken()))
+    with pytest.raises(HarmosegError, match=r"case 'c0': probabilities .* NaN"):
+        evaluate(tmp_path, hospitals(tmp_path / "s"), tmp_path / "e")
+
+
+@pytest.mark.usefixtures("thresholding")
+@pytest.mark.parametrize("limit", [200, 2000, 9000])
+def test_a_full_disk_is_told_in_one_line(tmp_path, limit) -> None:
+    """Files may not grow beyond a limit: probabilities, then the journal, do not fit."""
+    store = hospitals(tmp_path / "s")
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
+    try:
+        with pytest.raises(HarmosegError, match=r"cannot be written \(File too large\)"):
+            evaluate(tmp_path, store, tmp_path / "e", keep_probabilities=limit < 2100)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert not (tmp_path / "e").exists() and not list(tmp_path.rglob("*.partial"))
+    whole = evaluate(tmp_path, store, tmp_path / "e")
+    assert whole.counts.shape == (6, 2, 4)
+
+
+def test_probabilities_of_a_volume_are_whole_or_not_there(
+    thresholding, tmp_path, monkeypatch
+) -> None:
+    y, x = np.mgrid[:32, :32]
+    discs = [(np.hypot(y - 16, x - 8 - z / 3) < 7).astype(np.uint8) for z in range(40)]
+    store = write_store(tmp_path / "s", [np.stack(discs)] * 2, size=32).path
+    evaluate(tmp_path, store, tmp_path / "whole", keep_probabilities=True)
+
+    def interrupt(batches: int, *, keep: bool) -> None:
+        network = Interrupting(batches)
+        monkeypatch.setattr(module, "open_run", lambda _: (thresholding, network))
+        with pytest.raises(KeyboardInterrupt):
+            evaluate(tmp_path, store, tmp_path / "e", keep_probabilities=keep)
+
+    interrupt(4, keep=False)  # the first volume is measured, without its probabilities
+    interrupt(2, keep=True)  # within the first volume
+    assert not list(tmp_path.glob(".e*/**/*.npy")) and not list(tmp_path.glob(".e*/**/*.partial"))
+    interrupt(4, keep=True)  # within the second
+    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Threshold()))
+    evaluate(tmp_path, store, tmp_path / "e", keep_probabilities=True)
+    assert same_files(tmp_path / "whole", tmp_path / "e")

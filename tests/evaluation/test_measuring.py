@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import math
 from types import SimpleNamespace
 
@@ -135,7 +136,7 @@ def test_volumes_are_scored_whole_at_their_spacing(volumes, tmp_path) -> None:
     assert [line.split()[0] for line in text.splitlines()[8:11]] == ["class", "disc", "ring"]
 
 
-@pytest.mark.parametrize("band", [None, 1.0])
+@pytest.mark.parametrize("band", [None, 3.0])
 def test_calibration_is_that_of_all_pixels(volumes, tmp_path, band) -> None:
     options = EvaluationOptions(measuring=Measuring(calibration_band=band))
     found = evaluate(tmp_path, volumes.store, tmp_path / "e", options=options)
@@ -145,11 +146,13 @@ def test_calibration_is_that_of_all_pixels(volumes, tmp_path, band) -> None:
         probabilities = probabilities.movedim(-1, 0).numpy()
         where = None
         if band is not None:
-            planes = [boundary_band(plane, band, spacing=SPACING[1:]) for plane in truth]
-            where = np.stack(planes)
+            where = boundary_band(truth, band, spacing=SPACING)
         bins = multiclass_calibration(probabilities, truth, where=where)
         row = read(tmp_path / "e" / "calibration.csv")[i]
         assert int(row["pixels"]) == (truth.size if where is None else where.sum())
+        assert row["where"] == (
+            "all pixels" if band is None else "within 3 mm of the truth's boundary"
+        )
         assert float(row["ECE"]) == pytest.approx(bins.ece(), abs=1e-6)
         assert float(row["NLL"]) == pytest.approx(bins.nll(), abs=1e-6)
         pooled = bins if pooled is None else pooled + bins
@@ -165,17 +168,16 @@ def test_ring_sums_add_up_over_slices(volumes, tmp_path) -> None:
     found = evaluate(tmp_path, volumes.store, tmp_path / "e")
     rings = make_rings((SIZE, SIZE), kind="octave")
     rows = read(tmp_path / "e" / "rings.csv")
-    for c in (1, 2):
+    for (i, (pred, truth)), c in itertools.product(enumerate(volumes.samples), (1, 2)):
         parts = [
             ring_fidelity(p == c, t == c, spacing="pixel", rings=rings)
-            for pred, truth in volumes.samples
             for p, t in zip(pred, truth, strict=True)
         ]
         pooled = parts[0]
         for part in parts[1:]:
             pooled += part
-        of_class = [row for row in rows if row["class"] == CLASSES[c]]
-        correlation = [float(row["correlation"]) for row in of_class]
+        chosen = [row for row in rows if (row["case"], row["class"]) == (f"c{i}", CLASSES[c])]
+        correlation = [float(row["correlation"]) for row in chosen]
         assert correlation == pytest.approx(pooled.correlation.tolist(), abs=1e-6)
     first = volumes.samples[0]
     maps = [log_magnitude_correlation(p == 1, t == 1) for p, t in zip(*first, strict=True)]
@@ -213,8 +215,8 @@ def test_misses_are_counted_and_punished_only_if_asked(images, tmp_path) -> None
         punished = evaluate(tmp_path, images, tmp_path / rule, options=options).summary
         assert punished["distances"]["HD_px"]["scored"] == 3
         values = [row["HD_px"] for row in read(tmp_path / rule / "cases.csv")[1::2]]
-        missed = math.hypot(31, 31) if rule == "diagonal" else 0.0
-        assert float(values[1]) == pytest.approx(missed, rel=0.05)
+        missed = math.hypot(SIZE, SIZE) if rule == "diagonal" else 0.0
+        assert float(values[1]) == pytest.approx(missed, rel=1e-6)
         assert float(values[2]) == third
         legacy = [row.get("DSC_transunet") for row in read(tmp_path / rule / "cases.csv")[1::2]]
         assert legacy[2] == (None if dsc is None else "0")

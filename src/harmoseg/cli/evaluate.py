@@ -29,6 +29,7 @@ def make_parser() -> Parser:
         "--condition",
         type=str,
         nargs="+",
+        action="extend",
         default=[],
         help="Corruptions to score beside the clean images: gaussian, gaussian:0.01 (a level), "
         "gaussian@3 (a severity of 1 to 5).",
@@ -39,6 +40,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--tta",
         type=bool,
+        nargs="?",
+        const=True,
         default=False,
         help="Average over the image and its mirror images (test-time augmentation).",
     )
@@ -70,6 +73,8 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--keep_probabilities",
         type=bool,
+        nargs="?",
+        const=True,
         default=False,
         help="Keep probabilities at native resolution, in float16: large.",
     )

@@ -4,9 +4,9 @@ An evaluation is a folder::
 
     cases.csv         one row per condition, case and class: counts and every metric, at native
                       resolution
-    calibration.csv   one row per condition and case: calibration errors over all pixels
+    calibration.csv   one row per condition and case: calibration errors, and of which pixels
     bins.csv          the calibration bins of every condition, pooled over the cases
-    rings.csv         the ring sums of every condition and class, pooled over the cases
+    rings.csv         the ring sums of every condition, case and class
     probabilities/    if asked for: CONDITION/NUMBER.npy, (D, C, H, W) in float16 at native
                       resolution, by the number of the case's row in the store's cases.csv
     summary.json      the aggregates of every metric, with what was scored; written last
@@ -46,6 +46,7 @@ from harmoseg.evaluation.tables import (
 from harmoseg.metrics.overlap import COUNTS
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.files import (
+    check_replaceable,
     check_schema,
     folder_in_progress,
     read_csv,
@@ -121,10 +122,7 @@ def evaluate(
     """
     options = options or EvaluationOptions()
     corruptions = _parse_conditions(conditions)
-    if out.exists() and not overwrite:
-        raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
-        )
+    check_replaceable(out, mark=SUMMARY_FILE, overwrite=overwrite)
     experiment, network = open_run(run)
     data = open_store(store)
     check_fit(experiment, data)
@@ -174,7 +172,7 @@ def evaluate(
         with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
             _write_tables(folder, data, numbers, parts)
             if keep_probabilities:
-                journal.move_probabilities(folder / "probabilities")
+                journal.move_probabilities(corruptions, folder / "probabilities")
             write_json(folder / SUMMARY_FILE, summary)
         journal.remove()
     return Evaluation(
@@ -190,13 +188,19 @@ def open_evaluation(path: Path) -> Evaluation:
     summary = read_json(path / SUMMARY_FILE, what="the summary of an evaluation")
     check_schema(summary.get("schema"), SCHEMA, path / SUMMARY_FILE, cure="evaluate again")
     file = path / CASES_FILE
-    columns = ("case", "condition", *COUNTS)
+    columns = ("case", "class", "condition", *COUNTS)
     rows = read_csv(file, columns=columns, what="the table of an evaluation")
-    classes = tuple(summary["classes"])
-    conditions = (CLEAN, *summary["conditions"])
-    shape = (len(conditions), summary["cases"], len(classes), len(COUNTS))
-    named = [row["condition"] for row in rows]
-    if named != [name for name in conditions for _ in range(shape[1] * shape[2])]:
+    try:
+        classes = tuple(summary["classes"])
+        conditions = (CLEAN, *summary["conditions"])
+        shape = (len(conditions), int(summary["cases"]), len(classes), len(COUNTS))
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarmosegError(
+            f"{path / SUMMARY_FILE}: damaged, {error} is missing or wrong; evaluate again"
+        ) from error
+    named = [(row["condition"], row["class"]) for row in rows]
+    expected = [(name, c) for name in conditions for _ in range(shape[1]) for c in classes]
+    if named != expected:
         raise HarmosegError(f"{file}: {len(rows)} rows do not fit {SUMMARY_FILE}; evaluate again")
     try:
         values = [[int(row[name]) for name in COUNTS] for row in rows]
@@ -255,6 +259,7 @@ def _summarise(
         "cases": len(numbers),
         "classes": list(classes),
         **asdict(options),
+        "trained_classes": list(experiment.classes),
         "unit": distance_unit(data),
         **summarise(clean, classes),
         "conditions": {
@@ -273,4 +278,4 @@ def _write_tables(
     write_csv(folder / CASES_FILE, case_columns(parts[CLEAN]), rows)
     write_csv(folder / "calibration.csv", CALIBRATION_COLUMNS, calibration_rows(parts, cases))
     write_csv(folder / "bins.csv", BIN_COLUMNS, bin_rows(parts))
-    write_csv(folder / "rings.csv", RING_COLUMNS, ring_rows(parts, classes))
+    write_csv(folder / "rings.csv", RING_COLUMNS, ring_rows(parts, cases, classes))

@@ -6,8 +6,8 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
@@ -35,7 +35,8 @@ class Journal(AbstractContextManager["Journal"]):
     def beside(cls, out: Path, determined_by: Mapping[str, Any]) -> Journal:
         """Make the journal of the folder `out`; other determinants begin another journal."""
         key = hashlib.sha256(json.dumps(determined_by, sort_keys=True).encode()).hexdigest()
-        return cls(out.parent / f".{out.name}.unfinished", key)
+        # Named by the key, so that a mistyped option does not end another evaluation's journal.
+        return cls(out.parent / f".{out.name}.unfinished-{key[:8]}", key)
 
     def __enter__(self) -> Journal:
         """Take up what is there, if it is of the same evaluation, and open it for more."""
@@ -69,9 +70,10 @@ class Journal(AbstractContextManager["Journal"]):
         trace: TracebackType | None,
     ) -> None:
         """Close the journal, and keep it unless nothing was measured."""
-        empty = not self._found
-        self._close()
-        if empty:
+        # Every line was flushed when it was written: what closing cannot flush was told then.
+        with suppress(OSError):
+            self._close()
+        if not self._found:
             self.remove()
 
     def found(self, condition: str) -> dict[int, CaseScores]:
@@ -92,9 +94,12 @@ class Journal(AbstractContextManager["Journal"]):
         folder = self._probabilities / condition.replace(":", "-")
         return lambda number: folder / f"{number:06d}.npy"
 
-    def move_probabilities(self, to: Path) -> None:
-        """Move the probabilities of all cases to where they stay."""
-        self._probabilities.rename(to)
+    def move_probabilities(self, conditions: Iterable[str], to: Path) -> None:
+        """Move the probabilities of some conditions to the folder where they stay."""
+        make_folder(to)
+        for condition in conditions:
+            folder = self.probabilities(condition)(0).parent
+            folder.rename(to / folder.name)
 
     def remove(self) -> None:
         """Remove the journal of an evaluation that is whole."""
@@ -105,11 +110,13 @@ class Journal(AbstractContextManager["Journal"]):
         return self._folder / "probabilities"
 
     def _close(self) -> None:
-        if self._stream is not None:
-            self._stream.close()
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        try:
+            if self._stream is not None:
+                self._stream.close()
+        finally:
+            if self._lock is not None:
+                os.close(self._lock)
+                self._lock = None
 
     def _write(self, value: Mapping[str, Any]) -> None:
         if self._stream is None:

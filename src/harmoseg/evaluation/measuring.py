@@ -8,16 +8,19 @@ from __future__ import annotations
 import math
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import nn
 
 from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.keeping import ProbabilityFile
 from harmoseg.evaluation.predicting import PredictedPlane, Prediction, predict_planes
 from harmoseg.metrics import (
     CalibrationBins,
@@ -33,13 +36,12 @@ from harmoseg.metrics import (
     spectral_fidelity,
 )
 from harmoseg.spectrum import Rings, make_rings
-from harmoseg.store.files import make_folder
 from harmoseg.store.reading import Store
 
 DISTANCES = ("HD95", "HD", "ASSD", "NSD")
 _THREADS = 2
 """NumPy, SciPy and the network leave Python's lock alone for most of their time."""
-_AHEAD = 32
+_AHEAD = 16
 """Planes that may wait to be measured: what bounds the memory."""
 
 
@@ -54,7 +56,7 @@ class Measuring:
             published tables.
         tolerance: Of the normalised surface Dice, in the unit of the distances.
         calibration_band: Calibration counts the pixels within this distance of a boundary of the
-            truth, in the unit of the distances; all pixels where it is None.
+            truth (of a volume its surface), in the unit of the distances; all where it is None.
     """
 
     definition: Definition = "pooled"
@@ -81,7 +83,7 @@ class CaseScores:
 
     `counts` (classes, 4), `distances` (classes, 4) in the order of `DISTANCES`, `cross` and `power`
     (classes, rings) at training resolution, `log_magnitude` (classes,). NaN is undefined; nothing
-    but counts is measured of the background. `calibration` are the bins over all pixels.
+    but counts is measured of the background. `calibration` are the bins of the pixels that count.
     """
 
     counts: NDArray[np.int64]
@@ -159,58 +161,98 @@ def measure_cases(
     planes: list[Future[_PlaneScores]] = []
     waiting: deque[Future[_PlaneScores]] = deque()
     whole: deque[tuple[int, Future[CaseScores]]] = deque()
-    try:
-        truth: NDArray[np.uint8] | None = None
-        kept: NDArray[np.float16] | None = None
+    # On a processor network and measuring take turns: every operation of the network is split over
+    # all cores and waits for the slowest. On a device they overlap.
+    may_wait = _AHEAD // 2 if torch.cuda.is_available() else 0
+    with ExitStack() as stack:
+        stack.callback(pool.shutdown, cancel_futures=True)
+        reference: _Reference | None = None
+        kept: ProbabilityFile | None = None
         for plane in predict_planes(network, store, cases, asked):
-            if truth is None:
-                truth = store.native_label(plane.case)
-                kept = _open_kept(keep(plane.case), plane, len(truth)) if keep else None
+            if reference is None:
+                reference = _Reference.of(store, plane.case, rings, how)
+                if keep:
+                    shape = (len(reference.truth), *plane.probabilities.shape)
+                    kept = stack.enter_context(ProbabilityFile(keep(plane.case), shape))
             if kept is not None:
-                kept[plane.plane] = plane.probabilities
-            work = pool.submit(_measure_plane, store, plane, truth[plane.plane], rings, how)
+                kept.append(plane.probabilities)
+            work = pool.submit(_measure_plane, reference, plane)
             planes.append(work)
             waiting.append(work)
             if plane.last:
                 # First in, first out: its planes are measured, or being so, when this begins.
-                work_of_case = pool.submit(_measure_case, store, plane.case, truth, planes, how)
-                whole.append((plane.case, work_of_case))
-                planes, truth = [], None
-            while len(waiting) > _AHEAD:
-                waiting.popleft().result()
+                whole.append((plane.case, pool.submit(_measure_case, reference, planes)))
+                if kept is not None:
+                    kept.finish()
+                planes, reference = [], None
+            if len(waiting) == _AHEAD:
+                while len(waiting) > may_wait:
+                    waiting.popleft().result()
+                if not may_wait:
+                    wait(work for _, work in whole)
             while whole and whole[0][1].done():
                 number, done = whole.popleft()
                 yield number, done.result()
         for number, done in whole:
             yield number, done.result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
-def _open_kept(path: Path, first: PredictedPlane, depth: int) -> NDArray[np.float16]:
-    """Make the file for the probabilities of a case; writing to the array writes to it."""
-    make_folder(path.parent)
-    shape = (depth, *first.probabilities.shape)
-    try:
-        return np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
-    except OSError as error:
-        raise HarmosegError(f"{path}: cannot be written ({error.strerror or error})") from error
+@dataclass(frozen=True, eq=False)
+class _Reference:
+    """What the prediction of a case is measured against.
+
+    `band` marks the pixels (D, H, W) whose calibration counts, all where it is None. `spacing` is
+    that of the distances.
+    """
+
+    store: Store
+    number: int
+    truth: NDArray[np.uint8]
+    band: NDArray[np.bool_] | None
+    spacing: Any
+    rings: Rings
+    how: Measuring
+
+    @classmethod
+    def of(cls, store: Store, number: int, rings: Rings, how: Measuring) -> _Reference:
+        """Open the truth of a case; raise HarmosegError where the card has not all its labels."""
+        truth = store.native_label(number)
+        classes = store.info.card.classes
+        if truth.max(initial=0) >= len(classes):
+            raise HarmosegError(
+                f"{store.path}: case {store.cases[number].case!r} has the label {truth.max()}, "
+                f"expected 0 to {len(classes) - 1} ({', '.join(classes)}); prepare the store again"
+            )
+        spacing: Any = store.cases[number].spacing if distance_unit(store) == "mm" else "pixel"
+        if len(truth) == 1 and spacing != "pixel":
+            spacing = spacing[1:]
+        band = None
+        if how.calibration_band is not None:
+            # Of a plain image a boundary is its outline, of a volume its surface.
+            flat = truth[0] if len(truth) == 1 else truth
+            band = boundary_band(flat, how.calibration_band, spacing=spacing).reshape(truth.shape)
+        return cls(store, number, truth, band, spacing, rings, how)
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Say of which case an error is."""
+        try:
+            yield
+        except HarmosegError as error:
+            case = self.store.cases[self.number].case
+            raise HarmosegError(f"{self.store.path}: case {case!r}: {error}") from error
 
 
-def _measure_plane(
-    store: Store, plane: PredictedPlane, truth: NDArray[np.uint8], rings: Rings, how: Measuring
-) -> _PlaneScores:
+def _measure_plane(reference: _Reference, plane: PredictedPlane) -> _PlaneScores:
+    store, rings = reference.store, reference.rings
     classes = len(store.info.card.classes)
-    label = plane.label
-    where = None
-    if how.calibration_band is not None:
-        spacing = _spacing(store, plane.case)
-        in_plane: Any = spacing if spacing == "pixel" else spacing[1:]
-        where = boundary_band(truth, how.calibration_band, spacing=in_plane)
-    if len(plane.probabilities) == 1:
-        bins = binary_calibration(plane.probabilities[0], truth, where=where)
-    else:
-        bins = multiclass_calibration(plane.probabilities, truth, where=where)
+    label, truth = plane.label, reference.truth[plane.plane]
+    where = None if reference.band is None else reference.band[plane.plane]
+    with reference.named():
+        if len(plane.probabilities) == 1:
+            bins = binary_calibration(plane.probabilities[0], truth, where=where)
+        else:
+            bins = multiclass_calibration(plane.probabilities, truth, where=where)
     cross, power = np.zeros((2, classes, len(rings)))
     correlations = np.full((len(plane.slices), classes), np.nan)
     for place, (row, predicted) in enumerate(plane.slices):
@@ -228,27 +270,15 @@ def _measure_plane(
     return _PlaneScores(label, counts, bins, cross, power, mean_of_defined(correlations))
 
 
-def _spacing(store: Store, number: int) -> Any:
-    """Give the spacing that a case's distances are measured with."""
-    return store.cases[number].spacing if distance_unit(store) == "mm" else "pixel"
-
-
-def _measure_case(
-    store: Store,
-    number: int,
-    truth: NDArray[np.uint8],
-    planes: Sequence[Future[_PlaneScores]],
-    how: Measuring,
-) -> CaseScores:
+def _measure_case(reference: _Reference, planes: Sequence[Future[_PlaneScores]]) -> CaseScores:
     parts = [plane.result() for plane in planes]
-    classes = len(store.info.card.classes)
-    predicted = np.stack([part.label for part in parts])
-    spacing = _spacing(store, number)
-    if len(predicted) == 1:  # a plain image: a surface is its outline
+    classes, how = len(reference.store.info.card.classes), reference.how
+    predicted, truth = np.stack([part.label for part in parts]), reference.truth
+    if len(truth) == 1:  # a plain image: a surface is its outline
         predicted, truth = predicted[0], truth[0]
-        spacing = spacing[1:] if spacing != "pixel" else spacing
     distances = np.full((classes, len(DISTANCES)), np.nan)
-    found = class_surface_distances(predicted, truth, classes, spacing=spacing)
+    with reference.named():
+        found = class_surface_distances(predicted, truth, classes, spacing=reference.spacing)
     # The legacy rule speaks of Hausdorff distances alone.
     milder = "nan" if how.on_empty == "transunet" else how.on_empty
     for c, surface in found.items():

@@ -140,8 +140,9 @@ class _Canvas:
         if self.sums is None:
             raise RuntimeError("a plane without slices")
         mean = self.sums if self.weights is None else self.sums / self.weights
+        plane: NDArray[np.float32] = mean.cpu().numpy()
         # Rounding may carry a mean of probabilities just beyond 1.
-        return mean.clamp(0, 1).cpu().numpy()
+        return np.clip(plane, 0, 1, out=plane)
 
 
 def _taper(shape: tuple[int, int], device: torch.device) -> Tensor:

@@ -36,9 +36,9 @@ class ConditionScores:
 
     `counts` (cases, classes, 4) are of the background too. `distances`, `spectral` and `legacy`
     give (cases, classes) per name of a measure, NaN where it is undefined and for the background.
-    `calibration` has the bins of every case; `cross` and `power` (cases, classes, rings) are the
-    ring sums and `frequency` (rings,) the rings' mean, in cycles per pixel of the training
-    resolution.
+    `calibration` has the bins of every case, over the pixels `calibrated_where`; `cross` and
+    `power` (cases, classes, rings) are the ring sums and `frequency` (rings,) the rings' mean, in
+    cycles per pixel of the training resolution.
     """
 
     counts: NDArray[np.int64]
@@ -46,6 +46,7 @@ class ConditionScores:
     spectral: dict[str, NDArray[np.float64]]
     legacy: dict[str, NDArray[np.float64]]
     calibration: tuple[CalibrationBins, ...]
+    calibrated_where: str
     frequency: NDArray[np.float64]
     cross: NDArray[np.float64]
     power: NDArray[np.float64]
@@ -61,8 +62,9 @@ class ConditionScores:
             if c > 0:  # nothing but counts is measured of the background
                 curve = RingFidelity(frequency, cross[case, c], power[case, c], "cycles/px")
                 cutoff[case, c] = curve.cutoff()
+        unit, band = distance_unit(store), how.calibration_band
         distances = np.stack([case.distances for case in scores])
-        names = distance_names(distance_unit(store), how)
+        names = distance_names(unit, how)
         return cls(
             counts=counts,
             distances={name: distances[..., i] for i, name in enumerate(names)},
@@ -72,6 +74,9 @@ class ConditionScores:
             },
             legacy={"DSC_transunet": transunet_dsc(counts)} if how.on_empty == "transunet" else {},
             calibration=tuple(case.calibration for case in scores),
+            calibrated_where=(
+                "all pixels" if band is None else f"within {band:g} {unit} of the truth's boundary"
+            ),
             frequency=frequency,
             cross=cross,
             power=power,
@@ -95,22 +100,22 @@ class ConditionScores:
     def measures(self) -> dict[str, NDArray[np.float64]]:
         """Give every measure (cases, classes) by the name of its column in cases.csv."""
         overlap: dict[str, NDArray[np.float64]] = {
-            name: overlap_metric(name, self.counts) for name in METRICS
+            name: overlap_metric(name, self.counts) for name in (*METRICS, "precision")
         }
         return {**overlap, **self.legacy, **self.distances, **self.spectral}
 
-    def one_sided(self) -> int:
-        """Count the (case, class) pairs where either prediction or truth is empty, not both."""
-        tp, fp, fn, _ = np.moveaxis(self.counts[:, 1:], -1, 0)
-        return int(((tp + fp == 0) != (tp + fn == 0)).sum())
+    def one_sided(self) -> NDArray[np.int64]:
+        """Count for every class the cases where either prediction or truth is empty, not both."""
+        tp, fp, fn, _ = np.moveaxis(self.counts, -1, 0)
+        return np.asarray(((tp + fp == 0) != (tp + fn == 0)).sum(0))
 
     def pooled_calibration(self) -> CalibrationBins:
         """Pool the bins of all cases."""
         return pool_calibration(self.calibration)
 
-    def pooled_rings(self, class_index: int) -> RingFidelity:
-        """Pool the ring sums of a class over all cases."""
-        cross, power = (sums[:, class_index].sum(0) for sums in (self.cross, self.power))
+    def rings(self, case: int, class_index: int) -> RingFidelity:
+        """Give the ring sums of a class of a case."""
+        cross, power = self.cross[case, class_index], self.power[case, class_index]
         return RingFidelity(self.frequency, cross, power, "cycles/px")
 
 

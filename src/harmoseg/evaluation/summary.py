@@ -11,7 +11,9 @@ import numpy as np
 
 from harmoseg.evaluation.scores import CUTOFF, ConditionScores
 from harmoseg.evaluation.tables import CALIBRATION, calibration_measures
-from harmoseg.metrics import AGGREGATES, METRICS, Aggregated, aggregate, average
+from harmoseg.metrics import AGGREGATES, METRICS, Aggregated, Metric, aggregate, average
+
+_OVERLAP: tuple[Metric, ...] = (*METRICS, "precision")
 
 Part = dict[str, Any]
 """What one condition or subset comes to.
@@ -19,8 +21,8 @@ Part = dict[str, Any]
 ``aggregates``: overlap metric -> aggregate -> value, scored, undefined. ``distances``, ``spectral``
 and ``legacy``: measure -> value, scored, undefined, averaged over cases, then over foreground
 classes. ``one_sided``: the pairs of case and class where either prediction or truth is empty.
-``per_class``: class -> measure -> value, scored, undefined. ``calibration``: the convention, the
-measures of all pixels pooled, and those of every case, averaged.
+``per_class``: class -> measure -> value, scored, undefined, and ``one_sided``. ``calibration``: the
+convention, which pixels count, their measures pooled, and those of every case, averaged.
 """
 
 
@@ -28,8 +30,9 @@ def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
     """Sum up one condition; overlap and calibration lie in [0, 1], null is undefined."""
     overlap = {
         metric: {how: _entry(aggregate(how, metric, scores.counts)) for how in AGGREGATES}
-        for metric in METRICS
+        for metric in _OVERLAP
     }
+    one_sided = scores.one_sided().tolist()
     means = {
         group: {
             name: _entry(average(values[:, 1:])) for name, values in getattr(scores, group).items()
@@ -38,8 +41,11 @@ def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
     }
     per_class = {
         name: {
-            measure: _entry(average(values[:, c : c + 1]))
-            for measure, values in scores.measures().items()
+            "one_sided": one_sided[c],
+            **{
+                measure: _entry(average(values[:, c : c + 1]))
+                for measure, values in scores.measures().items()
+            },
         }
         for c, name in enumerate(classes)
         if c > 0
@@ -47,7 +53,7 @@ def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
     return {
         "aggregates": overlap,
         **means,
-        "one_sided": scores.one_sided(),
+        "one_sided": sum(one_sided[1:]),
         "per_class": per_class,
         "calibration": _calibration(scores),
     }
@@ -72,6 +78,7 @@ def _calibration(scores: ConditionScores) -> dict[str, Any]:
     of_cases = [calibration_measures(bins) for bins in scores.calibration]
     return {
         "convention": pooled.convention,
+        "where": scores.calibrated_where,
         "bins": pooled.count.size,
         "pixels": pooled.pixels,
         "pooled": {name: _number(value) for name, value in calibration_measures(pooled).items()},
@@ -103,9 +110,9 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     columns = [*summary["legacy"], *summary["distances"], CUTOFF]
     blocks = [
         (
-            ("aggregate", *METRICS),
+            ("aggregate", *_OVERLAP),
             [
-                (how, [_points(overlap[name][how]["value"]) for name in METRICS])
+                (how, [_points(overlap[name][how]["value"]) for name in _OVERLAP])
                 for how in AGGREGATES
             ],
         ),
@@ -118,11 +125,12 @@ def format_summary(summary: Mapping[str, Any]) -> str:
         lines = [(name, _line(part, columns)) for name, part in summary["subsets"].items()]
         blocks.append((("subset", "DSC", *columns, *_LAST), lines))
     if len(summary["per_class"]) > 1:
-        blocks.append((("class", "DSC", *columns), _class_lines(summary["per_class"], columns)))
+        header = ("class", "DSC", *columns, "scored", "one_sided")
+        blocks.append((header, _class_lines(summary["per_class"], columns)))
     return "\n\n".join([*(_block(*block) for block in blocks), _notes(summary)])
 
 
-_LAST = ("ECE", "MCE", "one_sided")
+_LAST = ("ECE", "MCE", "scored", "one_sided")
 
 
 def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
@@ -132,6 +140,7 @@ def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         _points(part["aggregates"]["DSC"]["per_image"]["value"]),
         *(_plain(name, measures[name]["value"]) for name in columns),
         *(_points(pooled[name]) for name in ("ECE", "MCE")),
+        _scored(next(iter(part["distances"].values()))),
         str(part["one_sided"]),
     ]
 
@@ -145,10 +154,16 @@ def _class_lines(
             [
                 _points(measures["DSC"]["value"]),
                 *(_plain(column, measures[column]["value"]) for column in columns),
+                _scored(measures[next(name for name in columns if name.startswith("HD"))]),
+                str(measures["one_sided"]),
             ],
         )
         for name, measures in per_class.items()
     ]
+
+
+def _scored(entry: Mapping[str, Any]) -> str:
+    return f"{entry['scored']}/{entry['scored'] + entry['undefined']}"
 
 
 def _points(value: float | None) -> str:
@@ -179,18 +194,24 @@ def _notes(summary: Mapping[str, Any]) -> str:
     calibration = summary["calibration"]
     notes = [
         f"{summary['cases']} cases at native resolution. In points (0 to 100): DSC, IoU, SE, SP, "
-        f"ACC, NSD, ECE, MCE. Distances in {unit}. Cutoff: where the ring correlation of "
-        "prediction and truth falls below 0.5, in cycles per px of the training resolution.",
+        f"ACC, precision, NSD, ECE, MCE. Distances in {unit}. Cutoff: where the ring correlation "
+        "of prediction and truth falls below 0.5, in cycles per px of the training resolution.",
         "Aggregates: per_image averages cases, then classes; pooled adds up the counts of all "
         "cases first; macro is per_image with the background as a class. The other tables are "
         "per_image; calibration is pooled. Classes and subsets are of the clean images.",
-        "one_sided: (case, class) pairs where only one of prediction and truth is empty, a miss or "
-        "a false positive. Compare distances only where as many were scored.",
+        "scored: the (case, class) pairs whose distances could be measured. one_sided: those where "
+        "only one of prediction and truth is empty, a miss or a false positive. Compare distances "
+        "only where the same pairs were scored.",
         f"Clean images: DSC scored for {overlap['scored']} (case, class) pairs, undefined for "
         f"{overlap['undefined']} (absent from truth and prediction). {_on_empty(summary)}",
-        f"Calibration: {calibration['pixels']} pixels in {calibration['bins']} bins, by the "
-        f"{calibration['convention']} convention.",
+        f"Calibration: {calibration['pixels']} pixels ({calibration['where']}) in "
+        f"{calibration['bins']} bins, by the {calibration['convention']} convention.",
     ]
+    if summary["trained_classes"] != summary["classes"]:
+        notes.append(
+            f"Trained on {', '.join(summary['trained_classes'])}; scored on "
+            f"{', '.join(summary['classes'])}: see that they mean the same."
+        )
     return "\n".join(textwrap.fill(note, 100) for note in notes)
 
 

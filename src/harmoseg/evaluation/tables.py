@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -13,9 +14,12 @@ from harmoseg.metrics.overlap import COUNTS
 from harmoseg.store.layout import Case
 
 CALIBRATION = ("ECE", "MCE", "ACE", "Brier", "NLL")
-CALIBRATION_COLUMNS = ("condition", "case", "pixels", *CALIBRATION)
+CALIBRATION_COLUMNS = ("condition", "case", "where", "pixels", *CALIBRATION)
 BIN_COLUMNS = ("condition", "convention", "bin", "low", "high", "count", "confidence", "frequency")
-RING_COLUMNS = ("condition", "class", "ring", "cycles_per_px", "cross", "power", "correlation")
+RING_COLUMNS = (
+    *("condition", "case", "class", "ring", "cycles_per_px"),
+    *("cross", "power", "correlation"),
+)
 
 Row = dict[str, Any]
 
@@ -47,7 +51,13 @@ def calibration_rows(parts: Mapping[str, ConditionScores], cases: Sequence[Case]
     for condition, scores in parts.items():
         for case, bins in zip(cases, scores.calibration, strict=True):
             values = {name: _text(value) for name, value in calibration_measures(bins).items()}
-            yield {"condition": condition, "case": case.case, "pixels": bins.pixels, **values}
+            yield {
+                "condition": condition,
+                "case": case.case,
+                "where": scores.calibrated_where,
+                "pixels": bins.pixels,
+                **values,
+            }
 
 
 def bin_rows(parts: Mapping[str, ConditionScores]) -> Iterator[Row]:
@@ -68,22 +78,27 @@ def bin_rows(parts: Mapping[str, ConditionScores]) -> Iterator[Row]:
             }
 
 
-def ring_rows(parts: Mapping[str, ConditionScores], classes: Sequence[str]) -> Iterator[Row]:
-    """Give the rows of rings.csv, which a ring correlation curve is drawn from."""
+def ring_rows(
+    parts: Mapping[str, ConditionScores], cases: Sequence[Case], classes: Sequence[str]
+) -> Iterator[Row]:
+    """Give the rows of rings.csv, which ring correlation curves are drawn from.
+
+    Sums of cases can be added; what the background would have follows from the rest.
+    """
     for condition, scores in parts.items():
-        for c, name in enumerate(classes):
-            if c == 0:
-                continue  # the background of a mask is its complement
-            rings = scores.pooled_rings(c)
-            for i, frequency in enumerate(rings.frequency):
+        for (i, case), c in itertools.product(enumerate(cases), range(1, len(classes))):
+            rings = scores.rings(i, c)
+            correlation = rings.correlation
+            for ring, frequency in enumerate(rings.frequency):
                 yield {
                     "condition": condition,
-                    "class": name,
-                    "ring": i,
+                    "case": case.case,
+                    "class": classes[c],
+                    "ring": ring,
                     "cycles_per_px": _text(frequency),
-                    "cross": _text(rings.cross[i]),
-                    "power": _text(rings.power[i]),
-                    "correlation": _text(rings.correlation[i]),
+                    "cross": _text(rings.cross[ring]),
+                    "power": _text(rings.power[ring]),
+                    "correlation": _text(correlation[ring]),
                 }
 
 

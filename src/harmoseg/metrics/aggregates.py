@@ -12,6 +12,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.errors import HarmosegError
 from harmoseg.metrics.overlap import Metric, divide_defined, overlap_metric
 
 Aggregate = Literal["per_image", "pooled", "macro"]
@@ -39,7 +40,12 @@ class Aggregated:
 
 
 def aggregate(how: Aggregate, metric: Metric, counts: NDArray[np.integer]) -> Aggregated:
-    """Aggregate counts (cases, classes, 4), class 0 being the background."""
+    """Aggregate counts (cases, classes, 4), class 0 being the background.
+
+    Raises HarmosegError for an unknown aggregate or metric.
+    """
+    if how not in AGGREGATES:
+        raise HarmosegError(f"unknown aggregate {how!r}; expected one of {', '.join(AGGREGATES)}")
     chosen = counts if how == "macro" else counts[:, 1:]
     values = overlap_metric(metric, chosen)
     scored = int(np.isfinite(values).sum())

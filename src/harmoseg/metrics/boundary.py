@@ -27,7 +27,10 @@ def pitch_of(spacing: Spacing, axes: int) -> tuple[float, ...]:
                 f'spacing is {spacing!r}; expected one number per axis in mm, or "pixel"'
             )
         return (1.0,) * axes
-    found = np.asarray(spacing, dtype=np.float64)
+    try:
+        found = np.asarray(spacing, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise HarmosegError(f"spacing {spacing} found, expected positive numbers of mm") from error
     if found.shape != (axes,):
         raise HarmosegError(
             f"spacing {spacing} does not fit masks of {axes} axes; give one number per axis in mm, "

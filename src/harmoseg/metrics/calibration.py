@@ -218,9 +218,11 @@ def multiclass_calibration(
 def top_label(probabilities: NDArray[_Float]) -> tuple[NDArray[np.uint8], NDArray[_Float]]:
     """Give the most probable class (*S) of probabilities (C, *S), and its probability (*S).
 
-    Of equal probabilities the first counts. Plane by plane over the classes, at most 256 of them:
-    several times faster than `numpy.argmax` along the first axis.
+    Of equal probabilities the first counts. Plane by plane over the classes: several times faster
+    than `numpy.argmax` along the first axis. Raises HarmosegError for more than 256 classes.
     """
+    if len(probabilities) > 256:
+        raise HarmosegError(f"{len(probabilities)} classes found, expected 256 at most")
     best = probabilities[0].copy()
     label = np.zeros(best.shape, np.uint8)
     for c in range(1, len(probabilities)):
@@ -244,8 +246,8 @@ def _fill(into: CalibrationBins, p: Probabilities, y: NDArray[np.bool_]) -> None
     confidence = p.astype(np.float64, copy=False)
     _fill_bins(into, confidence, y)
     error = np.abs(confidence - y)
-    into.scores[0] += _whole(np.square(error)).sum()
-    into.scores[1] += _whole(_log_loss(1 - error)).sum()
+    into.scores[0] += int(_whole(np.square(error)).sum())
+    into.scores[1] += int(_whole(_log_loss(1 - error)).sum())
 
 
 def _fill_top_label(into: CalibrationBins, p: Probabilities, y: NDArray[np.integer]) -> None:
@@ -255,8 +257,8 @@ def _fill_top_label(into: CalibrationBins, p: Probabilities, y: NDArray[np.integ
     _fill_bins(into, confidence, top == y)
     of_truth = np.take_along_axis(known, y[None].astype(np.intp), 0)[0]
     # sum (p - y)^2 over classes, y being 1 for the true class alone
-    into.scores[0] += _whole(np.square(known).sum(0) - 2 * of_truth + 1).sum()
-    into.scores[1] += _whole(_log_loss(of_truth)).sum()
+    into.scores[0] += int(_whole(np.square(known).sum(0) - 2 * of_truth + 1).sum())
+    into.scores[1] += int(_whole(_log_loss(of_truth)).sum())
 
 
 def _fill_bins(

@@ -19,8 +19,7 @@ Metric = Literal["DSC", "IoU", "SE", "SP", "ACC", "precision"]
 All lie in [0, 1].
 """
 
-# The columns of the paper's tables and of every table written since. Precision is known by name
-# but is no column: stored evaluations and published tables have none to put beside it.
+# What the paper's tables have, and studies compare; precision is reported beside them.
 METRICS: tuple[Metric, ...] = ("DSC", "IoU", "SE", "SP", "ACC")
 COUNTS = ("tp", "fp", "fn", "tn")
 
@@ -33,6 +32,7 @@ def confusion_counts(
     `pred` and `truth` are label maps of one shape with values 0 ... classes - 1. Returns
     (classes, 4): tp, fp, fn, tn. Raises HarmosegError for shapes that differ and for other values.
     """
+    pred, truth = np.asarray(pred), np.asarray(truth)
     if pred.shape != truth.shape:
         raise HarmosegError(
             f"prediction of shape {pred.shape} and truth of shape {truth.shape} differ; resize the "
@@ -50,7 +50,8 @@ def confusion_counts(
                 f"{classes - 1}"
             )
     joint = np.bincount(
-        truth.ravel().astype(np.int64) * classes + pred.ravel(), minlength=classes * classes
+        truth.ravel().astype(np.int64) * classes + pred.ravel().astype(np.int64, copy=False),
+        minlength=classes * classes,
     )
     table = joint.reshape(classes, classes)
     tp = np.diagonal(table)
