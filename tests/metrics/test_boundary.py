@@ -59,7 +59,9 @@ def test_one_label_has_no_band() -> None:
     assert not boundary_band(np.ones((5, 5), int), 3, spacing="pixel").any()
 
 
-@pytest.mark.parametrize("spacing", [(1,), (1, 0), (1, -2), (1, np.nan), (1, np.inf), "mm", 1.0])
+@pytest.mark.parametrize(
+    "spacing", [("a", "b"), (1,), (1, 0), (1, -2), (1, np.nan), (1, np.inf), "mm", 1.0]
+)
 def test_wrong_spacing_is_named(spacing) -> None:
     with pytest.raises(HarmosegError, match="spacing"):
         pitch_of(spacing, 2)

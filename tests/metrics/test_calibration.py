@@ -20,6 +20,7 @@ from harmoseg.metrics import (
     calibration,
     multiclass_calibration,
     pool_calibration,
+    top_label,
 )
 
 
@@ -238,3 +239,28 @@ def test_damaged_files_are_refused() -> None:
     ):
         with pytest.raises(HarmosegError, match="calibration sums"):
             CalibrationBins.from_arrays({**arrays, name: wrong})
+
+
+def test_large_sums_do_not_depend_on_the_order() -> None:
+    """Beyond 2^53 units float64 would round: two million wrong pixels are enough."""
+    p = np.random.default_rng(0).random(4_000_000, dtype=np.float32) * 1e-6
+    truth = np.ones(p.size, bool)
+    one = binary_calibration(p, truth)
+    parts = (
+        binary_calibration(part, truth[: part.size]) for part in np.split(p[::-1], [10**6 + 1])
+    )
+    other = pool_calibration(parts)
+    assert one.scores[1] > 2**53
+    assert np.array_equal(one.scores, other.scores)
+
+
+@given(st.integers(0, 10**6), st.integers(1, 6))
+def test_the_top_label_is_the_first_of_the_largest(seed, classes) -> None:
+    p = np.random.default_rng(seed).integers(0, 3, (classes, 5, 4)) / 3
+    label, confidence = top_label(p)
+    assert np.array_equal(label, p.argmax(0)) and np.array_equal(confidence, p.max(0))
+
+
+def test_more_classes_than_a_label_can_hold_are_refused() -> None:
+    with pytest.raises(HarmosegError, match="257 classes found"):
+        top_label(np.zeros((257, 1)))

@@ -114,3 +114,12 @@ def test_wrong_input_is_named() -> None:
         confusion_counts(PRED * 0.5, TRUTH, 2)
     with pytest.raises(HarmosegError, match="unknown metric"):
         overlap_metric("dice", confusion_counts(PRED, TRUTH, 2))
+    with pytest.raises(HarmosegError, match="unknown aggregate 'median'"):
+        aggregate("median", "DSC", np.ones((1, 2, 4), int))  # type: ignore[arg-type]
+
+
+def test_labels_may_be_of_any_integer_type_or_a_list() -> None:
+    truth = np.array([0, 1, 1, 2])
+    expected = confusion_counts(truth, truth[::-1], 3)
+    assert np.array_equal(confusion_counts(truth.astype(np.uint64), truth[::-1], 3), expected)
+    assert np.array_equal(confusion_counts(truth.tolist(), truth[::-1].tolist(), 3), expected)
