@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from harmoseg import HarmosegError
 from harmoseg.cli import compare
 from harmoseg.cli.main import main
 from harmoseg.cli.parsing import with_config_first
@@ -72,6 +73,16 @@ def test_mistakes_are_one_line_and_status_two(arguments, message, capsys) -> Non
     assert error.startswith("harmoseg: error: ") and error.count("\n") == 1
 
 
+def test_an_error_of_several_lines_is_shown_in_one(capsys, monkeypatch) -> None:
+    def fail(*_):
+        raise HarmosegError("a  b.png: broken\n  (by a library);\n\nreplace it\n")
+
+    monkeypatch.setattr("harmoseg.cli.main._run", fail)
+    assert main(["info", "x"]) == 2
+    shown = "harmoseg: error: a  b.png: broken (by a library); replace it\n"
+    assert capsys.readouterr().err == shown  # names with two spaces stay as they are
+
+
 def test_a_configuration_file_is_read_and_flags_win(tmp_path, capsys) -> None:
     config = tmp_path / "c.yaml"
     config.write_text("size: 24\nclasses: [background, disc]\n")
@@ -103,7 +114,7 @@ def test_an_interruption_says_how_to_go_on(monkeypatch, capsys) -> None:
 
     monkeypatch.setattr("harmoseg.cli.info.run", interrupt)
     assert main(["info", "x"]) == 130
-    assert "run it again, and training continues" in capsys.readouterr().err
+    assert "run it again, and it continues" in capsys.readouterr().err
 
 
 def test_importing_the_package_imports_torch_and_numpy_alone() -> None:

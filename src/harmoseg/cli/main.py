@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -43,10 +44,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return _run(given[0], given[1:])
     except HarmosegError as error:
-        print(f"harmoseg: error: {error}", file=sys.stderr)
+        # One line, whatever a library's own message in it looked like.
+        print("harmoseg: error:", re.sub(r"\s*\n\s*", " ", str(error).strip()), file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("harmoseg: interrupted; run it again, and training continues", file=sys.stderr)
+        print("harmoseg: interrupted; run it again, and it continues", file=sys.stderr)
         return 130
 
 

@@ -5,16 +5,25 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import h5py
 import nibabel
 import numpy as np
+from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Pair
-from nibabel.orientations import aff2axcodes, axcodes2ornt, io_orientation, ornt_transform
+from nibabel.orientations import (
+    aff2axcodes,
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
@@ -23,27 +32,44 @@ from harmoseg.store.cutting import Sample
 
 Window = tuple[float, float]
 
-_MOST_VOXELS = 1_000_000_000
-"""A whole-body CT has half of it; a small compressed file may claim any number."""
+_MOST_BYTES = 1 << 30
+"""Eight times a long CT; a file of a few kilobytes may claim any number."""
+_MOST_PIXELS = 89_478_485
+"""Of one slice, as of one picture."""
+_AS_ACQUIRED = np.array([[0, 1], [1, 1], [2, 1]])
+"""The orientation, as nibabel writes it, that turns nothing."""
+_OVERSHOOT = 0.01
+"""By what share of its width windowed intensities may leave a window, as resampling makes them."""
 
 
 def open_nifti(path: Path) -> Nifti1Pair:
-    """Open a NIfTI file of three dimensions, its voxels unread.
+    """Open a NIfTI file of three dimensions, its voxels unread; axes of length 1 beyond them go.
 
-    Raises HarmosegError where it is damaged, of another kind, or of other dimensions.
+    Raises HarmosegError where it is damaged, of another kind, or of other dimensions, and where
+    its affine does not say where the voxels lie.
     """
-    try:
+    with _refusing(path, "read as NIfTI"):
         image = nibabel.load(path)
-    except (OSError, ImageFileError, HeaderDataError, EOFError, ValueError, zlib.error) as error:
-        raise HarmosegError(
-            f"{path}: cannot be read as NIfTI ({error}); replace the file"
-        ) from error
     if not isinstance(image, Nifti1Pair):
         raise HarmosegError(f"{path}: {type(image).__name__}, expected a NIfTI file")
-    if len(image.shape) != 3 or min(image.shape) < 1:
-        raise HarmosegError(f"{path}: shape {image.shape}, expected three dimensions")
-    _check_size(image.shape, path)
-    return image
+    shape, dtype = image.shape, image.get_data_dtype()
+    if len(shape) < 3 or min(shape) < 1:
+        raise HarmosegError(f"{path}: shape {shape}, expected three dimensions")
+    if math.prod(shape[3:]) != 1:
+        raise HarmosegError(
+            f"{path}: shape {shape}, expected three dimensions: a series of volumes; export the "
+            "one that the labels belong to"
+        )
+    _check_numbers(dtype, path)
+    check_size(shape[:3], dtype.itemsize, path)
+    if not np.isfinite(image.affine).all() or np.isnan(io_orientation(image.affine)).any():
+        raise HarmosegError(
+            f"{path}: the affine {np.asarray(image.affine)[:3].tolist()} is not finite, or gives "
+            "an axis no direction; export the file again"
+        )
+    if len(shape) == 3:
+        return image
+    return type(image)(_proxy(image).reshape(shape[:3]), image.affine, image.header)
 
 
 def read_nifti_pair(
@@ -61,7 +87,8 @@ def read_nifti_pair(
     ``"LPS"``, both are first turned to that orientation; otherwise they stay as acquired.
 
     Raises HarmosegError where the two differ in shape or affine, for NaN, for a constant image,
-    for other label values, and where header and affine contradict each other on the spacing.
+    for one that does not reach the window's ends, for other label values, and where header and
+    affine contradict each other on the spacing.
     """
     image, label = open_nifti(image_path), open_nifti(label_path)
     if image.shape != label.shape:
@@ -75,51 +102,48 @@ def read_nifti_pair(
             f"{label_path.name} {_orientation(label)} (or shifted or scaled); export both from the "
             "same frame"
         )
+    turn, affine = _AS_ACQUIRED, np.asarray(image.affine)
     if axes is not None:
-        turn = ornt_transform(io_orientation(image.affine), axcodes2ornt(axes))
-        image, label = image.as_reoriented(turn), label.as_reoriented(turn)
-    spacing = _spacing(image, image_path)
-    labels = _classes_of(_planes(label, label_path), classes, label_path)
-    pixels = scale_intensities(_planes(image, image_path), window, image_path)
-    affine = tuple(float(value) for value in np.asarray(image.affine)[:3].ravel())
-    return Sample(pixels[..., None], labels, spacing, affine)
+        turn = ornt_transform(io_orientation(affine), axcodes2ornt(axes)).astype(int)
+        affine = affine @ inv_ornt_aff(turn, image.shape)
+    spacing = _spacing(image, turn, image_path)
+    labels = classes_of(_planes(label, turn, label_path), classes, label_path)
+    pixels = scale_intensities(_planes(image, turn, image_path), window, image_path)
+    return Sample(pixels[..., None], labels, spacing, tuple(map(float, affine[:3].ravel())))
 
 
 def read_hdf5(path: Path, *names: str) -> list[NDArray[Any]]:
-    """Read arrays of an HDF5 file; raise HarmosegError naming the file or the array missing."""
-    try:
-        with h5py.File(path, "r") as file:
-            missing = [name for name in names if not isinstance(file.get(name), h5py.Dataset)]
-            if missing:
-                raise HarmosegError(
-                    f"{path}: no {' and no '.join(missing)} in it, found {', '.join(file)}"
-                )
-            for name in names:
-                _check_size(file[name].shape, path)
-            return [np.asarray(file[name]) for name in names]
-    except (OSError, RuntimeError) as error:
-        raise HarmosegError(
-            f"{path}: cannot be read as HDF5 ({error}); replace the file"
-        ) from error
+    """Read arrays of an HDF5 file.
+
+    Raises HarmosegError naming the file or the array missing, and where an array's values lie in
+    another file, which nobody would check or hash.
+    """
+    with _refusing(path, "read as HDF5"), h5py.File(path, "r") as file:
+        return [np.asarray(array) for array in _arrays_in(file, names, path)]
+
+
+def hdf5_shape(path: Path, name: str) -> tuple[int, ...]:
+    """Give the shape of an array of an HDF5 file, its values unread; raise as `read_hdf5`."""
+    with _refusing(path, "read as HDF5"), h5py.File(path, "r") as file:
+        return tuple(_arrays_in(file, (name,), path)[0].shape)
 
 
 def read_npz(path: Path, *names: str) -> list[NDArray[Any]]:
     """Read arrays of a .npz file, never Python objects; raise HarmosegError as `read_hdf5`."""
-    try:
+    with _refusing(path, "read"):
         with zipfile.ZipFile(path) as archive:
             # Sizes of what is packed, in bytes, before any of it is unpacked.
-            _check_size((sum(item.file_size for item in archive.infolist()) // 8,), path)
+            check_size((sum(item.file_size for item in archive.infolist()),), 1, path)
         with np.load(path, allow_pickle=False) as parts:
             missing = [name for name in names if name not in parts]
             if missing:
                 raise HarmosegError(
                     f"{path}: no {' and no '.join(missing)} in it, found {', '.join(parts.files)}"
                 )
-            return [parts[name] for name in names]
-    except HarmosegError:
-        raise
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        raise HarmosegError(f"{path}: cannot be read ({error}); replace the file") from error
+            arrays = [parts[name] for name in names]
+    for array in arrays:
+        _check_numbers(array.dtype, path)
+    return arrays
 
 
 def sample_of_arrays(
@@ -130,22 +154,39 @@ def sample_of_arrays(
     classes: Mapping[int, int],
     window: Window | None,
 ) -> Sample:
-    """Make a sample of arrays (D, H, W) that carry no geometry; checks as `read_nifti_pair`."""
-    if image.shape != label.shape or image.ndim != 3:
+    """Make a sample of arrays (D, H, W) that carry no geometry; checks as `read_nifti_pair`.
+
+    A `window` is here the one that intensities lie in already.
+    """
+    if image.shape != label.shape or image.ndim != 3 or min(image.shape) < 1:
         raise HarmosegError(
             f"{path}: image of shape {image.shape} and labels of shape {label.shape}; expected "
             "both of one shape (slices, height, width)"
         )
-    pixels = scale_intensities(image, window, path)
-    return Sample(pixels[..., None], _classes_of(label, classes, path))
+    if image.shape[0] == image.shape[1] != image.shape[2]:
+        # Slices are often square, and hardly ever exactly as many as they are high.
+        raise HarmosegError(
+            f"{path}: shape {image.shape} looks like (height, width, slices), expected (slices, "
+            "height, width); write both arrays anew as numpy.moveaxis(array, -1, 0)"
+        )
+    pixels = scale_intensities(image, window, path, windowed=True)
+    return Sample(pixels[..., None], classes_of(label, classes, path))
 
 
 def scale_intensities(
-    image: NDArray[Any], window: Window | None, path: Path, *, percentiles: Window = (0.5, 99.5)
+    image: NDArray[Any],
+    window: Window | None,
+    path: Path,
+    *,
+    percentiles: Window = (0.5, 99.5),
+    windowed: bool = False,
 ) -> NDArray[np.uint8]:
     """Bring intensities (D, H, W) to 0 ... 255, slice by slice so that no float copy is made.
 
-    Raises HarmosegError for NaN or infinite values, and where all values are one.
+    Intensities that are `windowed` lie in their window already; others reach both its ends.
+
+    Raises HarmosegError for NaN or infinite values, for intensities that are in another unit than
+    their window, and where all values are one, before the window or after it.
     """
     if image.dtype.kind == "f" and not all(np.isfinite(plane).all() for plane in image):
         bad = sum(int((~np.isfinite(plane)).sum()) for plane in image)
@@ -157,37 +198,28 @@ def scale_intensities(
         raise HarmosegError(
             f"{path}: every voxel has the value {lowest}: an empty image; remove it"
         )
+    extent = (float(lowest), float(highest))
     if window is None:
         low, high = (float(value) for value in np.percentile(image, percentiles))
         if high <= low:  # nearly all voxels are one: what is left is still an image
-            low, high = float(lowest), float(highest)
+            low, high = extent
     else:
+        _check_unit(extent, window, windowed, path)
         low, high = window
     scaled = np.empty(image.shape, dtype=np.uint8)
     for plane, target in zip(image, scaled, strict=True):
         clipped = np.clip(plane.astype(np.float32), low, high)
         target[:] = np.rint((clipped - low) * (255 / (high - low)))
+    if scaled.min() == scaled.max():
+        raise HarmosegError(
+            f"{path}: values from {extent[0]:g} to {extent[1]:g} are one value in the window from "
+            f"{low:g} to {high:g}: an empty image; replace or remove it"
+        )
     return scaled
 
 
-def _check_size(shape: tuple[int, ...], path: Path) -> None:
-    if math.prod(shape) > _MOST_VOXELS:
-        raise HarmosegError(
-            f"{path}: refused, {' x '.join(map(str, shape))} are too many voxels (at most "
-            f"{_MOST_VOXELS:,}); crop it, or replace the file if it should be smaller"
-        )
-
-
-def _planes(image: Nifti1Pair, path: Path) -> NDArray[Any]:
-    """Read the voxels as (depth, height, width), in the type of the file where it has no scale."""
-    try:
-        voxels = np.asanyarray(image.dataobj)
-    except (OSError, EOFError, ValueError, zlib.error) as error:
-        raise HarmosegError(f"{path}: cannot be decoded ({error}); replace the file") from error
-    return voxels.transpose(2, 1, 0)
-
-
-def _classes_of(values: NDArray[Any], classes: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
+def classes_of(values: NDArray[Any], classes: Mapping[int, int], path: Path) -> NDArray[np.uint8]:
+    """Look up the class of every label value (D, H, W); raise HarmosegError for unexpected ones."""
     table = np.full(256, 255, dtype=np.uint8)
     table[list(classes)] = list(classes.values())
     out = np.empty(values.shape, dtype=np.uint8)
@@ -207,8 +239,135 @@ def _classes_of(values: NDArray[Any], classes: Mapping[int, int], path: Path) ->
     return out
 
 
-def _spacing(image: Nifti1Pair, path: Path) -> tuple[float, ...]:
-    """Give (depth, height, width) in mm.
+def check_size(shape: tuple[int, ...], itemsize: int, path: Path) -> None:
+    """Raise HarmosegError for an array of more bytes, or slices of more pixels, than are read."""
+    size = math.prod(shape) * itemsize
+    # Slices lie along one of the axes, whichever that is.
+    pixels = math.prod(sorted(shape)[-2:]) if len(shape) > 1 else 0
+    if size > _MOST_BYTES or pixels > _MOST_PIXELS:
+        raise HarmosegError(
+            f"{path}: refused, {' x '.join(map(str, shape))} values of {itemsize} byte(s) are too "
+            f"many (at most {_MOST_BYTES:,} bytes, and {_MOST_PIXELS:,} pixels in a slice); crop "
+            "it, or replace the file if it should be smaller"
+        )
+
+
+@contextmanager
+def _refusing(path: Path, done: str) -> Iterator[None]:
+    """Turn whatever a library raises on a damaged file into one line that names the file."""
+    try:
+        yield
+    except HarmosegError:
+        raise
+    except MemoryError as error:
+        raise HarmosegError(
+            f"{path}: too little memory to read it ({_line(error)}); crop it, or free memory"
+        ) from error
+    except (
+        OSError,
+        EOFError,
+        KeyError,
+        RuntimeError,
+        ValueError,
+        ImageFileError,
+        HeaderDataError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
+        raise HarmosegError(
+            f"{path}: cannot be {done} ({_line(error)}); replace the file"
+        ) from error
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())
+
+
+def _check_numbers(dtype: np.dtype[Any], path: Path) -> None:
+    if dtype.kind not in "biuf":
+        raise HarmosegError(f"{path}: values of type {dtype}, expected plain numbers")
+
+
+def _check_unit(extent: Window, window: Window, windowed: bool, path: Path) -> None:
+    """Tell intensities of another unit by their extremes: the window would make them all alike."""
+    margin = _OVERSHOOT * (window[1] - window[0])
+    if windowed:
+        fits = window[0] - margin <= extent[0] and extent[1] <= window[1] + margin
+        wanted = "to lie in the window"
+    else:
+        fits = extent[0] <= window[0] and window[1] <= extent[1]
+        wanted = "to reach both ends of the window"
+    if not fits:
+        raise HarmosegError(
+            f"{path}: intensities from {extent[0]:g} to {extent[1]:g}, expected {wanted} from "
+            f"{window[0]:g} to {window[1]:g}; they are in another unit than this form of the "
+            "dataset has: take the files as published"
+        )
+
+
+def _arrays_in(file: h5py.File, names: tuple[str, ...], path: Path) -> list[h5py.Dataset]:
+    """Find arrays, each checked for what reading it would take."""
+    nodes = [_node(file, name, path) for name in names]
+    missing = [
+        name
+        for name, node in zip(names, nodes, strict=True)
+        if not isinstance(node, h5py.Dataset) or node.shape is None
+    ]
+    if missing:
+        raise HarmosegError(f"{path}: no {' and no '.join(missing)} in it, found {', '.join(file)}")
+    for node in nodes:
+        if node.is_virtual or node.external:
+            raise _elsewhere(node.name, path)
+        _check_numbers(node.dtype, path)
+        check_size(node.shape, node.dtype.itemsize, path)
+    return nodes
+
+
+def _node(file: h5py.File, name: str, path: Path) -> Any:
+    """Walk to what bears a name, if anything does, following no link that may leave the file."""
+    node: Any = file
+    for part in name.split("/"):
+        if not isinstance(node, h5py.Group) or not node.id.links.exists(part.encode()):
+            return None
+        if node.id.links.get_info(part.encode()).type != h5py.h5l.TYPE_HARD:
+            raise _elsewhere(name, path)
+        node = node[part]
+    return node
+
+
+def _elsewhere(name: str, path: Path) -> HarmosegError:
+    return HarmosegError(
+        f"{path}: {name} is a link to values that may lie in another file; copy them into this one"
+    )
+
+
+def _planes(image: Nifti1Pair, turn: NDArray[Any], path: Path) -> NDArray[Any]:
+    """Read the voxels, turned, as (depth, height, width); in the file's type if it has no scale."""
+    with _refusing(path, "decoded"):
+        voxels = _unscaled_or_single(_proxy(image))
+    return np.asarray(apply_orientation(voxels, turn)).transpose(2, 1, 0)
+
+
+def _proxy(image: Nifti1Pair) -> ArrayProxy:
+    if not isinstance(image.dataobj, ArrayProxy):
+        raise TypeError("not opened from a file")
+    return image.dataobj
+
+
+def _unscaled_or_single(proxy: ArrayProxy) -> NDArray[Any]:
+    """Apply a file's scale in single precision; nibabel's double takes twice a CT's memory."""
+    stored: NDArray[Any] = np.asanyarray(proxy.get_unscaled())
+    if (proxy.slope, proxy.inter) == (1, 0):
+        return stored
+    values = np.empty(stored.shape, np.float32, order="F")
+    with np.errstate(over="ignore"):  # infinities are refused later, with their number
+        for plane in range(stored.shape[2]):
+            values[..., plane] = stored[..., plane] * proxy.slope + proxy.inter
+    return values
+
+
+def _spacing(image: Nifti1Pair, turn: NDArray[Any], path: Path) -> tuple[float, ...]:
+    """Give (depth, height, width) in mm of a turned image.
 
     The header's voxel sizes count. Some releases carry an affine without scale beside them; any
     other contradiction between the two is an error.
@@ -222,8 +381,10 @@ def _spacing(image: Nifti1Pair, path: Path) -> tuple[float, ...]:
             f"{path}: the header says voxels of {_shown(zooms)} mm, the affine {_shown(scales)} "
             "mm; export the file again"
         )
+    turned = np.empty(3)
+    turned[turn[:, 0]] = zooms
     # Rounded to a nanometre: the header's numbers are of single precision.
-    return tuple(round(float(value), 6) for value in zooms[::-1])
+    return tuple(round(float(value), 6) for value in turned[::-1])
 
 
 def _shown(values: NDArray[np.float64]) -> str:

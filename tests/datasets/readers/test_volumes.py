@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
+import threading
+import time
+import tracemalloc
 from collections import Counter
 from pathlib import Path
 
@@ -16,8 +20,8 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import list_dataset
-from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.volumes import scale_intensities
+from harmoseg.datasets.sources import SourceOptions, in_parallel
+from harmoseg.datasets.volumes import open_nifti, read_nifti_pair, scale_intensities
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -126,9 +130,76 @@ def test_acdc_as_hdf5_volumes_and_slices(tmp_path) -> None:
         assert np.array_equal(store.native_label(number), label)
         assert store.cases[number].spacing == ()
     assert np.array_equal(store.images[:3], store.images[3:])
-    (root / "ACDC_training_slices" / "patient003_frame01_slice_2.h5").unlink()
-    with pytest.raises(HarmosegError, match=r"slice\(s\) \[2\] of patient003_frame01 are missing"):
+    slices = root / "ACDC_training_slices"
+    for lost in (2, 1):
+        (slices / f"patient003_frame01_slice_{lost}.h5").rename(root / "kept")
+        with pytest.raises(
+            HarmosegError, match=rf"slice\(s\) \[{lost}\] of patient003_frame01 are missing"
+        ):
+            list_dataset("acdc", root, PART)
+        (root / "kept").rename(slices / f"patient003_frame01_slice_{lost}.h5")
+    (slices / "patient001_frame01_slice_3.h5").unlink()
+    with pytest.raises(HarmosegError, match=r"patient001_frame01.h5: shape \(3, .*, but 2 of its"):
         list_dataset("acdc", root, PART)
+
+
+def test_slices_of_acdc_may_be_numbered_from_zero(tmp_path) -> None:
+    for number in range(3):
+        name = f"patient001_frame01_slice_{number}.h5"
+        hdf5(tmp_path / name, image=np.ones((4, 4)), label=np.ones((4, 4)))
+    assert len(list_dataset("acdc", tmp_path, PART).cases[0].files) == 3
+
+
+def test_both_frames_of_a_patient_must_be_there(acdc, monkeypatch) -> None:
+    names = {f"patient{number:03d}": "train" for number in (1, 2, 3)}
+    monkeypatch.setattr("harmoseg.datasets.readers.acdc.load_split", lambda _: names)
+    assert len(list_dataset("acdc", acdc, SourceOptions()).cases) == 6
+    for file in (acdc / "training/patient002").glob("*frame12*"):
+        file.unlink()
+    with pytest.raises(HarmosegError, match=r"patient002: frame\(s\) \[1\] found, .* \[1, 12\]"):
+        list_dataset("acdc", acdc, SourceOptions())
+    assert len(list_dataset("acdc", acdc, PART).cases) == 5
+
+
+def test_both_frames_must_be_there_as_hdf5_too(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(
+        "harmoseg.datasets.readers.acdc.load_split", lambda _: {"patient001": "train"}
+    )
+    hdf5(tmp_path / "patient001_frame01.h5", image=np.ones((2, 4, 4)), label=np.ones((2, 4, 4)))
+    with pytest.raises(HarmosegError, match=r"patient001: frame\(s\) \[1\] found, expected two"):
+        list_dataset("acdc", tmp_path, SourceOptions())
+
+
+def test_a_frame_that_is_there_twice_is_named(acdc) -> None:
+    write_frame(acdc / "copy", "patient001", 12)
+    with pytest.raises(HarmosegError, match=r"two files with one id: .*frame12.* and .*frame12"):
+        list_dataset("acdc", acdc, PART)
+
+
+def test_names_in_upper_case_are_read(acdc) -> None:
+    before = prepared("acdc", acdc)
+    for file in sorted((acdc / "training").rglob("*.*")):
+        file.rename(file.with_name(file.name.upper()))
+    after = prepared("acdc", acdc)
+    assert [case.case for case in after.cases] == [case.case for case in before.cases]
+    assert np.array_equal(after.images, before.images)
+
+
+def test_a_linked_info_file_that_leaves_the_source_is_refused(acdc) -> None:
+    info = acdc / "training/patient002/Info.cfg"
+    info.rename(acdc.parent / "Info.cfg")
+    info.symlink_to(acdc.parent / "Info.cfg")
+    with pytest.raises(HarmosegError, match="Info.cfg: a symbolic link that leaves the source"):
+        list_dataset("acdc", acdc, PART)
+
+
+@pytest.mark.parametrize("name", ["acdc", "synapse", "btseg"])
+def test_a_linked_folder_that_leaves_the_source_is_refused(name, acdc, tmp_path) -> None:
+    (tmp_path / "s").mkdir()
+    (tmp_path / "s" / "training").symlink_to(acdc)
+    (tmp_path / "s" / "within").symlink_to(tmp_path / "s")  # is not entered, and no harm
+    with pytest.raises(HarmosegError, match="s/training: a symbolic link that leaves the source"):
+        list_dataset(name, tmp_path / "s", PART)
 
 
 def test_a_patient_without_mask_is_named(acdc) -> None:
@@ -223,18 +294,193 @@ def test_a_header_that_contradicts_its_affine_is_named(acdc) -> None:
 def test_an_affine_without_scale_gives_way_to_the_header(acdc) -> None:
     file = acdc / "training/patient001/patient001_frame01.nii.gz"
     for name in (file, file.with_name("patient001_frame01_gt.nii.gz")):
-        image = nibabel.load(name)
-        changed = nibabel.Nifti1Image(np.asanyarray(image.dataobj), np.diag((-1, -1, 1, 1)))
-        changed.header.set_zooms(SPACING)
-        changed.header["sform_code"], changed.header["qform_code"] = 2, 0
-        nibabel.save(changed, name)
+        without_scale(name, np.diag((-1, -1, 1, 1)))
     assert prepared("acdc", acdc).cases[0].spacing == SPACING[::-1]
 
 
-def test_a_file_that_claims_too_many_voxels_is_refused(acdc, monkeypatch) -> None:
-    monkeypatch.setattr("harmoseg.datasets.volumes._MOST_VOXELS", 1000)
-    with pytest.raises(HarmosegError, match="refused, 20 x 24 x 3 are too many voxels"):
+def without_scale(file: Path, affine: np.ndarray) -> None:
+    image = nibabel.load(file)
+    changed = nibabel.Nifti1Image(np.asanyarray(image.dataobj), affine)
+    changed.header.set_zooms(SPACING)
+    changed.header["sform_code"], changed.header["qform_code"] = 2, 0
+    nibabel.save(changed, file)
+
+
+@pytest.mark.parametrize(
+    ("affine", "spacing"),
+    [
+        (np.diag((1, 1, 1, 1)), SPACING[::-1]),  # RAS: turned, though no axis changes its place
+        (np.eye(4)[[2, 0, 1, 3]], (SPACING[1], SPACING[0], SPACING[2])),  # x runs to A, y S, z R
+    ],
+)
+def test_turning_keeps_the_voxel_sizes_of_the_header(tmp_path, affine, spacing) -> None:
+    for name, voxels in zip(("i.nii.gz", "l.nii.gz"), abdomen(1), strict=True):
+        write_nifti(tmp_path / name, voxels)
+        without_scale(tmp_path / name, affine)
+    sample = read_nifti_pair(
+        tmp_path / "i.nii.gz",
+        tmp_path / "l.nii.gz",
+        classes=dict.fromkeys(range(14), 0),
+        window=None,
+        axes="LPS",
+    )
+    assert sample.spacing == spacing
+
+
+def set_scale(file: Path, slope: float, intercept: float) -> None:
+    content = bytearray(gzip.decompress(file.read_bytes()))
+    content[112:120] = np.array([slope, intercept], "<f4").tobytes()  # scl_slope, scl_inter
+    file.write_bytes(gzip.compress(content))
+
+
+def test_a_scale_is_applied_without_a_copy_in_double_precision(tmp_path) -> None:
+    stored = np.random.default_rng(0).integers(-1000, 1000, (64, 64, 64)).astype(np.int16)
+    image, label = tmp_path / "i.nii.gz", tmp_path / "l.nii.gz"
+    write_nifti(image, stored)
+    write_nifti(label, (stored > 0).astype(np.uint8))
+
+    def read(window: tuple[float, float]) -> np.ndarray:
+        classes = {0: 0, 1: 1}
+        return read_nifti_pair(image, label, classes=classes, window=window, axes="LPS").image
+
+    expected = read((-125, 275))
+    set_scale(image, 0.5, -200)
+    tracemalloc.start()
+    assert np.array_equal(read((-262.5, -62.5)), expected)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 9 * stored.size  # 2 as stored, 4 scaled, 1 of the labels, and part of 1 made
+
+
+def test_an_affine_that_is_not_finite_is_named(acdc) -> None:
+    file = acdc / "training/patient001/patient001_frame01.nii.gz"
+    for value in (np.nan, np.inf):
+        content = bytearray(gzip.decompress(file.read_bytes()))
+        content[254:256] = np.int16(2).tobytes()  # sform_code
+        content[280:284] = np.float32(value).tobytes()  # the first number of the sform
+        file.write_bytes(gzip.compress(content))
+        with pytest.raises(HarmosegError, match=r"frame01.nii.gz: the affine .* is not finite"):
+            list_dataset("acdc", acdc, PART)
+
+
+def test_an_affine_that_gives_an_axis_no_direction_is_named(tmp_path) -> None:
+    affine = np.diag((*SPACING, 1.0))
+    affine[:3, 1] = affine[:3, 0]
+    image = nibabel.Nifti1Image(np.zeros((4, 4, 4), np.uint8), np.eye(4))
+    image.header.set_sform(affine, 2)
+    nibabel.save(nibabel.Nifti1Image(image.dataobj, None, image.header), tmp_path / "i.nii")
+    with pytest.raises(HarmosegError, match="gives an axis no direction"):
+        open_nifti(tmp_path / "i.nii")
+
+
+def with_one_more_axis(file: Path, last: int) -> None:
+    image = nibabel.load(file)
+    voxels = np.repeat(np.asanyarray(image.dataobj)[..., None], last, axis=3)
+    nibabel.save(nibabel.Nifti1Image(voxels, image.affine), file)
+
+
+def test_a_fourth_axis_of_length_one_is_dropped_and_a_longer_one_refused(acdc) -> None:
+    before = prepared("acdc", acdc)
+    file = acdc / "training/patient001/patient001_frame01.nii.gz"
+    for _ in range(2):  # (20, 24, 3, 1), then (20, 24, 3, 1, 1)
+        with_one_more_axis(file, 1)
+        after = prepared("acdc", acdc)
+        assert np.array_equal(after.images, before.images)
+        assert after.cases[0].spacing == SPACING[::-1]
+    with_one_more_axis(file.with_name("patient001_frame01_gt.nii.gz"), 2)
+    with pytest.raises(HarmosegError, match=r"gt.nii.gz: shape \(20, 24, 3, 2\), .*a series"):
+        prepared("acdc", acdc)
+
+
+# Files that claim more than fits into memory. The limits are the real ones: nothing is allocated.
+
+
+def test_a_nifti_file_that_claims_too_much_is_refused(acdc) -> None:
+    header = nibabel.Nifti1Header()
+    header.set_data_shape((1000, 1000, 1000))
+    header.set_data_dtype(np.int16)
+    header["magic"], header["vox_offset"] = b"n+1", 352
+    file = acdc / "training/patient001/patient001_frame01.nii.gz"
+    file.write_bytes(gzip.compress(header.binaryblock + bytes(4)))
+    with pytest.raises(HarmosegError, match="refused, 1000 x 1000 x 1000 values of 2 byte"):
         list_dataset("acdc", acdc, PART)
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [((30_000, 30_000), np.float64), ((10_000, 10_000), np.uint8), ((300, 800, 800), np.float64)],
+)
+def test_an_hdf5_file_that_claims_too_much_is_refused(tmp_path, shape, dtype) -> None:
+    file = tmp_path / "s" / "case0001.npy.h5"
+    file.parent.mkdir()
+    with h5py.File(file, "w") as made:
+        for name in ("image", "label"):
+            made.create_dataset(name, shape, dtype, chunks=True, compression="gzip")
+    assert file.stat().st_size < 10_000
+    with pytest.raises(HarmosegError, match=f"h5: refused, {' x '.join(map(str, shape))} values"):
+        prepared("synapse", tmp_path / "s")
+
+
+def test_a_matlab_file_that_claims_too_much_is_refused(tmp_path) -> None:
+    matlab_73(tmp_path / "s" / "1.mat", "1", "MR1")
+    with h5py.File(tmp_path / "s" / "1.mat", "r+") as file:
+        del file["cjdata/image"]
+        file.create_dataset("cjdata/image", (30_000, 30_000), np.float64, chunks=True)
+    with pytest.raises(HarmosegError, match="1.mat: refused, 30000 x 30000 values of 8 byte"):
+        prepared("btseg", tmp_path / "s")
+
+
+def test_a_numpy_file_that_claims_too_much_is_refused(tmp_path) -> None:
+    file = tmp_path / "s" / "case0005_slice000.npz"
+    file.parent.mkdir()
+    np.savez(file, image=np.zeros((4, 4)), label=np.zeros((4, 4)))
+    content = bytearray(file.read_bytes())
+    place = content.index(b"PK\x01\x02") + 24  # what the directory says the first array takes
+    content[place : place + 4] = np.uint32(2**31).tobytes()
+    file.write_bytes(content)
+    with pytest.raises(HarmosegError, match=r"npz: refused, 2\d{9} values of 1 byte"):
+        prepared("synapse", tmp_path / "s")
+
+
+def test_slices_that_claim_too_much_together_are_refused(tmp_path) -> None:
+    with h5py.File(tmp_path / "first.h5", "w") as made:
+        for name in ("image", "label"):
+            made.create_dataset(name, (8000, 8000), np.uint8, chunks=True)
+    content = (tmp_path / "first.h5").read_bytes()
+    for number in range(3):
+        (tmp_path / f"patient001_frame01_slice_{number}.h5").write_bytes(content)
+    with pytest.raises(HarmosegError, match="refused, 3 x 8000 x 8000 values"):
+        prepared("acdc", tmp_path)
+
+
+def test_a_lack_of_memory_is_one_line_that_names_the_file(tmp_path, monkeypatch) -> None:
+    hdf5(tmp_path / "s" / "case0001.npy.h5", image=np.ones((2, 4, 4)), label=np.ones((2, 4, 4)))
+
+    def fail(*_, **__):
+        raise MemoryError("Unable to allocate\n6.71 GiB")
+
+    monkeypatch.setattr(h5py.Dataset, "__array__", fail)
+    with pytest.raises(HarmosegError, match=r"h5: too little memory .*allocate 6.71 GiB\); crop"):
+        prepared("synapse", tmp_path / "s")
+
+
+def test_cases_that_take_much_memory_are_read_few_at_a_time() -> None:
+    lock, running, most = threading.Lock(), 0, Counter()
+
+    def work(size: int) -> int:
+        nonlocal running
+        with lock:
+            running += 1
+            most[size] = max(most[size], running)
+        time.sleep(0.02)
+        with lock:
+            running -= 1
+        return size
+
+    for size, limit in ((1 << 28, 4), (1 << 29, 2), (1 << 40, 1)):
+        items = [size] * 12
+        assert list(in_parallel(work, items, "work", memory=lambda item: item)) == items
+        assert 1 <= most[size] <= limit
 
 
 # Synapse
@@ -286,6 +532,132 @@ def test_hounsfield_units_are_windowed() -> None:
     assert scaled.ravel().tolist() == [0, 0, 128, 255, 255]
 
 
+def write_abdomen(root: Path, number: int = 1, **changes) -> tuple[Path, Path]:
+    image, label = abdomen(number)
+    paths = (root / f"img{number:04d}.nii.gz", root / f"label{number:04d}.nii.gz")
+    write_nifti(paths[0], changes.get("image", image))
+    write_nifti(paths[1], changes.get("label", label))
+    return paths
+
+
+@pytest.mark.parametrize("width", [1, 255])  # in 0 ... 1 already, or in 8 bits
+def test_a_ct_that_does_not_reach_its_window_is_refused(tmp_path, width) -> None:
+    hounsfield = abdomen(1)[0].clip(-125, 275)
+    write_abdomen(tmp_path / "s", image=hounsfield)
+    assert set(np.unique(prepared("synapse", tmp_path / "s").images)) >= {0, 255}
+    write_abdomen(tmp_path / "s", image=((hounsfield + 125.0) / 400 * width).astype(np.float32))
+    with pytest.raises(
+        HarmosegError, match=rf"img0001.nii.gz: intensities from 0 to {width}, expected to reach"
+    ):
+        prepared("synapse", tmp_path / "s")
+
+
+def write_preprocessed(root: Path, image: np.ndarray, *, as_slices: bool) -> None:
+    label = np.ones(image.shape, np.float32)
+    if not as_slices:
+        hdf5(root / "case0001.npy.h5", image=image, label=label)
+        return
+    root.mkdir(exist_ok=True)
+    for number, (plane, mask) in enumerate(zip(image, label, strict=True)):
+        np.savez(root / f"case0005_slice{number:03d}.npz", image=plane, label=mask)
+
+
+@pytest.mark.parametrize("as_slices", [True, False])
+def test_preprocessed_intensities_must_lie_in_their_window(tmp_path, as_slices) -> None:
+    image = np.random.default_rng(0).uniform(-0.009, 1.009, (3, 16, 16)).astype(np.float32)
+    image[0] = 0  # a slice of air
+    write_preprocessed(tmp_path / "s", image, as_slices=as_slices)
+    assert set(np.unique(prepared("synapse", tmp_path / "s").images)) >= {0, 255}
+    for low, high in ((0, 1.02), (-0.02, 1), (-1000, 1000)):
+        image[1, 0, :2] = low, high
+        write_preprocessed(tmp_path / "s", image, as_slices=as_slices)
+        with pytest.raises(
+            HarmosegError, match=r"intensities from .* expected to lie in .* 0 to 1"
+        ):
+            prepared("synapse", tmp_path / "s")
+    write_preprocessed(tmp_path / "s", image.clip(0, 1) * 1e-3, as_slices=as_slices)
+    with pytest.raises(HarmosegError, match=r"values from 0 to 0.001 are one value in the window"):
+        prepared("synapse", tmp_path / "s")
+
+
+def test_a_volume_with_its_slices_last_is_refused(tmp_path) -> None:
+    # As the preprocessing script of TransUNet writes it.
+    image = np.random.default_rng(0).uniform(0, 1, (24, 24, 3)).astype(np.float32)
+    write_preprocessed(tmp_path / "s", image, as_slices=False)
+    with pytest.raises(HarmosegError, match=r"\(24, 24, 3\) looks like \(height, width, slices\)"):
+        prepared("synapse", tmp_path / "s")
+    write_preprocessed(tmp_path / "s", np.moveaxis(image, -1, 0), as_slices=False)
+    assert prepared("synapse", tmp_path / "s").cases[0].depth == 3
+
+
+@pytest.mark.parametrize("kind", ["img", "label"])
+def test_two_files_of_one_scan_are_named(tmp_path, kind) -> None:
+    write_abdomen(tmp_path / "s")
+    write_abdomen(tmp_path / "s" / "averaged", 1)
+    other = "label" if kind == "img" else "img"
+    (tmp_path / "s" / "averaged" / f"{other}0001.nii.gz").unlink()
+    with pytest.raises(HarmosegError, match=f"two files with one id: .*{kind}0001.* and .*{kind}"):
+        list_dataset("synapse", tmp_path / "s", PART)
+
+
+def test_slices_of_one_number_are_named(tmp_path) -> None:
+    for folder in ("a", "b"):
+        (tmp_path / "s" / folder).mkdir(parents=True)
+        (tmp_path / "s" / folder / "case0005_slice000.npz").write_bytes(b"")
+    with pytest.raises(HarmosegError, match="two files with one id"):
+        list_dataset("synapse", tmp_path / "s", PART)
+
+
+def test_labels_may_be_packed_or_not_whatever_the_images_are(tmp_path) -> None:
+    image, label = write_abdomen(tmp_path / "s")
+    before = prepared("synapse", tmp_path / "s")
+    label.with_suffix("").write_bytes(gzip.decompress(label.read_bytes()))
+    label.unlink()
+    assert np.array_equal(
+        prepared("synapse", tmp_path / "s").native_label(0), before.native_label(0)
+    )
+    image.rename(image.with_name("IMG0001.NII.GZ"))
+    assert np.array_equal(prepared("synapse", tmp_path / "s").images, before.images)
+
+
+def test_values_that_lie_in_another_file_are_refused(tmp_path) -> None:
+    arrays = {"image": np.ones((2, 4, 4)), "label": np.ones((2, 4, 4))}
+    hdf5(tmp_path / "elsewhere.h5", **arrays)
+    (tmp_path / "s").mkdir()
+    elsewhere = h5py.ExternalLink(tmp_path / "elsewhere.h5", "image")
+    layout = h5py.VirtualLayout((2, 4, 4), np.float64)
+    layout[:] = h5py.VirtualSource(tmp_path / "elsewhere.h5", "image", (2, 4, 4))
+    for kind in ("external", "soft", "virtual", "raw"):
+        file = tmp_path / "s" / "case0001.npy.h5"
+        with h5py.File(file, "w") as made:
+            made["label"] = arrays["label"]
+            if kind == "virtual":
+                made.create_virtual_dataset("image", layout)
+            elif kind == "raw":
+                raw = [(str(tmp_path / "raw"), 0, h5py.h5f.UNLIMITED)]
+                made.create_dataset("image", data=arrays["image"], external=raw)
+            else:
+                made["link"] = elsewhere
+                made["image"] = elsewhere if kind == "external" else h5py.SoftLink("/link")
+        with pytest.raises(HarmosegError, match=r"h5: /?image is a link to values"):
+            prepared("synapse", tmp_path / "s")
+
+
+def test_a_linked_group_is_refused(tmp_path) -> None:
+    matlab_73(tmp_path / "elsewhere.mat", "1", "MR1")
+    (tmp_path / "s").mkdir()
+    with h5py.File(tmp_path / "s" / "1.mat", "w") as made:
+        made["cjdata"] = h5py.ExternalLink(tmp_path / "elsewhere.mat", "cjdata")
+    with pytest.raises(HarmosegError, match="1.mat: cjdata/PID is a link to values"):
+        list_dataset("btseg", tmp_path / "s", PART)
+
+
+def test_values_that_are_no_numbers_are_refused(tmp_path) -> None:
+    hdf5(tmp_path / "s" / "case0001.npy.h5", image=b"text", label=np.ones((2, 4, 4)))
+    with pytest.raises(HarmosegError, match="h5: values of type .*, expected plain numbers"):
+        prepared("synapse", tmp_path / "s")
+
+
 def test_the_preprocessed_form_of_synapse(tmp_path) -> None:
     root = tmp_path / "s"
     random = np.random.default_rng(0)
@@ -309,17 +681,13 @@ def test_the_preprocessed_form_of_synapse(tmp_path) -> None:
         list_dataset("synapse", root, PART)
 
 
-def test_no_python_object_is_read_from_a_slice(tmp_path, monkeypatch) -> None:
+def test_no_python_object_is_read_from_a_slice(tmp_path) -> None:
     root = tmp_path / "s"
     root.mkdir()
     np.savez(root / "case0005_slice000.npz", image=np.array([object()]), label=np.zeros((4, 4)))
     with pytest.raises(HarmosegError, match=r"slice000.npz: cannot be read .*allow_pickle"):
         prepared("synapse", root)
     np.savez(root / "case0005_slice000.npz", picture=np.zeros((4, 4)))
-    with monkeypatch.context() as patch:
-        patch.setattr("harmoseg.datasets.volumes._MOST_VOXELS", 10)
-        with pytest.raises(HarmosegError, match="too many voxels"):
-            prepared("synapse", root)
     with pytest.raises(HarmosegError, match="no image and no label in it, found picture"):
         prepared("synapse", root)
 
@@ -403,3 +771,15 @@ def test_a_matlab_file_without_its_arrays_or_with_other_values_is_named(tmp_path
         del file["cjdata/tumorMask"]
     with pytest.raises(HarmosegError, match="no cjdata/tumorMask in it"):
         prepared("btseg", tmp_path / "s")
+
+
+@pytest.mark.parametrize("patient", ["", " ", "\0\0", "MR\n1"])
+def test_a_slice_that_names_no_patient_is_refused(tmp_path, patient) -> None:
+    matlab_73(tmp_path / "s" / "1.mat", "1", "MR1")
+    with h5py.File(tmp_path / "s" / "1.mat", "r+") as file:
+        del file["cjdata/PID"]
+        # As MATLAB writes an empty string: its size, 0 x 0.
+        codes = [ord(letter) for letter in patient] or [0, 0]
+        file["cjdata/PID"] = np.array(codes, np.uint64)
+    with pytest.raises(HarmosegError, match=r"1.mat: cjdata/PID is '.*', expected a name"):
+        list_dataset("btseg", tmp_path / "s", PART)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card, load_split
 from harmoseg.datasets.readers.common import check_published, chosen_split
+from harmoseg.datasets.readers.finding import by_id, files_below, in_order
 from harmoseg.datasets.sources import (
     Listing,
     SourceCase,
@@ -19,7 +22,15 @@ from harmoseg.datasets.sources import (
     make_listing,
     relative_name,
 )
-from harmoseg.datasets.volumes import read_hdf5, read_nifti_pair, read_npz, sample_of_arrays
+from harmoseg.datasets.volumes import (
+    check_size,
+    classes_of,
+    read_hdf5,
+    read_nifti_pair,
+    read_npz,
+    sample_of_arrays,
+    scale_intensities,
+)
 from harmoseg.errors import HarmosegError
 from harmoseg.store.cutting import Sample
 
@@ -45,9 +56,12 @@ _BTCV = {
     12: 0,  # right adrenal gland, not scored
     13: 0,  # left adrenal gland, not scored
 }
-_IMAGE = re.compile(r"img(\d{4})\.nii(?:\.gz)?$")
-_SLICE = re.compile(r"case(\d{4})_slice(\d+)\.npz$")
-_VOLUME = re.compile(r"case(\d{4})(?:\.npy)?\.h5$")
+_MEMORY = 512 << 20
+"""Of a case: a scan of 250 slices, and what is made of it."""
+_IMAGE = re.compile(r"img(\d{4})\.nii(?:\.gz)?", re.IGNORECASE)
+_LABEL = re.compile(r"label(\d{4})\.nii(?:\.gz)?", re.IGNORECASE)
+_SLICE = re.compile(r"case(\d{4})_slice(\d+)\.npz")
+_VOLUME = re.compile(r"case(\d{4})(?:\.npy)?\.h5")
 
 
 def list_synapse(source: Path, options: SourceOptions) -> Listing:
@@ -59,9 +73,7 @@ def list_synapse(source: Path, options: SourceOptions) -> Listing:
     """
     card = load_card("synapse")
     chosen_split(options, "usual")
-    if not source.is_dir():
-        raise HarmosegError(f"{source}: no such folder; expected the folder of {card.title}")
-    files = sorted(path for path in source.rglob("*") if path.is_file())
+    files = files_below(source, card.title)
     cases = _btcv(files, source) or _preprocessed(files, source)
     if not cases:
         raise HarmosegError(f"{source}: no cases of Synapse; expected {card.layout}")
@@ -71,55 +83,52 @@ def list_synapse(source: Path, options: SourceOptions) -> Listing:
 
 
 def _btcv(files: list[Path], source: Path) -> list[SourceCase]:
-    by_name = {path.name: path for path in files}
     splits = load_split("synapse")
+    labels = by_id(_named(_LABEL, files))
     cases = []
-    for image in files:
-        match = _IMAGE.fullmatch(image.name)
+    for name, image in by_id(_named(_IMAGE, files)).items():
         # The twenty official test scans have no public labels.
-        if match is None or f"case{match[1]}" not in splits:
+        if name not in splits:
             continue
-        mask = by_name.get(image.name.replace("img", "label", 1))
-        if mask is None:
+        if name not in labels:
             raise HarmosegError(
-                f"{image}: patient without mask, label{match[1]}.nii.gz is missing; complete the "
-                "download"
+                f"{image}: patient without mask, {name.replace('case', 'label')}.nii.gz is "
+                "missing; complete the download"
             )
         read = partial(
             # Axial slices as they are looked at: left of the patient on the right.
             read_nifti_pair,
             image,
-            mask,
+            labels[name],
             classes=_BTCV,
             window=_HOUNSFIELD,
             axes="LPS",
         )
-        cases.append(_case(f"case{match[1]}", (image, mask), source, read))
+        cases.append(_case(name, (image, labels[name]), source, read))
     return cases
 
 
 def _preprocessed(files: list[Path], source: Path) -> list[SourceCase]:
-    volumes: dict[str, Path] = {}
-    slices: dict[str, dict[int, Path]] = defaultdict(dict)
-    for file in files:
-        part, volume = _SLICE.fullmatch(file.name), _VOLUME.fullmatch(file.name)
-        if part:
-            slices[f"case{part[1]}"][int(part[2])] = file
-        elif volume:
-            volumes[f"case{volume[1]}"] = file
     cases = [
-        _case(name, (file,), source, partial(_read_volume, file)) for name, file in volumes.items()
+        _case(name, (file,), source, partial(_read_volume, file))
+        for name, file in by_id(_named(_VOLUME, files)).items()
     ]
+    numbered = ((_SLICE.fullmatch(file.name), file) for file in files)
+    found = by_id(((part[1], int(part[2])), file) for part, file in numbered if part)
+    slices: dict[str, dict[int, Path]] = defaultdict(dict)
+    for (case, number), file in found.items():
+        slices[f"case{case}"][number] = file
     for name, parts in slices.items():
-        absent = sorted(set(range(max(parts) + 1)) - parts.keys())
-        if absent:
-            raise HarmosegError(
-                f"{parts[max(parts)].parent}: slice(s) {absent[:5]} of {name} are missing; "
-                "complete the download"
-            )
-        ordered = tuple(parts[number] for number in sorted(parts))
+        ordered = in_order(parts, name, first=0)
         cases.append(_case(name, ordered, source, partial(_read_slices, ordered)))
     return cases
+
+
+def _named(pattern: re.Pattern[str], files: list[Path]) -> Iterator[tuple[str, Path]]:
+    for file in files:
+        match = pattern.fullmatch(file.name)
+        if match:
+            yield f"case{match[1]}", file
 
 
 def _case(name: str, files: tuple[Path, ...], source: Path, read: partial[Sample]) -> SourceCase:
@@ -134,6 +143,7 @@ def _case(name: str, files: tuple[Path, ...], source: Path, read: partial[Sample
         mask=relative_name(files[-1], source),
         files=files,
         read=read,
+        memory=_MEMORY,
     )
 
 
@@ -143,21 +153,28 @@ def _read_volume(file: Path) -> Sample:
 
 
 def _read_slices(files: tuple[Path, ...]) -> Sample:
-    images: list[NDArray[np.float32]] = []
-    labels: list[NDArray[np.float32]] = []
-    for file in files:
-        image, label = read_npz(file, "image", "label")
-        if image.shape != label.shape or image.ndim != 2:
+    first, _ = _read_slice(files[0])
+    check_size((len(files), *first.shape), 4, files[0])
+    images = np.empty((len(files), *first.shape), np.float32)
+    labels = np.empty(images.shape, np.uint8)
+    for number, file in enumerate(files):
+        image, label = _read_slice(file)
+        if image.shape != first.shape:
             raise HarmosegError(
-                f"{file}: image of shape {image.shape} and label of shape {label.shape}; expected "
-                "both of one shape (height, width)"
+                f"{file}: shape {image.shape}, the slices before it have {first.shape}"
             )
-        if images and image.shape != images[0].shape:
-            raise HarmosegError(
-                f"{file}: shape {image.shape}, the slices before it have {images[0].shape}"
-            )
-        images.append(image.astype(np.float32))
-        labels.append(label.astype(np.float32))
-    return sample_of_arrays(
-        np.stack(images), np.stack(labels), files[0], classes=_PREPROCESSED, window=_UNIT
-    )
+        images[number] = image
+        labels[number] = classes_of(label[None], _PREPROCESSED, file)[0]
+    # A slice of one value is nothing strange, so intensities are looked at as a volume.
+    pixels = scale_intensities(images, _UNIT, files[0], windowed=True)
+    return Sample(pixels[..., None], labels)
+
+
+def _read_slice(file: Path) -> list[NDArray[Any]]:
+    image, label = read_npz(file, "image", "label")
+    if image.shape != label.shape or image.ndim != 2:
+        raise HarmosegError(
+            f"{file}: image of shape {image.shape} and label of shape {label.shape}; expected "
+            "both of one shape (height, width)"
+        )
+    return [image, label]

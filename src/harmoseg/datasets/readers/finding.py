@@ -1,0 +1,51 @@
+"""Finding the files of datasets of volumes: whose names say the case, wherever they lie."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import TypeVar
+
+from harmoseg.datasets.sources import check_inside, list_files
+from harmoseg.errors import HarmosegError
+
+Key = TypeVar("Key")
+
+
+def files_below(source: Path, title: str) -> list[Path]:
+    """List all files below a source.
+
+    Raises HarmosegError where it is no folder, and for a folder in it that a symbolic link leads
+    out to: no listing enters it, so its cases would be missing without a word.
+    """
+    if not source.is_dir():
+        raise HarmosegError(f"{source}: no such folder; expected the folder of {title}")
+    links = (path for path in source.rglob("*") if path.is_symlink() and path.is_dir())
+    check_inside(links, [source])
+    return list_files(source)
+
+
+def by_id(found: Iterable[tuple[Key, Path]]) -> dict[Key, Path]:
+    """Index files by what their names say they are; raise HarmosegError where two say the same."""
+    files: dict[Key, Path] = {}
+    for key, path in found:
+        first = files.setdefault(key, path)
+        if first != path:
+            raise HarmosegError(
+                f"two files with one id: {first} and {path}; keep the one that is meant"
+            )
+    return files
+
+
+def in_order(parts: Mapping[int, Path], case: str, *, first: int) -> tuple[Path, ...]:
+    """Order the slices of a case, numbered from `first` or below.
+
+    Raises HarmosegError where numbers are missing between the first and the last that is there.
+    """
+    absent = sorted(set(range(min(first, *parts), max(parts) + 1)) - parts.keys())
+    if absent:
+        raise HarmosegError(
+            f"{parts[max(parts)].parent}: slice(s) {absent[:5]} of {case} are missing; complete "
+            "the download"
+        )
+    return tuple(parts[number] for number in sorted(parts))
