@@ -13,7 +13,7 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.store.card import parse_card
 from harmoseg.store.cutting import Sample, cut, resize_label
-from harmoseg.store.describing import describe_store
+from harmoseg.store.describing import describe_shapes, describe_store
 from harmoseg.store.files import folder_in_progress, write_csv
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
@@ -135,8 +135,8 @@ def test_another_schema_version_is_refused(damaged) -> None:
         ("store.json", '{"schema": 2}', "field missing or wrong"),
         ("cases.csv", "case,split\n", r"lacks the column"),
         ("slices.csv", "case,plane,top,left,height,width,foreground\n", "do not fit cases.csv"),
-        ("images.npy", "x", "damaged, prepare it again"),
-        ("labels.npy", "", "damaged, prepare it again"),
+        ("images.npy", "x", "damaged: prepare the store again with --overwrite true"),
+        ("labels.npy", "", "damaged: prepare the store again with --overwrite true"),
         ("native/000012.png", "x", "label of case .* cannot be read"),
     ],
 )
@@ -163,6 +163,24 @@ def test_a_changed_label_changes_the_fingerprint(tmp_path) -> None:
     two = open_store(write(tmp_path / "b", [make_case("a")]))
     other = open_store(write(tmp_path / "c", [make_case("a", "test")]))
     assert one.info.fingerprint == two.info.fingerprint != other.info.fingerprint
+
+
+def test_the_fingerprint_is_of_content_not_of_file_names(tmp_path) -> None:
+    one = open_store(write(tmp_path / "a", [make_case("a")]))
+    moved = replace(make_case("a"), image="deeper/a.tif", mask="deeper/a.tif", sha256="f" * 64)
+    assert open_store(write(tmp_path / "b", [moved])).info.fingerprint == one.info.fingerprint
+
+
+@pytest.mark.parametrize(
+    ("shapes", "said"),
+    [
+        ([(1, 40, 30)], "30 x 40 px"),
+        ([(1, 40, 30), (1, 20, 50)], "30-50 x 20-40 px (width, height)"),
+        ([(6, 40, 30), (9, 40, 30)], "30 x 40 x 6-9 voxels (width, height, depth)"),
+    ],
+)
+def test_sizes_are_given_axis_by_axis(shapes, said) -> None:
+    assert describe_shapes(shapes) == said
 
 
 def test_training_view_has_no_test_case(phantom_store) -> None:

@@ -19,7 +19,8 @@ class Card:
 
     `classes` names the label values 0, 1, 2, ... with the background first, and `colours` may give
     each foreground class a ``#RRGGBB`` for pictures. `counts` gives the expected number of cases
-    per split, empty where that is not known beforehand. `channels` is 1 or 3; 0 leaves it to the
+    per split, empty where that is not known beforehand, and `subset_counts` per subset where the
+    dataset comes in published parts. `channels` is 1 or 3; 0 leaves it to the
     images. `tile` is the side, in pixels of the source, of the squares that images are cut into
     for the network; 0 shows it every image whole. `empty_slices` says whether slices without any
     foreground are trained on; all are kept in the store, and all are scored. `metrics` are those
@@ -44,6 +45,7 @@ class Card:
     intensity: str = ""
     split_rule: str = ""
     counts: Mapping[str, int] = field(default_factory=dict)
+    subset_counts: Mapping[str, int] = field(default_factory=dict)
     metrics: tuple[str, ...] = ("DSC", "IoU")
     partners: tuple[str, ...] = ()
     notes: str = ""

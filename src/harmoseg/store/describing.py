@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.store.layout import StoreInfo
 from harmoseg.store.reading import Store
 
 
@@ -25,14 +27,28 @@ def describe_store(store: Store) -> str:
         "groups": _describe_groups(store),
         "slices": _describe_slices(store),
         "training size": f"{info.width} x {info.height} px, {info.channels} channel(s)",
-        "native sizes": _describe_sizes(store),
+        "native sizes": describe_shapes(
+            (case.depth, case.height, case.width) for case in store.cases
+        ),
         "spacing": _describe_spacing(store),
         "pixel shares": shares,
         "licence": card.licence or "not stated",
         "notes": card.notes,
+        "this copy": "; ".join(remarks_of(info)),
         "fingerprint": info.fingerprint,
     }
     return "\n".join(f"{name + ':':<15}{text}" for name, text in lines.items() if text)
+
+
+def remarks_of(info: StoreInfo) -> list[str]:
+    """Say what a person should know of this copy: cases that are missing, its reader's remarks."""
+    missing = [
+        f"{info.counts.get(split, 0)} of {expected} {split}"
+        for split, expected in info.card.counts.items()
+        if info.counts.get(split, 0) < expected
+    ]
+    incomplete = [f"not all cases are in it: {', '.join(missing)}"] if missing else []
+    return [*incomplete, *map(str, info.provenance.get("remarks", ()))]
 
 
 def count_pixels(store: Store) -> NDArray[np.int64]:
@@ -65,12 +81,16 @@ def _describe_slices(store: Store) -> str:
     return f"{len(store.slices)}, {empty} of them without foreground ({rule} in training)"
 
 
-def _describe_sizes(store: Store) -> str:
-    volumes = any(case.depth > 1 for case in store.cases)
-    shapes = sorted({(case.width, case.height, case.depth) for case in store.cases})
-    texts = [" x ".join(map(str, shape[: 3 if volumes else 2])) for shape in shapes]
-    unit = "voxels" if volumes else "px"
-    return f"{texts[0]} {unit}" if len(texts) == 1 else f"{texts[0]} to {texts[-1]} {unit}"
+def describe_shapes(shapes: Iterable[tuple[int, ...]]) -> str:
+    """Say between what widths, heights and depths shapes (depth, height, width) lie."""
+    known = np.asarray(sorted(set(shapes)))[:, ::-1]
+    axes = ("width", "height", "depth") if (known[:, 2] > 1).any() else ("width", "height")
+    spans = [
+        str(low) if low == high else f"{low}-{high}"
+        for low, high in zip(known.min(0), known.max(0), strict=True)
+    ][: len(axes)]
+    unit = "voxels" if len(axes) == 3 else "px"
+    return f"{' x '.join(spans)} {unit}" + ("" if len(known) == 1 else f" ({', '.join(axes)})")
 
 
 def _describe_spacing(store: Store) -> str:

@@ -36,15 +36,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     where `out` exists (unless `overwrite`) or cannot be written.
     """
     _clear_leftovers(out)
-    if out.exists() and not overwrite:
-        raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
-        )
-    if out.exists() and not (out / mark).is_file():
-        raise HarmosegError(
-            f"{out}: holds something else ({mark} is missing), so it is not replaced; choose "
-            "another output"
-        )
+    check_replaceable(out, mark=mark, overwrite=overwrite)
     make_folder(out.parent)
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
@@ -72,6 +64,19 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         shutil.rmtree(partial, ignore_errors=True)
         if lock is not None:
             os.close(lock)
+
+
+def check_replaceable(out: Path, *, mark: str, overwrite: bool) -> None:
+    """Raise HarmosegError where `out` exists and is not to be replaced, or holds something else."""
+    if out.exists() and not overwrite:
+        raise HarmosegError(
+            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+        )
+    if out.exists() and not (out / mark).is_file():
+        raise HarmosegError(
+            f"{out}: holds something else ({mark} is missing), so it is not replaced; choose "
+            "another output"
+        )
 
 
 def _clear_leftovers(out: Path) -> None:

@@ -37,6 +37,9 @@ from harmoseg.store.layout import (
     native_name,
 )
 
+AGAIN = "prepare the store again with --overwrite true"
+"""The cure of every damage to a store: all of it comes from the dataset's own files."""
+
 
 @dataclass(frozen=True)
 class Store:
@@ -87,14 +90,13 @@ class Store:
             zlib.error,
         ) as error:
             raise HarmosegError(
-                f"{path}: the label of case {case.case!r} cannot be read ({error}); "
-                "prepare the store again"
+                f"{path}: the label of case {case.case!r} cannot be read ({error}); {AGAIN}"
             ) from error
         expected = (case.depth, case.height, case.width)
         if label.shape != expected or label.dtype != np.uint8:
             raise HarmosegError(
                 f"{path}: label of case {case.case!r} is {label.dtype} {label.shape}, expected "
-                f"uint8 {expected}; prepare the store again"
+                f"uint8 {expected}; {AGAIN}"
             )
         return label
 
@@ -125,27 +127,26 @@ def _read_slices(path: Path, cases: tuple[Case, ...]) -> NDArray[np.int64]:
     if [row["case"] for row in rows] != named:
         raise HarmosegError(
             f"{path}: {len(rows)} slices do not fit {CASES_FILE}, which has {len(named)} in its "
-            "order of cases; the store is damaged, prepare it again"
+            f"order of cases; the store is damaged: {AGAIN}"
         )
     try:
         values = [[int(row[name]) for name in SLICE_FIELDS] for row in rows]
     except ValueError as error:
-        raise HarmosegError(f"{path}: {error}; prepare the store again") from error
+        raise HarmosegError(f"{path}: {error}; {AGAIN}") from error
     return np.asarray(values, dtype=np.int64).reshape(len(rows), len(SLICE_FIELDS))
 
 
 def _read_info(path: Path) -> StoreInfo:
-    again = "prepare the store again"
     if not path.is_dir():
         raise HarmosegError(f"{path}: no such store; make one with: harmoseg prepare --help")
     file = path / INFO_FILE
     if not file.exists():
         raise HarmosegError(
             f"{path}: not a prepared store, or one that was half written ({INFO_FILE} is "
-            f"missing); {again}"
+            "missing); choose a prepared one, or remove it and prepare the store again"
         )
     values = read_json(file, what="the description of a store")
-    check_schema(values.get("schema"), SCHEMA, file, cure=again)
+    check_schema(values.get("schema"), SCHEMA, file, cure=AGAIN)
     try:
         return StoreInfo(
             card=card_from_mapping(values["card"]),
@@ -158,7 +159,7 @@ def _read_info(path: Path) -> StoreInfo:
             provenance=dict(values["provenance"]),
         )
     except (KeyError, TypeError, ValueError) as error:
-        raise HarmosegError(f"{file}: field missing or wrong ({error}); {again}") from error
+        raise HarmosegError(f"{file}: field missing or wrong ({error}); {AGAIN}") from error
 
 
 def _map_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
@@ -166,11 +167,11 @@ def _map_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:
         array: NDArray[np.uint8] = np.load(path, mmap_mode="r", allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
         raise HarmosegError(
-            f"{path}: cannot be read ({error}); the store is damaged, prepare it again"
+            f"{path}: cannot be read ({error}); the store is damaged: {AGAIN}"
         ) from error
     if array.shape != shape or array.dtype != np.uint8:
         raise HarmosegError(
             f"{path}: {array.dtype} array of shape {array.shape}, expected uint8 {shape} as "
-            "store.json and slices.csv say; the store is damaged, prepare it again"
+            f"store.json and slices.csv say; the store is damaged: {AGAIN}"
         )
     return array

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -82,7 +83,14 @@ class StoreWriter:
         }
         counts: Counter[str] = Counter(case.split for case in self._cases)
         height, width, channels = self._shape
-        determining = [*hashes.values(), self._card.mode, *self._card.classes]
+        # By content: the same pictures under other file names are the same data.
+        contents = [{**row.to_row(), **_NOT_CONTENT} for row in self._cases]
+        determining = [
+            json.dumps(contents, sort_keys=True),
+            *(hashes[name] for name in (SLICES_FILE, IMAGES_FILE, LABELS_FILE, NATIVE_FOLDER)),
+            self._card.mode,
+            *self._card.classes,
+        ]
         write_json(
             self._folder / INFO_FILE,
             {
@@ -102,6 +110,9 @@ class StoreWriter:
         """Close the files."""
         self._images.close()
         self._labels.close()
+
+
+_NOT_CONTENT = {"image": "", "mask": "", "sha256": ""}
 
 
 @contextmanager
