@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+import shutil
 import signal
 import struct
 import subprocess
 import sys
 import time
 import zlib
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,7 +20,9 @@ from PIL import Image
 from harmoseg import HarmosegError
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.sources import READING
 from harmoseg.datasets.splitting import SplitRule
+from harmoseg.datasets.verification.integrity import is_native_label
 from harmoseg.store.reading import open_store
 
 
@@ -80,11 +84,104 @@ def test_an_unchanged_folder_is_not_prepared_again(folder_data, monkeypatch) -> 
     for other in (ways, (ways[0], SplitRule(split_seed=1), ways[2])):
         with pytest.raises(HarmosegError, match="exists already"):
             prepare_folder(*other)
-    # A damaged store is not taken for a made one.
-    assert prepare_folder(*ways[:2], PrepareOptions(out, size=32, overwrite=True))
-    (out / "slices.csv").unlink()
-    with pytest.raises(HarmosegError, match="exists already"):
-        prepare_folder(*ways)
+
+
+@pytest.mark.parametrize("what", ["table", "edit", "pixel", "label", "absent", "cut", "size"])
+def test_a_damaged_store_is_made_again(folder_data, what) -> None:
+    images, masks = folder_data()
+    out = images.parent / "store"
+    ways = (FolderOptions(images, masks), SplitRule(), PrepareOptions(out, size=32))
+    assert prepare_folder(*ways) and not prepare_folder(*ways)
+    sound = {path: path.read_bytes() for path in out.rglob("*") if path.is_file()}
+    native = out / "native" / "000003.png"
+    damage = {
+        "table": lambda: (out / "slices.csv").unlink(),
+        "edit": lambda: (out / "cases.csv").write_text((out / "cases.csv").read_text() + "\n"),
+        "pixel": lambda: (out / "images.npy").write_bytes(sound[out / "images.npy"][:-1] + b"x"),
+        "label": lambda: (out / "labels.npy").write_bytes(sound[out / "labels.npy"][:-1] + b"\1"),
+        "absent": native.unlink,
+        "cut": lambda: native.write_bytes(sound[native][:-5]),
+        "size": lambda: Image.new("L", (41, 40)).save(native),
+    }
+    damage[what]()
+    assert prepare_folder(*ways)
+    assert {path: path.read_bytes() for path in out.rglob("*") if path.is_file()} == sound
+
+
+def test_the_labels_of_volumes_are_looked_at_too(phantom_store, tmp_path) -> None:
+    store = Path(shutil.copytree(phantom_store, tmp_path / "store"))
+    case = open_store(store).cases[0]
+    volume = tmp_path / "label.npz"
+    np.savez_compressed(volume, label=np.zeros((3, case.height, case.width), np.uint8))
+    of_three = replace(case, depth=3)
+    assert is_native_label(volume, of_three)
+    assert not is_native_label(volume, replace(case, depth=4))
+    volume.write_bytes(volume.read_bytes()[:-9])
+    assert not is_native_label(volume, of_three)
+
+
+def test_another_way_of_reading_makes_another_recipe(folder_data, monkeypatch) -> None:
+    store = prepare(*folder_data())
+    monkeypatch.setattr("harmoseg.datasets.preparing.READING", READING + 1)
+    images, masks = (store.path.parent / name for name in ("images", "masks"))
+    with pytest.raises(HarmosegError, match=r"exists already; .*--overwrite true"):
+        prepare(images, masks)
+    again = prepare(images, masks, overwrite=True)
+    assert again.info.provenance["recipe"] != store.info.provenance["recipe"]
+    assert again.info.fingerprint == store.info.fingerprint
+
+
+def test_only_one_of_image_and_mask_being_turned_is_refused(folder_data) -> None:
+    images, masks = folder_data(size=48)
+    exif = Image.Exif()
+    for tag, message in ((6, "EXIF 6"), (3, "EXIF 3")):
+        exif[0x0112] = tag
+        for folder in (images, masks):
+            upright = (folder / "case2.png").read_bytes()
+            Image.fromarray(read(folder / "case2.png")).save(folder / "case2.png", exif=exif)
+            with pytest.raises(HarmosegError, match=rf"{folder.name}/case2.png: .*{message}"):
+                prepare(images, masks)
+            (folder / "case2.png").write_bytes(upright)
+    # Tags that turn nothing say nothing.
+    exif[0x0112] = 0
+    Image.fromarray(read(images / "case2.png")).save(images / "case2.png", exif=exif)
+    prepare(images, masks)
+
+
+def test_where_the_sizes_show_that_a_turned_image_fits_it_is_taken(folder_data) -> None:
+    images, masks = folder_data()
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image = np.random.default_rng(0).integers(0, 256, (40, 30, 3)).astype(np.uint8)
+    mask = np.zeros((40, 30), np.uint8)
+    mask[:9] = 255
+    Image.fromarray(np.rot90(image)).save(images / "case2.png", exif=exif)
+    Image.fromarray(mask).save(masks / "case2.png")
+    store = prepare(images, masks)
+    assert np.array_equal(store.native_label(2)[0], mask > 0)
+
+
+def test_a_mask_drawn_in_its_transparency_is_refused(folder_data) -> None:
+    images, masks = folder_data()
+    drawn = Image.open(masks / "case4.png")
+    black = Image.new("RGB", drawn.size)
+    black.putalpha(drawn)
+    black.save(masks / "case4.png")
+    with pytest.raises(HarmosegError, match=r"case4.png: one colour all over, only its transp"):
+        prepare(images, masks)
+    # Beside drawn values it says nothing.
+    whole = drawn.copy()
+    whole.putalpha(Image.new("L", drawn.size, 9))
+    whole.save(masks / "case4.png")
+    prepare(images, masks)
+
+
+def test_unpaired_files_of_a_folder_may_be_skipped(folder_data) -> None:
+    images, masks = folder_data()
+    (masks / "case1.png").unlink()
+    with pytest.raises(HarmosegError, match=r"case1.png.*--skip_unpaired true"):
+        prepare(images, masks)
+    assert len(prepare(images, masks, skip_unpaired=True).cases) == 7
 
 
 def test_the_order_of_files_changes_no_byte(folder_data, tmp_path) -> None:

@@ -16,6 +16,8 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import READERS
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
+from harmoseg.store.describing import remarks_of
+from harmoseg.store.reading import open_store
 
 SUMMARY = "Turn a dataset's files into a prepared store."
 
@@ -52,6 +54,8 @@ def run(arguments: Namespace) -> None:
         choices = SourceOptions(**_taken(values, SourceOptions))
         made = prepare_dataset(arguments.dataset, values["source"], options, choices)
     print(f"prepared {out}" if made else f"{out} is there already, made from the same files")
+    for remark in remarks_of(open_store(out).info):
+        print(f"note: {remark}")
 
 
 def _folder_parser() -> Parser:

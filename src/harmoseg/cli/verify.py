@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.verification.telling import as_json, tell
 from harmoseg.datasets.verification.verifying import verify
 from harmoseg.store.files import make_folder, write_json
@@ -30,6 +31,18 @@ def make_parser() -> Parser:
         default=None,
         help="Whose files they are, such as kvasir-seg; found out when not given.",
     )
+    parser.add_argument(
+        "--split",
+        type=str,
+        default=None,
+        help="Which of the dataset's splits to verify; its usual one when not given.",
+    )
+    parser.add_argument(
+        "--fold",
+        type=int,
+        default=None,
+        help="The fold that is tested, for datasets whose split is in folds, from 1.",
+    )
     parser.add_argument("--json", type=Path, default=None, help="Write all findings to this file.")
     parser.add_argument(
         "--page",
@@ -47,7 +60,8 @@ def run(arguments: Namespace) -> int:
         from harmoseg.report.verification import check_page, write_verification
 
         check_page(arguments.page)
-    verification = verify(arguments.store_or_source, arguments.dataset)
+    options = SourceOptions(split=arguments.split, fold=arguments.fold)
+    verification = verify(arguments.store_or_source, arguments.dataset, options)
     print(tell(verification))
     if arguments.json is not None:
         make_folder(arguments.json.resolve().parent)

@@ -17,7 +17,12 @@ from harmoseg.errors import HarmosegError
 
 _OPEN = 0.2
 """Share of its drawn length by which an outline may fail to close: hands leave gaps of a few
-pixels, which a straight line closes; beyond this a part of the outline is missing."""
+pixels, which a straight line closes."""
+_LONGEST = 2.0
+"""How often the longest of the drawn edges the closing one may be, whatever its share: a polygon
+may be listed without its first vertex again at the end, and then has one edge more. No triangle's
+third side is longer than twice the longer of the others. A curve of many short steps that ends far
+from where it began is neither: a part of it is missing."""
 _OUTSIDE = 16.0
 """Pixels by which a vertex may lie outside of the image: outlines of cut nuclei overshoot it."""
 
@@ -53,7 +58,8 @@ def _regions(path: Path) -> list[list[tuple[float, float]]]:
             f"{path}: refused, it declares entities or refers to other files, which an annotation "
             "never needs; replace the file"
         ) from error
-    except (OSError, ParseError, KeyError, ValueError) as error:
+    # LookupError: a vertex without coordinates, or an encoding that nobody knows.
+    except (OSError, ParseError, LookupError, ValueError) as error:
         raise HarmosegError(
             f"{path}: cannot be read as an annotation of polygons ({error}); replace the file"
         ) from error
@@ -65,12 +71,20 @@ def _check(vertices: list[tuple[float, float]], where: str, *, height: int, widt
         raise HarmosegError(f"{where}: {len(vertices)} vertices, expected 3 or more; {repair}")
     if not all(math.isfinite(x) and math.isfinite(y) for x, y in vertices):
         raise HarmosegError(f"{where}: a vertex is no number; {repair}")
-    length = sum(math.dist(a, b) for a, b in pairwise(vertices))
+    edges = [math.dist(a, b) for a, b in pairwise(vertices)]
+    length = sum(edges)
     gap = math.dist(vertices[0], vertices[-1])
-    if gap > _OPEN * length:
+    if gap > max(_OPEN * length, _LONGEST * max(edges)):
         raise HarmosegError(
             f"{where}: an open outline, its ends lie {gap:.0f} px apart after {length:.0f} px; "
             f"{repair}"
+        )
+    columns, rows = zip(*vertices, strict=True)
+    if max(columns) < 0 or max(rows) < 0 or min(columns) > width - 1 or min(rows) > height - 1:
+        raise HarmosegError(
+            f"{where}: lies beside the image of {width} x {height}, from ({min(columns):.0f}, "
+            f"{min(rows):.0f}) to ({max(columns):.0f}, {max(rows):.0f}); remove the region, or "
+            "check that the file belongs to this image"
         )
     for x, y in vertices:
         if not (-_OUTSIDE <= x <= width + _OUTSIDE and -_OUTSIDE <= y <= height + _OUTSIDE):

@@ -63,7 +63,12 @@ def prepare_folder(folder: FolderOptions, split: SplitRule, options: PrepareOpti
 
 def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
     """List the cases of a folder; the classes are known after the listing's survey."""
-    pairs = pair_files(options.images, options.masks, skip_unpaired=options.skip_unpaired)
+    pairs = pair_files(
+        options.images,
+        options.masks,
+        skip_unpaired=options.skip_unpaired,
+        cure="add or rename the files, or pass --skip_unpaired true to leave them out",
+    )
     splits, groups = split_cases([pair.case for pair in pairs], split)
     survey = _Survey(options, pairs)
     cases = [

@@ -15,6 +15,14 @@ from harmoseg.errors import HarmosegError
 
 _HALF = 127
 _MOST_CLASSES = 64
+_NEAR = 32
+"""How far from 0 or 255 the losses of JPEG, or a softened edge, leave nearly all pixels."""
+_SMEARED = 0.98
+"""The share of the pixels that must lie so near."""
+_FEW = 8
+"""Up to so many values are labels of somebody's; what is smeared has more."""
+_PAIRS = ({0, 255}, {0, 1}, {0, 65535})
+"""How black and white are stored: 8 bits, class indices, 16 bits."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +58,37 @@ class LabelRule:
         return order[places].astype(np.uint8)
 
 
+@dataclass(frozen=True)
+class BlackAndWhite:
+    """How the masks of a published binary dataset become class indices, each file by itself.
+
+    White is 255, 1 or 65535. Soft edges and the losses of JPEG are cut at 127. With `numbered`,
+    any further values are the numbers of objects, each of them foreground.
+    """
+
+    numbered: bool = False
+
+    def apply(self, mask: NDArray[np.integer], path: Path) -> NDArray[np.uint8]:
+        """Give class indices (H, W); raise HarmosegError naming the file and unexpected values."""
+        found = _count(mask)
+        lossless = path.suffix.lower() not in LOSSY_SUFFIXES
+        if lossless and any(found.keys() <= pair for pair in _PAIRS):
+            return (mask > 0).astype(np.uint8)
+        many = len(found) > _FEW and max(found) > _HALF
+        if (many or not lossless) and _share_near_extremes(found) > _SMEARED:
+            return (mask > _HALF).astype(np.uint8)
+        if self.numbered and lossless:
+            return (mask > 0).astype(np.uint8)
+        usual = sorted(found, key=lambda value: -found[value])
+        listed = ", ".join(f"{value} ({found[value]} px)" for value in usual[:6])
+        more = f" and {len(usual) - 6} more" if len(usual) > 6 else ""
+        raise HarmosegError(
+            f"{path}: mask with the value(s) {listed}{more}; expected black and white, stored as 0 "
+            "and 255 (or 0 and 1, or 0 and 65535); replace the file with the published one, or "
+            "set every pixel to one of the two values"
+        )
+
+
 @dataclass
 class ValueSurvey:
     """Which values stand in the masks of a dataset, counted over all of them."""
@@ -80,17 +119,13 @@ class ValueSurvey:
                 f"every pixel of every mask has the value {found[0]}: a single class is present, "
                 "so there is nothing to learn; check that these are the masks"
             )
-        if self.lossy and max(found) > _HALF and self._share_near_extremes() > 0.98:
+        if self.lossy and max(found) > _HALF and _share_near_extremes(self.pixels) > _SMEARED:
             return LabelRule(threshold=_HALF)
         if len(found) == 2:
             return LabelRule(values=tuple(found))
         if found == list(range(len(found))) and len(found) <= _MOST_CLASSES:
             return LabelRule(values=tuple(found))
         raise HarmosegError(self._complaint())
-
-    def _share_near_extremes(self, margin: int = 32) -> float:
-        near = sum(n for v, n in self.pixels.items() if v <= margin or 255 - margin <= v <= 255)
-        return near / self.pixels.total()
 
     def _complaint(self) -> str:
         rare_first = sorted(self.files, key=lambda value: (self.files[value], value))
@@ -141,5 +176,14 @@ def label_rule(
 
 def count_values(path: Path) -> dict[int, int]:
     """Count the pixels of each value in one mask file."""
-    values, counts = np.unique(read_mask_values(path), return_counts=True)
+    return _count(read_mask_values(path).pixels)
+
+
+def _count(mask: NDArray[np.integer]) -> dict[int, int]:
+    values, counts = np.unique(mask, return_counts=True)
     return dict(zip(values.tolist(), counts.tolist(), strict=True))
+
+
+def _share_near_extremes(pixels: Mapping[int, int]) -> float:
+    near = sum(n for v, n in pixels.items() if v <= _NEAR or 255 - _NEAR <= v <= 255)
+    return near / sum(pixels.values())

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmoseg.datasets.pictures import SUFFIXES
+from harmoseg.datasets.sources import list_files
 from harmoseg.errors import HarmosegError
 
 _MASK_MARK = re.compile(
@@ -28,8 +29,16 @@ class Pair:
     mask: Path
 
 
+_COMPLETE = "complete or replace the download"
+
+
 def pair_files(
-    images: Path, masks: Path, *, skip_unpaired: bool = False, ignore: str | None = None
+    images: Path,
+    masks: Path,
+    *,
+    skip_unpaired: bool = False,
+    ignore: str | None = None,
+    cure: str = _COMPLETE,
 ) -> list[Pair]:
     """Pair the files of two folders (which may be one and the same), subfolders included.
 
@@ -38,7 +47,8 @@ def pair_files(
     regular expression `ignore` are passed over. Returned in order of case.
 
     Raises HarmosegError where a folder is missing or empty, where two files claim one case, and,
-    unless `skip_unpaired`, naming the images without mask and the masks without image.
+    unless `skip_unpaired`, naming the images without mask and the masks without image; `cure` says
+    what to do about these.
     """
     image_files, mask_files = (list_pictures(folder, ignore=ignore) for folder in (images, masks))
     if images.resolve() in masks.resolve().parents:  # masks in a folder below the images
@@ -67,7 +77,7 @@ def pair_files(
             )
     lonely = [by_key[case] for case in sorted(by_key.keys() - found.keys())]
     if (lonely or orphans) and not skip_unpaired:
-        raise HarmosegError(_unpaired_message(lonely, orphans))
+        raise HarmosegError(f"{_name_unpaired(lonely, orphans)}; {cure}")
     if not found:
         raise HarmosegError(f"no image of {images} has a mask in {masks}: nothing to prepare")
     return [Pair(case, by_key[case], found[case][0]) for case in sorted(found)]
@@ -80,14 +90,11 @@ def list_pictures(folder: Path, *, ignore: str | None = None) -> list[Path]:
     """
     if not folder.is_dir():
         raise HarmosegError(f"{folder}: no such folder; expected a folder of image files")
-    files = sorted(
+    files = [
         path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and not path.name.startswith(".")
-        and not (ignore and re.search(ignore, path.name))
-        and path.is_file()
-    )
+        for path in list_files(folder)
+        if path.suffix.lower() in SUFFIXES and not (ignore and re.search(ignore, path.name))
+    ]
     if not files:
         raise HarmosegError(
             f"{folder}: no image files; expected files ending in {', '.join(sorted(SUFFIXES))}"
@@ -123,15 +130,12 @@ def _strip(mark: re.Pattern[str], key: str) -> str:
     return parent + slash + mark.sub("", stem)
 
 
-def _unpaired_message(images: list[Path], masks: list[Path], most: int = 5) -> str:
+def _name_unpaired(images: list[Path], masks: list[Path], most: int = 5) -> str:
     parts = []
     for files, what in ((images, "image(s) without a mask"), (masks, "mask(s) without an image")):
         if files:
             names = ", ".join(file.name for file in files[:most])
             rest = f" and {len(files) - most} more" if len(files) > most else ""
             parts.append(f"{len(files)} {what}: {names}{rest}")
-    return (
-        "; ".join(parts)
-        + ". A mask has its image's name, or that name with a suffix such as _mask; "
-        "add or rename the files, or pass --skip_unpaired true to leave them out"
-    )
+    rule = "A mask has its image's name, or that name with a suffix such as _mask"
+    return f"{'; '.join(parts)}. {rule}"

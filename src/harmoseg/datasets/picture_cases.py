@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from harmoseg.datasets.labels import LabelRule
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.datasets.labels import BlackAndWhite, LabelRule
 from harmoseg.datasets.pairing import Pair
-from harmoseg.datasets.pictures import read_image, read_mask_values
+from harmoseg.datasets.pictures import Decoded, read_image, read_mask_shades, read_mask_values
 from harmoseg.datasets.sources import SourceCase, relative_name
 from harmoseg.errors import HarmosegError
 from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import Split
-
-HALF = LabelRule(threshold=127)
-"""For masks of black and white, also where JPEG has smeared them."""
 
 
 def picture_case(
@@ -42,22 +42,61 @@ def picture_case(
 
 
 def read_picture_pair(pair: Pair, *, channels: int, rule: LabelRule) -> Sample:
-    """Decode an image and its mask.
+    """Decode an image and its mask, whose values are taken as they stand in the file.
 
     Raises HarmosegError where a file cannot be read, where the two differ in size, where the mask
-    holds other values than the rule's, or where the image is of one value all over.
+    holds other values than the rule's, where it cannot be told whether the mask was drawn on the
+    turned image, or where the image is of one value all over.
     """
-    image = read_image(pair.image, channels)
-    label = rule.apply(read_mask_values(pair.mask), pair.mask)
-    if image.shape[:2] != label.shape:
-        raise HarmosegError(
-            f"sizes differ: {pair.image} is {image.shape[1]} x {image.shape[0]} (width x "
-            f"height), its mask {pair.mask.name} is {label.shape[1]} x {label.shape[0]}; "
-            "an image and its mask must cover the same pixels"
-        )
+    return _read_pair(pair, channels, rule, read_mask_values(pair.mask))
+
+
+def read_black_and_white(pair: Pair, *, channels: int, rule: BlackAndWhite) -> Sample:
+    """Decode an image and its mask of black and white; raises as `read_picture_pair` does."""
+    return _read_pair(pair, channels, rule, read_mask_shades(pair.mask))
+
+
+def checked_sample(pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> Sample:
+    """Make a sample of an image (H, W, C) and its class indices (H, W).
+
+    Raises HarmosegError where the image is of one value all over: nothing can be seen on it.
+    """
     low, high = int(image.min()), int(image.max())
     if low == high:
         raise HarmosegError(
             f"{pair.image}: every pixel has the value {low}: an empty image; replace or remove it"
         )
     return Sample(image[None], label[None])
+
+
+def _read_pair(
+    pair: Pair, channels: int, rule: LabelRule | BlackAndWhite, mask: Decoded[np.integer]
+) -> Sample:
+    image = read_image(pair.image, channels)
+    label = rule.apply(mask.pixels, pair.mask)
+    height, width = image.pixels.shape[:2]
+    if (height, width) != label.shape:
+        raise HarmosegError(
+            f"sizes differ: {pair.image} is {width} x {height} (width x height), its mask "
+            f"{pair.mask.name} is {label.shape[1]} x {label.shape[0]}; an image and its mask must "
+            "cover the same pixels"
+        )
+    _check_orientation(pair, image, mask)
+    return checked_sample(pair, image.pixels, label)
+
+
+def _check_orientation(pair: Pair, image: Decoded[np.uint8], mask: Decoded[np.integer]) -> None:
+    """Refuse a pair of which one file alone is turned, unless the sizes show that they fit.
+
+    A mask without a tag may have been drawn on the image as it is stored or as it is shown.
+    """
+    for this, other, path, untagged in (
+        (image, mask, pair.image, pair.mask),
+        (mask, image, pair.mask, pair.image),
+    ):
+        if this.turned_unseen and other.orientation == 1:
+            raise HarmosegError(
+                f"{path}: an orientation tag (EXIF {this.orientation}) turns it, and "
+                f"{untagged.name} has none, so it cannot be told whether the two cover the same "
+                "pixels; look at them, then save both upright and without the tag"
+            )

@@ -11,11 +11,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.readers import list_dataset
-from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions, hash_files, in_parallel
+from harmoseg.datasets.sources import (
+    READING,
+    Listing,
+    SourceCase,
+    SourceOptions,
+    check_complete,
+    hash_files,
+    in_parallel,
+)
+from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
 from harmoseg.store.cutting import CutSample, cut
+from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
-from harmoseg.store.reading import open_store
 from harmoseg.store.writing import writing_store
 
 
@@ -47,24 +56,33 @@ class PrepareOptions:
 def prepare_dataset(
     name: str, source: Path, options: PrepareOptions, choices: SourceOptions | None = None
 ) -> bool:
-    """Prepare one of the package's datasets from its official files; see `prepare_listing`."""
-    return prepare_listing(list_dataset(name, source, choices or SourceOptions()), options)
+    """Prepare one of the package's datasets from its official files; see `prepare_listing`.
+
+    Raises HarmosegError also where cases are missing, unless the choices allow it.
+    """
+    choices = choices or SourceOptions()
+    listing = list_dataset(name, source, choices)
+    check_complete(listing, choices)
+    return prepare_listing(listing, options)
 
 
 def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
     """Write the store of a listing; return False where it is there already, made from the same.
 
-    Whether it is the same is told by the hashes of all files and by every option. Raises
-    HarmosegError, naming the file, for whatever is wrong with the data; nothing is then left at
-    `options.out`.
+    Whether it is the same is told by the hashes of all files and by every option; where it is, but
+    damaged, it is made again. Raises HarmosegError, naming the file, for whatever is wrong with the
+    data; nothing is then left at `options.out`.
     """
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
     paths = [item.files for item in listing.cases]
     hashes = list(in_parallel(hash_files, paths, "hashing"))
     recipe = _recipe(replace(listing, card=card), hashes, options.size)
-    if not options.overwrite and _is_made(options.out, recipe):
-        return False
+    if not options.overwrite and _recipe_of(options.out) == recipe:
+        if is_whole(options.out):
+            return False
+        # Made from the same files, it holds nothing that making it again does not give back.
+        options = replace(options, overwrite=True)
     if listing.survey is not None:
         card = replace(listing.survey(), tile=tile)
     shape = (options.size, options.size, card.channels)
@@ -93,8 +111,16 @@ def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
 
     with writing_store(options.out, card, shape=shape, overwrite=options.overwrite) as writer:
         items = list(zip(listing.cases, hashes, strict=True))
-        for case, slices, native in in_parallel(work, items, "preparing"):
+        made = in_parallel(work, items, "preparing", memory=lambda item: item[0].memory)
+        foreground = False
+        for case, slices, native in made:
             writer.add(case, slices, native)
+            foreground = foreground or bool(native.any())
+        if not foreground:
+            raise HarmosegError(
+                f"{card.title}: not one pixel of foreground in {len(items)} mask(s), the first of "
+                f"them {items[0][0].mask}; check that these are the masks, and with which values"
+            )
         writer.finish(
             {
                 "recipe": recipe,
@@ -106,21 +132,19 @@ def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
 
 
 def _recipe(listing: Listing, hashes: list[str], size: int) -> str:
-    """Hash all that determines a store: the files, the options, the card, the code's version."""
+    """Hash all that determines a store: files, options, card, and how the code reads and writes."""
     cases = [
         [item.case, item.group, item.split, item.subset, item.image, item.mask, digest]
         for item, digest in zip(listing.cases, hashes, strict=True)
     ]
-    determining = [SCHEMA, size, asdict(listing.card), dict(listing.determined_by), cases]
+    determining = [SCHEMA, READING, size, asdict(listing.card), dict(listing.determined_by), cases]
     return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 
-def _is_made(out: Path, recipe: str) -> bool:
-    if not (out / INFO_FILE).is_file():
-        return False
+def _recipe_of(out: Path) -> object:
+    """Give the recipe that a store was made by, None where there is no telling."""
     try:
-        # Opening checks that the parts are there and fit; a damaged store is not kept.
-        found = open_store(out).info.provenance.get("recipe")
-    except HarmosegError:
-        return False
-    return found == recipe
+        provenance = read_json(out / INFO_FILE, what="the description of a store")["provenance"]
+        return provenance["recipe"]
+    except (HarmosegError, KeyError, TypeError):
+        return None

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
+import posixpath
 import unicodedata
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, field
-from itertools import islice
-from pathlib import Path
+from dataclasses import dataclass, field, replace
+from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from tqdm import tqdm
@@ -22,6 +22,13 @@ from harmoseg.store.cutting import Sample
 from harmoseg.store.files import sha256_of
 from harmoseg.store.layout import Split
 
+READING = 1
+"""The version of how files are read. It is raised with every change that makes other pixels, other
+labels or other splits of the same files, so that stores made before it are made again."""
+
+_MOST_MEMORY = 1 << 30
+"""What the cases that are worked on at a time may take, in bytes: two long CTs."""
+
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
@@ -31,8 +38,9 @@ class SourceCase:
     """One case of a source: who it is, and how to read it.
 
     `group` is the patient where that is known, else the case. `image` and `mask` name its files
-    relative to the source, `files` are all of them. `read` decodes them; it raises HarmosegError
-    naming the file for whatever is wrong.
+    relative to the dataset's root, `files` are all of them. `read` decodes them; it raises
+    HarmosegError naming the file for whatever is wrong. `memory` is about what that takes, in
+    bytes, where it is so much that few cases can be read at a time.
     """
 
     case: str
@@ -43,6 +51,7 @@ class SourceCase:
     mask: str
     files: tuple[Path, ...]
     read: Callable[[], Sample]
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,12 +78,13 @@ class SourceOptions:
     Args:
         split: Which of the dataset's splits to use; its usual one when absent. The card and the
             dataset's page name them.
-        fold: The fold that is tested, for datasets whose split is in folds, from 1.
-        allow_missing: Go on where a split list names cases that have no files.
+        fold: The fold that is tested, from 1, for datasets whose split is in folds; the last when
+            absent.
+        allow_missing: Go on where cases of the dataset have no files.
     """
 
     split: str | None = None
-    fold: int = 5
+    fold: int | None = None
     allow_missing: bool = False
 
 
@@ -115,24 +125,125 @@ def make_listing(
     return Listing(card, ordered, dict(determined_by or {}), tuple(remarks), survey)
 
 
-def find_root(source: Path, *parts: str, dataset: str) -> Path:
-    """Find the folder that holds all `parts`: the source itself, or one up to two levels below it.
+def named_from_root(listing: Listing) -> Listing:
+    """Name the files of a listing relative to the deepest folder that holds all of them.
 
-    People pass the folder that they unzipped into as often as the folder inside. Raises
-    HarmosegError naming what was looked for.
+    So it makes no difference whether a person passed that folder or one above it.
+    """
+    named = [PurePosixPath(name) for item in listing.cases for name in (item.image, item.mask)]
+    above = posixpath.commonpath([name.parent for name in named])
+    cases = tuple(
+        replace(
+            item,
+            image=PurePosixPath(item.image).relative_to(above).as_posix(),
+            mask=PurePosixPath(item.mask).relative_to(above).as_posix(),
+        )
+        for item in listing.cases
+    )
+    return replace(listing, cases=cases)
+
+
+@dataclass(frozen=True)
+class Gap:
+    """A split or a subset with another number of cases than the card says."""
+
+    name: str
+    found: int
+    expected: int
+
+
+def find_gaps(card: Card, splits: Iterable[str], subsets: Iterable[str]) -> list[Gap]:
+    """Compare numbers of cases with the card, given the split and the subset of each case.
+
+    What the card says nothing of is not compared.
+    """
+    gaps: list[Gap] = []
+    for expected, names in ((card.counts, splits), (card.subset_counts, subsets)):
+        found = Counter(names)
+        every = [*expected, *(name for name in found if name not in expected)] if expected else []
+        gaps.extend(
+            Gap(name, found[name], expected.get(name, 0))
+            for name in every
+            if found[name] != expected.get(name, 0)
+        )
+    return gaps
+
+
+def check_complete(listing: Listing, options: SourceOptions) -> None:
+    """Raise HarmosegError unless every split and subset has the number of cases on the card.
+
+    A split that is absent as a whole is left out on purpose, and what is missing may be missing
+    with `allow_missing`; too many cases are never right.
+    """
+    card, cases = listing.card, listing.cases
+    gaps = find_gaps(card, (item.split for item in cases), (item.subset for item in cases))
+    for gap in gaps:
+        if gap.found > gap.expected:
+            cure = "remove what is no part of the dataset, or replace the download"
+        elif options.allow_missing or (gap.found == 0 and gap.name in card.counts):
+            continue
+        else:
+            cure = (
+                "complete the download, or, where only a part is wanted, prepare it with "
+                "--allow_missing true"
+            )
+        raise HarmosegError(
+            f"{card.title}: {gap.found} {gap.name} case(s), expected {gap.expected}; {cure}"
+        )
+
+
+def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
+    """Find the folder that holds all parts of a layout: the source, or one up to two levels below.
+
+    People pass the folder that they unzipped into as often as the folder inside. Where several
+    folders of one level fit, which is meant is not for us to guess. Raises HarmosegError naming
+    them, or what was looked for.
     """
     if not source.is_dir():
         raise HarmosegError(f"{source}: no such folder; expected the folder of {dataset}")
-    below = sorted(path for path in source.iterdir() if path.is_dir())
-    deeper = sorted(path for folder in below for path in folder.iterdir() if path.is_dir())
-    for folder in (source, *below, *deeper):
-        if all((folder / part).exists() for part in parts):
-            return folder
+    level = [source]
+    for _ in range(3):
+        fitting = [
+            folder
+            for folder in level
+            if any(all((folder / part).is_dir() for part in parts) for parts in layouts)
+        ]
+        if len(fitting) > 1:
+            names = ", ".join(folder.relative_to(source).as_posix() for folder in fitting)
+            raise HarmosegError(
+                f"{source}: {len(fitting)} folders in it have the layout of {dataset}: {names}; "
+                "pass the one that is meant"
+            )
+        if fitting:
+            return fitting[0]
+        level = [
+            inner
+            for folder in level
+            for inner in sorted(folder.iterdir())
+            if inner.is_dir() and not is_hidden(inner.name)
+        ]
     found = ", ".join(sorted(path.name for path in source.iterdir())[:6]) or "nothing"
+    expected = ", or ".join(" and ".join(parts) for parts in layouts)
     raise HarmosegError(
-        f"{source}: not the layout of {dataset}: expected {' and '.join(parts)} in it, found "
-        f"{found}"
+        f"{source}: not the layout of {dataset}: expected {expected} in it, found {found}"
     )
+
+
+def list_files(folder: Path) -> list[Path]:
+    """List all files below a folder, sorted, but for those that systems hide there.
+
+    Hidden files and folders, and the ``__MACOSX`` of archives, hold copies and thumbnails.
+    """
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if not any(is_hidden(part) for part in path.relative_to(folder).parts) and path.is_file()
+    )
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a name is one that systems, not people, give."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def check_inside(files: Iterable[Path], roots: Sequence[Path]) -> None:
@@ -162,26 +273,42 @@ def hash_files(files: Sequence[Path]) -> str:
 
 
 def in_parallel(
-    work: Callable[[Item], Result], items: Sequence[Item], what: str
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    what: str,
+    *,
+    memory: Callable[[Item], int] | None = None,
 ) -> Iterator[Result]:
     """Work on all items with threads and give the results in order, with a progress bar.
 
     Only a few items are worked on ahead of the reader, so that memory does not grow with their
-    number. Decoding and resizing leave Python's lock alone, so threads are enough.
+    number; fewer still where the `memory` of items, in bytes, says so. Decoding and resizing leave
+    Python's lock alone, so threads are enough.
     """
     threads = min(8, max(2, os.cpu_count() or 1))
     pool = ThreadPoolExecutor(threads)
-    waiting: list[Future[Result]] = []
-    rest = iter(items)
+    waiting: deque[tuple[Future[Result], int]] = deque()
+    rest = deque((item, 0 if memory is None else memory(item)) for item in items)
+
+    def begin() -> None:
+        taken = sum(size for _, size in waiting)
+        while rest and len(waiting) < threads + 2:
+            item, size = rest[0]
+            if waiting and taken + size > _MOST_MEMORY:
+                return
+            rest.popleft()
+            waiting.append((pool.submit(work, item), size))
+            taken += size
+
     try:
         with (
             quiet_decoding(),
             tqdm(total=len(items), desc=what, unit="case", disable=None) as progress,
         ):
-            waiting.extend(pool.submit(work, item) for item in islice(rest, threads + 2))
+            begin()
             while waiting:
-                result = waiting.pop(0).result()
-                waiting.extend(pool.submit(work, item) for item in islice(rest, 1))
+                result = waiting.popleft()[0].result()
+                begin()
                 yield result
                 progress.update()
     finally:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
+import struct
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +14,13 @@ from PIL import Image
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card, load_list, load_split
+from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.readers import READERS, list_dataset
+from harmoseg.datasets.readers import READERS, list_dataset, skin
 from harmoseg.datasets.sources import SourceOptions
+from harmoseg.datasets.verification.verifying import verify
+from harmoseg.store.describing import remarks_of
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -198,26 +205,60 @@ def test_isic_2017_is_split_by_folder_and_superpixels_are_passed_over(tmp_path) 
     assert "no val part" in remark and "ISIC-2017_Validation_Data" in remark
 
 
-def test_isic_2018_is_drawn_in_the_published_proportions(tmp_path) -> None:
+FOLDERS_2018 = ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth")
+
+
+def test_isic_2018_is_drawn_in_the_published_sizes(tmp_path, monkeypatch) -> None:
+    assert skin._DRAWN == {"train": 1815, "val": 259, "test": 520}
+    monkeypatch.setattr(skin, "_DRAWN", {"train": 70, "val": 10, "test": 20})
     root = tmp_path / "s"
-    parts = ("Training", "Validation")
-    for part, numbers in zip(parts, (range(100), range(200, 203)), strict=True):
-        folders = (f"ISIC2018_Task1-2_{part}_Input", f"ISIC2018_Task1_{part}_GroundTruth")
-        isic(root, folders, numbers)
+    isic(root, FOLDERS_2018, range(100))
+    isic(
+        root,
+        ("ISIC2018_Task1-2_Validation_Input", "ISIC2018_Task1_Validation_GroundTruth"),
+        range(200, 203),
+    )
     drawn = list_dataset("isic-2018", root, SourceOptions())
     assert Counter(item.split for item in drawn.cases) == {"train": 70, "val": 10, "test": 20}
     official = list_dataset("isic-2018", root, SourceOptions(split="official"))
     assert Counter(item.split for item in official.cases) == {"train": 100, "val": 3}
     assert official.card.counts == {"train": 2594, "val": 100, "test": 1000}
-    # A name keeps its place in the order whoever else is there.
-    isic(
-        root, ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth"), range(101)
-    )
-    more = {
-        item.case: item.split for item in list_dataset("isic-2018", root, SourceOptions()).cases
-    }
-    changed = [item.case for item in drawn.cases if more[item.case] != item.split]
-    assert len(changed) <= 2  # the two borders shift by one
+
+
+def test_isic_2018_is_drawn_from_all_its_images_or_not_at_all(tmp_path) -> None:
+    isic(tmp_path, FOLDERS_2018, range(4))
+    for options in (SourceOptions(), PART):
+        with pytest.raises(HarmosegError, match=r"4 training images, .* all 2594: .*--split offi"):
+            list_dataset("isic-2018", tmp_path, options)
+
+
+TEST_2017 = ("ISIC-2017_Test_v2_Data", "ISIC-2017_Test_v2_Part1_GroundTruth")
+
+
+def test_the_test_part_of_isic_2017_can_be_used_alone(tmp_path) -> None:
+    isic(tmp_path / "s" / "skin", TEST_2017, range(5))
+    store = prepared("isic-2017", tmp_path / "s")
+    assert store.info.counts == {"test": 5}
+    assert len(store.info.provenance["remarks"]) == 2  # no train part, no val part
+
+
+def test_folders_doubled_by_unpacking_are_stepped_into(tmp_path) -> None:
+    isic(tmp_path / "plain", TEST_2017, range(5))
+    for name in TEST_2017:
+        shutil.copytree(tmp_path / "plain" / name, tmp_path / "s" / name / name)
+    cases = [list_dataset("isic-2017", tmp_path / root, PART).cases for root in ("plain", "s")]
+    assert [[item.case for item in found] for found in cases] == [
+        [f"ISIC_{number:07d}" for number in range(5)]
+    ] * 2
+
+
+def test_an_unpaired_file_has_a_cure_that_the_command_knows(tmp_path) -> None:
+    isic(tmp_path, TEST_2017, range(2))
+    (tmp_path / TEST_2017[1] / "ISIC_0000001_segmentation.png").unlink()
+    with pytest.raises(HarmosegError, match="1 image.s. without a mask: ISIC_0000001.jpg") as error:
+        list_dataset("isic-2017", tmp_path, PART)
+    assert "complete or replace the download" in str(error.value)
+    assert "skip_unpaired" not in str(error.value)
 
 
 # PH2
@@ -237,6 +278,38 @@ def test_ph2_reads_its_bitmaps(tmp_path) -> None:
     (tmp_path / lesion).unlink()
     with pytest.raises(HarmosegError, match=r"IMD003_lesion.bmp: missing"):
         list_dataset("ph2", tmp_path, PART)
+
+
+@pytest.mark.parametrize("form", ["1 bit", "1 bit, white first", "2 colours", "2, white first"])
+def test_ph2_masks_of_one_bit_and_of_two_colours(tmp_path, form) -> None:
+    root = tmp_path / "PH2 Dataset images"
+    for name in ("IMD002", "IMD003"):
+        ph2(root, name)
+        file = root / name / f"{name}_lesion" / f"{name}_lesion.bmp"
+        with Image.open(file) as picture:
+            values = np.asarray(picture) > 0
+        file.write_bytes(
+            bitmap(values, bits=1 if "bit" in form else 8, white_first="first" in form)
+        )
+        with Image.open(file) as picture:
+            assert picture.mode in {"1", "P"} and picture.format == "BMP"
+    store = prepared("ph2", tmp_path)
+    assert all(np.array_equal(store.native_label(row)[0], values) for row in (0, 1))
+
+
+def bitmap(white: np.ndarray, *, bits: int, white_first: bool) -> bytes:
+    """Write a BMP file with a palette of black and white, by the format's own rules."""
+    height, width = white.shape
+    rows = (white != white_first).astype(np.uint8)[::-1]  # stored from the bottom
+    if bits == 1:
+        rows = np.packbits(rows, axis=1)
+    rows = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 4)))
+    colours = [b"\0\0\0\0", b"\xff\xff\xff\0"]
+    palette = b"".join(reversed(colours) if white_first else colours)
+    offset = 54 + len(palette)
+    head = struct.pack("<2sIHHI", b"BM", offset + rows.size, 0, 0, offset)
+    info = struct.pack("<IiiHHIIiiII", 40, width, height, 1, bits, 0, rows.size, 0, 0, 2, 2)
+    return head + info + palette + rows.tobytes()
 
 
 # MoNuSeg
@@ -296,6 +369,10 @@ def test_monuseg_takes_masks_where_polygons_are_not_complete(tmp_path) -> None:
         list_dataset("monuseg", tmp_path / "s", PART)
 
 
+HALF_CIRCLE = [
+    (25 + 15 * float(np.cos(angle)), 25 + 15 * float(np.sin(angle)))
+    for angle in np.linspace(0, np.pi, 40)
+]
 BOMB = (
     '<?xml version="1.0"?><!DOCTYPE a [<!ENTITY b "bbbbbbbb"><!ENTITY c "&b;&b;&b;&b;">]>'
     "<Annotations>&c;</Annotations>"
@@ -309,11 +386,26 @@ OUTSIDE_FILE = (
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (annotation(SQUARE, polygon([(1, 1), (40, 1), (40, 40)])), r"region 2: an open outline"),
+        (
+            annotation(SQUARE, polygon(HALF_CIRCLE)),
+            r"region 2: an open outline, its ends lie 30 px",
+        ),
         (annotation(polygon([(1, 1), (2, 2)])), "region 1: 2 vertices, expected 3"),
         (
-            annotation(polygon([(70, 70), (90, 70), (90, 90), (70, 70)])),
+            annotation(polygon([(40, 10), (90, 10), (90, 40), (40, 10)])),
             "region 1: .* lies outside",
+        ),
+        (
+            annotation(SQUARE, polygon([(62, 10), (70, 10), (70, 20), (62, 10)])),
+            r"region 2: lies beside the image of 60 x 50, from \(62, 10\) to \(70, 20\); remove",
+        ),
+        (
+            annotation(polygon([(10, -9), (20, -9), (20, -1), (10, -9)])),
+            "region 1: lies beside the image",
+        ),
+        (
+            f"<?xml version='1.0' encoding='no-such-code'?>{annotation(SQUARE)}",
+            "cannot be read as an annotation of polygons .*no-such-code",
         ),
         (annotation(polygon([(1, 1), ("nan", 1), (2, 2)])), "region 1: a vertex is no number"),
         (annotation(polygon([(1, 1), ("x", 1), (2, 2)])), "cannot be read as an annotation"),
@@ -329,9 +421,66 @@ def test_wrong_annotations_are_named(tmp_path, content, message) -> None:
     assert ".xml" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("vertices", "area"),
+    [
+        ([(10, 10), (30, 10), (30, 25), (10, 25)], 21 * 16),
+        ([(10, 10), (30, 10), (30, 30)], 21 * 22 // 2),
+        ([(10, 10), (30, 10), (10, 11)], 31),
+    ],
+)
+def test_a_polygon_may_leave_out_its_first_vertex_at_the_end(tmp_path, vertices, area) -> None:
+    tiles(tmp_path / "s", annotation(polygon(vertices)))
+    label = prepared("monuseg", tmp_path / "s").native_label(0)
+    assert label.sum() == pytest.approx(area, abs=12)  # the slanting rim is drawn in whole pixels
+
+
 def test_a_gap_of_a_few_pixels_is_closed(tmp_path) -> None:
     tiles(tmp_path / "s", annotation(polygon([(10, 10), (30, 10), (30, 25), (10, 25), (10, 13)])))
     assert prepared("monuseg", tmp_path / "s").native_label(0).sum() == 21 * 16
+
+
+def test_tiles_that_no_list_names_are_passed_over_with_a_remark(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    for name in ("TCGA-bonus-2", "TCGA-bonus-1"):
+        picture(tmp_path / "s" / "MoNuSeg 2018 Training Data" / f"{name}.tif", size=(60, 50))
+    store = prepared("monuseg", tmp_path / "s")
+    assert set(sides(store)) == set(names)
+    (remark,) = store.info.provenance["remarks"]
+    assert remark.startswith("2 tile(s) passed over") and "TCGA-bonus-1, TCGA-bonus-2" in remark
+
+
+@pytest.mark.parametrize("ending", [".TIF", ".tiff"])
+def test_the_ending_of_a_tile_may_be_spelled_otherwise(tmp_path, ending) -> None:
+    names = tiles(tmp_path / "s")
+    for file in sorted((tmp_path / "s").rglob("*.tif")):
+        file.rename(file.with_suffix(ending))
+    assert set(sides(prepared("monuseg", tmp_path / "s"))) == set(names)
+
+
+def test_only_the_tiles_without_a_label_are_named(tmp_path) -> None:
+    names = tiles(tmp_path)
+    next(tmp_path.rglob(f"{names[1]}.xml")).unlink()
+    with pytest.raises(HarmosegError, match=rf"1 tile\(s\) have no label \({names[1]}\); every"):
+        list_dataset("monuseg", tmp_path, PART)
+
+
+def test_nuclei_may_be_numbered_in_masks(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    values = np.zeros((50, 60), np.uint16)
+    values[5:9, 5:9], values[20:30, 20:40] = 1, 300
+    for name in names:
+        next((tmp_path / "s").rglob(f"{name}.xml")).unlink()
+        Image.fromarray(values).save(tmp_path / "s" / f"{name}.png")
+    store = prepared("monuseg", tmp_path / "s")
+    assert np.array_equal(store.native_label(0)[0], values > 0)
+
+
+def test_a_constant_tile_is_refused_whatever_its_labels_are(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    Image.new("RGB", (60, 50), (9, 9, 9)).save(next((tmp_path / "s").rglob(f"{names[0]}.tif")))
+    with pytest.raises(HarmosegError, match=rf"{names[0]}.tif: every pixel has the value 9"):
+        prepared("monuseg", tmp_path / "s")
 
 
 # BTSeg as image files (the .mat form is among the volumes' tests)
@@ -351,3 +500,210 @@ def test_btseg_tests_the_fold_asked_for(tmp_path) -> None:
         list_dataset("btseg", tmp_path / "s", SourceOptions(fold=6))
     with pytest.raises(HarmosegError, match="a split by patient needs the official .mat files"):
         list_dataset("btseg", tmp_path / "s", SourceOptions(split="patients"))
+    with pytest.raises(HarmosegError, match="fold 3: the split 'patients' is not in folds"):
+        list_dataset("btseg", tmp_path / "s", SourceOptions(split="patients", fold=3))
+    with pytest.raises(HarmosegError, match="fold 77: the split 'official' is not in folds"):
+        list_dataset("kvasir-seg", tmp_path / "s", SourceOptions(fold=77))
+
+
+# What all of them share
+
+
+WHITE = np.zeros((30, 40), bool)
+WHITE[5:20, 10:30] = True
+
+
+def grey_palette(file: Path) -> None:
+    image = Image.fromarray((~WHITE).astype(np.uint8), mode="P")
+    image.putpalette([255, 255, 255, 0, 0, 0])
+    image.save(file)
+
+
+def smeared(file: Path) -> None:
+    large = Image.fromarray((WHITE * 255).astype(np.uint8)).resize((400, 300))
+    values = np.asarray(large).astype(int)
+    noise = np.random.default_rng(0).integers(0, 12, values.shape)
+    Image.fromarray(np.where(values > 127, 255 - noise, noise).astype(np.uint8)).save(file)
+
+
+def saved(values: np.ndarray):
+    return lambda file: Image.fromarray(values).save(file)
+
+
+@pytest.mark.parametrize(
+    "save",
+    [
+        saved((WHITE * 255).astype(np.uint8)),
+        saved(WHITE.astype(np.uint8)),
+        saved(WHITE.astype(np.uint16) * 65535),
+        saved(WHITE),  # one bit per pixel
+        saved(np.repeat((WHITE * 255).astype(np.uint8)[..., None], 3, axis=2)),
+        grey_palette,
+    ],
+    ids=["255", "1", "65535", "bit", "rgb", "palette"],
+)
+def test_black_and_white_in_every_form(tmp_path, save) -> None:
+    save(tmp_path / "m.png")
+    shades = read_mask_shades(tmp_path / "m.png").pixels
+    assert np.array_equal(BlackAndWhite().apply(shades, tmp_path / "m.png"), WHITE)
+
+
+def test_smeared_edges_are_cut_at_the_half_whatever_the_format(tmp_path) -> None:
+    smeared(tmp_path / "m.png")
+    Image.open(tmp_path / "m.png").save(tmp_path / "m.jpg", quality=60)
+    for name in ("m.png", "m.jpg"):
+        label = BlackAndWhite().apply(read_mask_shades(tmp_path / name).pixels, tmp_path / name)
+        assert label.mean() == pytest.approx(WHITE.mean(), abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("values", "listed"),
+    [
+        (WHITE * 128, r"0 \(900 px\), 128 \(300 px\)"),
+        (WHITE * 255 + ~WHITE * 7, r"7 \(900 px\), 255 \(300 px\)"),
+        (WHITE * 2, r"0 \(900 px\), 2 \(300 px\)"),
+        (np.where(WHITE, 255, np.arange(40) == 0), r"0 .*, 255 \(300 px\), 1 \(30 px\)"),
+        (WHITE * np.arange(40), r"0 \(900 px\), .* and 15 more"),
+    ],
+)
+@pytest.mark.parametrize("name", ["kvasir-seg", "btseg", "ph2"])
+def test_a_value_that_is_neither_black_nor_white_is_named(tmp_path, name, values, listed) -> None:
+    source = tmp_path / "s"
+    mask_file = {
+        "kvasir-seg": lambda: source / "masks" / f"{sorted(kvasir(source))[0]}.png",
+        "btseg": lambda: source / "masks" / "1.png",
+        "ph2": lambda: source / "IMD002" / "IMD002_lesion" / "IMD002_lesion.bmp",
+    }[name]()
+    if name == "btseg":
+        picture(source / "images" / "1.jpg", grey=True)
+        mask(mask_file)
+    elif name == "ph2":
+        ph2(source, "IMD002")
+    else:
+        mask_file.with_suffix(".jpg").unlink()
+    Image.fromarray(values.astype(np.uint8)).save(mask_file)
+    with pytest.raises(HarmosegError, match=rf"{mask_file.name}: mask with the value.s. {listed}"):
+        prepared(name, source)
+    found = verify(source, name)
+    problems = [item for item in found.findings if item.check == "readable"]
+    assert len(problems) == 1 and "set every pixel to one of the two" in problems[0].cure
+
+
+def test_a_set_without_any_foreground_is_refused(tmp_path) -> None:
+    for name in kvasir(tmp_path / "s"):
+        Image.new("L", (40, 30)).save(tmp_path / "s" / "masks" / f"{name}.jpg")
+    with pytest.raises(HarmosegError, match=r"not one pixel of foreground in 3 mask\(s\)"):
+        prepared("kvasir-seg", tmp_path / "s")
+    assert not (tmp_path / "store-kvasir-seg").exists()
+
+
+def test_several_folders_that_fit_are_named(tmp_path) -> None:
+    for name in ("CVC-300", "ETIS-LaribPolypDB"):
+        for number in ("1", "2"):
+            picture(tmp_path / "s" / name / "images" / f"{number}.png")
+            mask(tmp_path / "s" / name / "masks" / f"{number}.png")
+    with pytest.raises(
+        HarmosegError, match=r"2 folders in it .*: CVC-300, ETIS-LaribPolypDB; pass"
+    ):
+        list_dataset("etis-larib", tmp_path / "s", PART)
+    assert list_dataset("etis-larib", tmp_path / "s" / "ETIS-LaribPolypDB", PART)
+
+
+def test_what_systems_hide_in_a_folder_is_passed_over(tmp_path) -> None:
+    names = kvasir(tmp_path / "s" / "Kvasir-SEG")
+    for hidden in ("__MACOSX", ".Trash"):
+        for part in ("images", "masks"):
+            (tmp_path / "s" / hidden / part).mkdir(parents=True)
+    thumbnails = tmp_path / "s" / "Kvasir-SEG" / "images" / ".thumbnails"
+    picture(thumbnails / f"{names[0]}.jpg")
+    listing = list_dataset("kvasir-seg", tmp_path / "s", PART)
+    assert [item.case for item in listing.cases] == names
+
+
+def test_another_set_of_polyps_is_not_taken_for_etis(tmp_path) -> None:
+    for number in ("149", "208"):
+        picture(tmp_path / "images" / f"{number}.png")
+        mask(tmp_path / "masks" / f"{number}.png")
+    with pytest.raises(HarmosegError, match=r"1 case\(s\) with files are not listed \(208\)") as e:
+        list_dataset("etis-larib", tmp_path, PART)
+    assert "allow_missing" not in str(e.value) and "remove what is no part" in str(e.value)
+
+
+def source_of(name: str, root: Path) -> None:
+    """Make a few cases of a dataset, all below one folder."""
+    if name == "kvasir-seg":
+        kvasir(root)
+    elif name == "polypgen":
+        polypgen(root)
+    elif name == "etis-larib":
+        picture(root / "images" / "1.png")
+        mask(root / "masks" / "1.png")
+    elif name == "isic-2017":
+        isic(root, TEST_2017, range(2))
+    elif name == "ph2":
+        ph2(root / "PH2 Dataset images", "IMD002")
+    elif name == "monuseg":
+        tiles(root)
+    else:
+        picture(root / "images" / "1.jpg", grey=True)
+        mask(root / "masks" / "1.png")
+
+
+PICTURES = ["kvasir-seg", "polypgen", "etis-larib", "isic-2017", "ph2", "monuseg", "btseg"]
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_one_folder_more_or_less_makes_the_same_store(tmp_path, name) -> None:
+    source_of(name, tmp_path / "s" / "inner")
+    first = prepared(name, tmp_path / "s").info
+    second = prepared(name, tmp_path / "s" / "inner").info
+    assert first.fingerprint == second.fingerprint
+    assert first.provenance == second.provenance
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_a_link_out_of_the_source_is_refused(tmp_path, name) -> None:
+    source_of(name, tmp_path / "elsewhere")
+    (tmp_path / "s").mkdir()
+    if name == "monuseg":  # folders that are links are not entered where files may lie anywhere
+        for file in (path for path in (tmp_path / "elsewhere").rglob("*") if path.is_file()):
+            (tmp_path / "s" / file.name).symlink_to(file)
+    else:
+        (tmp_path / "s" / "inner").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HarmosegError, match="a symbolic link that leaves the source"):
+        list_dataset(name, tmp_path / "s", PART)
+
+
+def test_an_incomplete_download_is_not_prepared_unasked(tmp_path) -> None:
+    polypgen(tmp_path / "s")
+    options = PrepareOptions(tmp_path / "store", size=16)
+    with pytest.raises(
+        HarmosegError, match=r"PolypGen: 3 test case\(s\), expected 1537; .*--allow_missing true"
+    ):
+        prepare_dataset("polypgen", tmp_path / "s", options)
+    assert prepare_dataset("polypgen", tmp_path / "s", options, PART)
+    assert "not all cases are in it: 3 of 1537 test" in remarks_of(
+        open_store(tmp_path / "store").info
+    )
+
+
+def test_a_part_that_is_not_there_at_all_is_left_out(tmp_path, monkeypatch) -> None:
+    isic(tmp_path / "s", TEST_2017, range(3))
+    card = replace(load_card("isic-2017"), counts={"train": 9, "test": 3})
+    monkeypatch.setattr(skin, "load_card", lambda _: card)
+    options = PrepareOptions(tmp_path / "store", size=16)
+    assert prepare_dataset("isic-2017", tmp_path / "s", options)
+    isic(tmp_path / "s", TEST_2017, range(3, 4))  # one that the dataset does not have
+    for choices in (SourceOptions(), PART):
+        with pytest.raises(HarmosegError, match=r"4 test case\(s\), expected 3; remove what is no"):
+            prepare_dataset("isic-2017", tmp_path / "s", options, choices)
+
+
+def test_the_parts_of_polypgen_are_counted(tmp_path) -> None:
+    counts = load_card("polypgen").subset_counts
+    assert list(counts) == ["C1", "C2", "C3", "C4", "C5", "C6"]
+    assert sum(counts.values()) == load_card("polypgen").counts["test"] == 1537
+    polypgen(tmp_path)
+    found = [item for item in verify(tmp_path, "polypgen").findings if item.check == "counts"]
+    assert {item.where[0] for item in found} == {"test", *counts}
+    assert "incomplete: 2 C1 cases, expected 256" in {item.found for item in found}

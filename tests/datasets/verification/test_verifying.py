@@ -24,8 +24,15 @@ from harmoseg.datasets.verification.telling import as_json, describe, tell
 from harmoseg.datasets.verification.verifying import Verification, recognise, verify, verify_listing
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
-from harmoseg.store.layout import CASES_FILE, IMAGES_FILE, LABELS_FILE, NATIVE_FOLDER, SLICES_FILE
-from harmoseg.store.reading import open_store
+from harmoseg.store.layout import (
+    CASES_FILE,
+    IMAGES_FILE,
+    INFO_FILE,
+    LABELS_FILE,
+    NATIVE_FOLDER,
+    SLICES_FILE,
+)
+from harmoseg.store.reading import AGAIN, open_store
 
 CARD = Card(
     name="kvasir-seg",
@@ -153,6 +160,27 @@ def test_empty_masks_are_noted_with_their_number() -> None:
     item = only(verify_listing(listing_of(changed), "made"), "empty masks")
     assert (item.severity, item.where) == ("note", ("a", "d"))
     assert item.found.startswith("2 case(s)")
+
+
+def test_a_set_without_any_foreground_is_an_error() -> None:
+    empty = np.zeros((1, 80, 80), np.uint8)
+    changed = {name: sample_of(seed, label=empty) for seed, name in enumerate("abcde")}
+    result = verify_listing(listing_of(changed), "made")
+    item = only(result, "empty masks")
+    assert item.severity == "error" and result.status == 1
+    assert item.found == "not one pixel of foreground in 5 mask(s)"
+
+
+def test_published_parts_against_the_card() -> None:
+    listing = listing_of(card=replace(CARD, subset_counts={"C1": 3, "C2": 1, "C3": 9}))
+    cases = tuple(
+        replace(case, subset="C1" if case.case in "ab" else "C2") for case in listing.cases
+    )
+    result = verify_listing(replace(listing, cases=cases), "made")
+    found = {item.where: item for item in result.findings if item.check == "counts"}
+    assert found["C1",].found == "incomplete: 2 C1 cases, expected 3"
+    assert found["C2",].found == "too many: 3 C2 cases, expected 1"
+    assert found["C3",].severity == "warning" and len(found) == 3
 
 
 def test_a_class_absent_from_a_split() -> None:
@@ -355,6 +383,23 @@ def test_the_dataset_is_recognised(tmp_path) -> None:
     assert recognise(tmp_path) == "kvasir-seg"
 
 
+def test_numbered_pictures_of_anybody_are_not_taken_for_a_dataset(tmp_path) -> None:
+    for folder in ("images", "masks"):
+        for number in (1, 2, 3):
+            write_picture(tmp_path / folder / f"{number}.png", number)
+    with pytest.raises(HarmosegError, match="not recognised"):
+        recognise(tmp_path)
+    for folder in ("images", "masks"):  # as many as ETIS-Larib has, and of its names
+        for number in range(4, 197):
+            write_picture(tmp_path / folder / f"{number}.png", number)
+    assert recognise(tmp_path) == "etis-larib"
+
+
+def write_picture(path: Path, seed: int) -> None:
+    path.parent.mkdir(exist_ok=True)
+    Image.fromarray(np.random.default_rng(seed).integers(0, 2, (8, 8), np.uint8) * 255).save(path)
+
+
 @pytest.mark.usefixtures("known")
 def test_two_datasets_that_fit_are_named(tmp_path, monkeypatch) -> None:
     monkeypatch.setitem(verifying.READERS, "ph2", reader_of("images"))
@@ -409,6 +454,16 @@ def test_a_fresh_store_is_sound(store) -> None:
     assert result.kind == "store" and result.name == "store" and len(result.facts) == 20
     with pytest.raises(HarmosegError, match="leave --dataset away"):
         verify(store, "kvasir-seg")
+    with pytest.raises(HarmosegError, match="leave --split and --fold away"):
+        verify(store, options=SourceOptions(split="folds", fold=2))
+
+
+def test_the_remarks_of_a_store_are_told(store) -> None:
+    values = json.loads((store / INFO_FILE).read_text())
+    values["provenance"]["remarks"] = ["no val part"]
+    (store / INFO_FILE).write_text(json.dumps(values))
+    item = only(verify(store), "this copy")
+    assert (item.severity, item.found) == ("note", "no val part")
 
 
 def flip_byte(path: Path, place: int, value: int | None = None) -> None:
@@ -448,7 +503,7 @@ def test_unreadable_native_labels(store) -> None:
     result = verify(store)
     item = only(result, "readable")
     assert item.where == (open_store(store).cases[3].case,)
-    assert item.found.startswith("native/000003.png: ") and item.cure == "prepare the store again"
+    assert item.found.startswith("native/000003.png: ") and item.cure == AGAIN
 
 
 def test_an_edited_table_of_cases(store) -> None:
@@ -482,5 +537,5 @@ def test_a_store_that_does_not_open_is_an_error_found(store) -> None:
     result = verify(store)
     item = only(result, "opening")
     assert item.severity == "error" and item.found.startswith("cases.csv: no such file")
-    assert item.cure == "prepare the store again"
+    assert item.cure == AGAIN
     assert result.status == 1 and "verified: 1 error(s)" in tell(result)

@@ -11,7 +11,7 @@ from harmoseg.datasets.readers.monuseg import list_monuseg
 from harmoseg.datasets.readers.polyps import list_etis, list_kvasir, list_polypgen
 from harmoseg.datasets.readers.skin import list_isic_2017, list_isic_2018, list_ph2
 from harmoseg.datasets.readers.synapse import list_synapse
-from harmoseg.datasets.sources import Listing, SourceOptions
+from harmoseg.datasets.sources import Listing, SourceOptions, named_from_root
 from harmoseg.errors import HarmosegError
 
 Reader = Callable[[Path, SourceOptions], Listing]
@@ -39,4 +39,4 @@ def list_dataset(name: str, source: Path, options: SourceOptions) -> Listing:
     """
     if name not in READERS:
         raise HarmosegError(f"unknown dataset {name!r}; known: {', '.join(READERS)}")
-    return READERS[name](source, options)
+    return named_from_root(READERS[name](source, options))

@@ -14,9 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card, load_list
+from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pairing import pair_files
-from harmoseg.datasets.picture_cases import HALF, picture_case, read_picture_pair
+from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
 from harmoseg.datasets.readers.common import check_published, chosen_split
+from harmoseg.datasets.readers.finding import files_below
 from harmoseg.datasets.sources import (
     Listing,
     SourceCase,
@@ -42,19 +44,19 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     patients by a hash of their name; it needs the ``.mat`` files, which alone name the patient.
     """
     card = load_card("btseg")
-    split = chosen_split(options, "folds", "patients")
+    split = chosen_split(options, "folds", "patients", in_folds=["folds"])
     rows = {row["case"]: row for row in load_list("btseg")}
     folds = {int(row["fold"]) for row in rows.values()}
-    if options.fold not in folds:
-        raise HarmosegError(f"fold {options.fold}: expected one of {sorted(folds)}")
-    if not source.is_dir():
-        raise HarmosegError(f"{source}: no such folder; expected the folder of {card.title}")
-    matlab = [path for path in sorted(source.rglob("*.mat")) if path.stem.isdigit()]
+    fold = max(folds) if options.fold is None else options.fold
+    if fold not in folds:
+        raise HarmosegError(f"fold {fold}: expected one of {sorted(folds)}")
+    files = files_below(source, card.title)
+    matlab = [path for path in files if path.suffix.lower() == ".mat" and path.stem.isdigit()]
     if matlab:
         patients = {path.stem: _patient(path) for path in matlab}
         found = sorted(patients)
     else:
-        root = find_root(source, "images", "masks", dataset=card.title)
+        root = find_root(source, ("images", "masks"), dataset=card.title)
         pairs = pair_files(root / "images", root / "masks")
         patients, found = {}, [pair.case for pair in pairs]
         if split == "patients":
@@ -66,14 +68,14 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     sides = (
         _by_patient(patients)
         if split == "patients"
-        else {case: _side(row, options.fold) for case, row in rows.items()}
+        else {case: _side(row, fold) for case, row in rows.items()}
     )
     subsets = {case: _TUMOURS[row["label"]] for case, row in rows.items()}
     cases: list[SourceCase]
     if matlab:
         cases = [_matlab_case(path, patients, sides, subsets, source) for path in matlab]
     else:
-        read = partial(read_picture_pair, channels=1, rule=HALF)
+        read = partial(read_black_and_white, channels=1, rule=BlackAndWhite())
         cases = [
             picture_case(
                 pair, sides[pair.case], roots=(root, root), read=read, subset=subsets[pair.case]
@@ -85,7 +87,7 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
         replace(card, counts=dict(counts)),
         cases,
         roots=[source],
-        determined_by={"split": split, "fold": options.fold if split == "folds" else None},
+        determined_by={"split": split, "fold": fold if split == "folds" else None},
         remarks=[] if matlab else ["this form names no patients: every slice is its own group"],
     )
 
@@ -145,9 +147,13 @@ def _patient(path: Path) -> str:
 def _text(codes: NDArray[np.integer], path: Path) -> str:
     """Read a MATLAB string: character codes in a column."""
     try:
-        return "".join(chr(code) for code in codes.ravel().tolist())
+        text = "".join(chr(code) for code in codes.ravel().tolist())
     except (TypeError, ValueError, OverflowError) as error:
         raise HarmosegError(f"{path}: cjdata/PID is no text ({error})") from error
+    # MATLAB writes an empty string as two zeros: all patients without a name would be one.
+    if not text.strip() or not text.isprintable():
+        raise HarmosegError(f"{path}: cjdata/PID is {text!r}, expected a name; replace the file")
+    return text
 
 
 def _read_matlab(path: Path) -> Sample:

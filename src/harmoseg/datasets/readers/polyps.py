@@ -6,52 +6,62 @@ from functools import partial
 from pathlib import Path
 
 from harmoseg.datasets.catalogue import load_card, load_split
+from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pairing import Pair, list_pictures, pair_files
-from harmoseg.datasets.picture_cases import HALF, picture_case, read_picture_pair
+from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
 from harmoseg.datasets.readers.common import check_published, chosen_split
 from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions, find_root, make_listing
 from harmoseg.errors import HarmosegError
 
-_read = partial(read_picture_pair, channels=3, rule=HALF)
+_ETIS = [str(number) for number in range(1, 197)]
+"""The images of ETIS-Larib, which are numbered; other sets of polyps are numbered otherwise."""
+_CENTRES = ("C1", "C2", "C3", "C4", "C5", "C6")
+
+_read = partial(read_black_and_white, channels=3, rule=BlackAndWhite())
 
 
 def list_kvasir(source: Path, options: SourceOptions) -> Listing:
     """List Kvasir-SEG (``images/``, ``masks/``) with the official 880 / 120 split."""
     card = load_card("kvasir-seg")
     chosen_split(options, "official")
-    root = find_root(source, "images", "masks", dataset=card.title)
+    root = find_root(source, ("images", "masks"), dataset=card.title)
     splits = load_split("kvasir-seg")
     pairs = pair_files(root / "images", root / "masks")
     check_published([pair.case for pair in pairs], splits, "Kvasir-SEG (880 / 120)", options)
     cases = (
         picture_case(pair, splits[pair.case], roots=(root, root), read=_read) for pair in pairs
     )
-    return make_listing(card, cases, roots=[root])
+    return make_listing(card, cases, roots=[source])
 
 
 def list_etis(source: Path, options: SourceOptions) -> Listing:
     """List ETIS-Larib: ``images/`` and ``masks/``, or the original folders, all for testing."""
     card = load_card("etis-larib")
     chosen_split(options, "test")
-    try:
-        root = find_root(source, "images", "masks", dataset=card.title)
-    except HarmosegError:
-        root = find_root(source, "ETIS-LaribPolypDB", "Ground Truth", dataset=card.title)
-        pairs = _original_etis(root / "ETIS-LaribPolypDB", root / "Ground Truth")
-    else:
+    usual, original = ("images", "masks"), ("ETIS-LaribPolypDB", "Ground Truth")
+    root = find_root(source, usual, original, dataset=card.title)
+    if all((root / part).is_dir() for part in usual):
         pairs = pair_files(root / "images", root / "masks")
+    else:
+        pairs = _original_etis(root / "ETIS-LaribPolypDB", root / "Ground Truth")
+    check_published(
+        [pair.case for pair in pairs],
+        dict.fromkeys(_ETIS),
+        "ETIS-Larib (images 1 to 196)",
+        options,
+    )
     cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
-    return make_listing(card, cases, roots=[root])
+    return make_listing(card, cases, roots=[source])
 
 
 def list_polypgen(source: Path, options: SourceOptions) -> Listing:
     """List PolypGen's single frames (``data_C1/images_C1``, ``data_C1/masks_C1``, ... C6)."""
     card = load_card("polypgen")
     chosen_split(options, "test")
-    root = find_root(source, "data_C1", dataset=card.title)
+    root = find_root(source, *([f"data_{centre}"] for centre in _CENTRES), dataset=card.title)
     cases: list[SourceCase] = []
     remarks = []
-    for centre in ("C1", "C2", "C3", "C4", "C5", "C6"):
+    for centre in _CENTRES:
         folder = root / f"data_{centre}"
         if not folder.is_dir():
             remarks.append(f"centre {centre} (folder data_{centre}) is not in this copy")
@@ -68,7 +78,7 @@ def list_polypgen(source: Path, options: SourceOptions) -> Listing:
             )
             for pair in pairs
         )
-    return make_listing(card, cases, roots=[root], remarks=remarks)
+    return make_listing(card, cases, roots=[source], remarks=remarks)
 
 
 def _original_etis(images: Path, masks: Path) -> list[Pair]:
@@ -78,8 +88,14 @@ def _original_etis(images: Path, masks: Path) -> list[Pair]:
     for image in list_pictures(images):
         mask = by_name.pop(f"p{image.stem}", None)
         if mask is None:
-            raise HarmosegError(f"{image}: no mask; expected p{image.stem}.tif in {masks}")
+            raise HarmosegError(
+                f"{image}: no mask; expected p{image.stem}.tif in {masks}; complete or replace the "
+                "download"
+            )
         pairs.append(Pair(image.stem, image, mask))
     if by_name:
-        raise HarmosegError(f"{next(iter(by_name.values()))}: a mask without an image in {images}")
+        raise HarmosegError(
+            f"{next(iter(by_name.values()))}: a mask without an image in {images}; complete or "
+            "replace the download"
+        )
     return pairs

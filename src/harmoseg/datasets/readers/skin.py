@@ -8,8 +8,10 @@ from functools import partial
 from pathlib import Path
 
 from harmoseg.datasets.catalogue import load_card
+from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pairing import Pair, pair_files
-from harmoseg.datasets.picture_cases import HALF, picture_case, read_picture_pair
+from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
+from harmoseg.datasets.pictures import SUFFIXES
 from harmoseg.datasets.readers.common import chosen_split
 from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions, find_root, make_listing
 from harmoseg.errors import HarmosegError
@@ -30,15 +32,14 @@ _DRAWN: dict[Split, int] = {"train": 1815, "val": 259, "test": 520}
 """Sizes of the parts that the prior work draws from the 2594 training images of ISIC-2018."""
 _OFFICIAL_2018: dict[str, int] = {"train": 2594, "val": 100, "test": 1000}
 
-_read = partial(read_picture_pair, channels=3, rule=HALF)
+_read = partial(read_black_and_white, channels=3, rule=BlackAndWhite())
 
 
 def list_isic_2017(source: Path, options: SourceOptions) -> Listing:
     """List ISIC-2017 Task 1 by its official folders; superpixel files are passed over."""
     card = load_card("isic-2017")
     chosen_split(options, "official")
-    root = find_root(source, _2017["train"][0], dataset=card.title)
-    return _by_folder(card, root, _2017)
+    return _by_folder(card, source, _2017)
 
 
 def list_isic_2018(source: Path, options: SourceOptions) -> Listing:
@@ -50,13 +51,13 @@ def list_isic_2018(source: Path, options: SourceOptions) -> Listing:
     """
     card = load_card("isic-2018")
     split = chosen_split(options, "drawn", "official")
-    root = find_root(source, _2018["train"][0], dataset=card.title)
     if split == "official":
-        return _by_folder(replace(card, counts=_OFFICIAL_2018), root, _2018)
+        return _by_folder(replace(card, counts=_OFFICIAL_2018), source, _2018)
+    root = find_root(source, _2018["train"], dataset=card.title)
     pairs = _pairs(root, _2018["train"])
     sides = _draw([pair.case for pair in pairs])
     cases = (picture_case(pair, sides[pair.case], roots=(root, root), read=_read) for pair in pairs)
-    return make_listing(card, cases, roots=[root], determined_by={"split": split})
+    return make_listing(card, cases, roots=[source], determined_by={"split": split})
 
 
 def list_ph2(source: Path, options: SourceOptions) -> Listing:
@@ -73,17 +74,18 @@ def list_ph2(source: Path, options: SourceOptions) -> Listing:
             if not file.is_file():
                 raise HarmosegError(f"{file}: missing; complete or remove the folder {folder.name}")
         cases.append(picture_case(Pair(name, image, mask), "test", roots=(root, root), read=_read))
-    return make_listing(card, cases, roots=[root])
+    return make_listing(card, cases, roots=[source])
 
 
 def _ph2_root(source: Path, card: Card) -> Path:
-    for part in ("PH2 Dataset images", "PH2Dataset/PH2 Dataset images", "."):
-        if list((source / part).glob("IMD*/IMD*_Dermoscopic_Image")):
-            return source / part
-    return find_root(source, "PH2 Dataset images", dataset=card.title) / "PH2 Dataset images"
+    if list(source.glob("IMD*/IMD*_Dermoscopic_Image")):
+        return source
+    return find_root(source, ["PH2 Dataset images"], dataset=card.title) / "PH2 Dataset images"
 
 
-def _by_folder(card: Card, root: Path, folders: dict[Split, tuple[str, str]]) -> Listing:
+def _by_folder(card: Card, source: Path, folders: dict[Split, tuple[str, str]]) -> Listing:
+    """List the parts that are there: the test part alone serves as another dataset's partner."""
+    root = find_root(source, *folders.values(), dataset=card.title)
     cases: list[SourceCase] = []
     remarks = []
     for split, names in folders.items():
@@ -95,22 +97,37 @@ def _by_folder(card: Card, root: Path, folders: dict[Split, tuple[str, str]]) ->
             picture_case(pair, split, roots=(root, root), read=_read)
             for pair in _pairs(root, names)
         )
-    return make_listing(card, cases, roots=[root], remarks=remarks)
+    return make_listing(card, cases, roots=[source], remarks=remarks)
 
 
 def _pairs(root: Path, names: tuple[str, str]) -> list[Pair]:
-    return pair_files(root / names[0], root / names[1], ignore="_superpixels")
+    images, masks = (_innermost(root / name) for name in names)
+    return pair_files(images, masks, ignore="_superpixels")
+
+
+def _innermost(folder: Path) -> Path:
+    """Step into a folder that holds another of its name, as "extract all" of Windows makes it."""
+    inner = folder / folder.name
+    alone = inner.is_dir() and not any(path.suffix.lower() in SUFFIXES for path in folder.iterdir())
+    return inner if alone else folder
 
 
 def _draw(cases: list[str]) -> dict[str, Split]:
-    """Draw the parts by a hash of each name, so that the draw needs no list and no generator."""
-    order = sorted(cases, key=lambda case: hashlib.sha256(f"isic-2018:{case}".encode()).digest())
+    """Draw the parts by a hash of each name, so that the draw needs no list and no generator.
+
+    Raises HarmosegError unless all images are there: with some of them absent others would change
+    sides, and a score would depend on what was downloaded.
+    """
     total = sum(_DRAWN.values())
+    if len(cases) != total:
+        raise HarmosegError(
+            f"{len(cases)} training images, and the split 'drawn' needs all {total}: it ranks them "
+            "by a hash of their names; complete or replace the download, or take another split "
+            "with --split official"
+        )
+    order = sorted(cases, key=lambda case: hashlib.sha256(f"isic-2018:{case}".encode()).digest())
     sides: dict[str, Split] = {}
-    start = 0.0
     for split, count in _DRAWN.items():
-        # In proportion, should there be fewer images than the official number.
-        stop = start + count * len(cases) / total
-        sides |= dict.fromkeys(order[round(start) : round(stop)], split)
-        start = stop
+        start = len(sides)
+        sides |= dict.fromkeys(order[start : start + count], split)
     return sides

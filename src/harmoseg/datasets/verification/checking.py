@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Protocol
 
 import numpy as np
 
+from harmoseg.datasets.sources import find_gaps
 from harmoseg.datasets.verification.facts import CaseFacts
 from harmoseg.datasets.verification.findings import Finding, finding_of_error
 from harmoseg.datasets.verification.similarity import BITS, Fingerprints, SlicePair, find_copies
@@ -25,30 +26,30 @@ SPACING_FACTOR = 3.0
 mistaken unit by ten or a thousand."""
 
 
-class _Sided(Protocol):
+class _Placed(Protocol):
     @property
     def split(self) -> str: ...
 
+    @property
+    def subset(self) -> str: ...
 
-def check_case_counts(card: Card, cases: Iterable[_Sided]) -> Iterator[Finding]:
-    """Compare the number of cases per split with the card; without counts there it says nothing."""
-    counts = Counter(item.split for item in cases)
-    if not card.counts:
-        return
-    for split in SPLITS:
-        expected, found = card.counts.get(split, 0), counts[split]
-        if found == expected:
-            continue
-        text = f"{found} {split} cases, expected {expected}"
-        if found == 0:
+
+def check_case_counts(card: Card, cases: Sequence[_Placed]) -> Iterator[Finding]:
+    """Compare the number of cases per split, and per published part, with the card.
+
+    Without counts there it says nothing.
+    """
+    for gap in find_gaps(card, (item.split for item in cases), (item.subset for item in cases)):
+        text = f"{gap.found} {gap.name} cases, expected {gap.expected}"
+        if gap.found == 0:
             cure = "complete the download if this part is needed"
-            yield Finding("warning", "counts", (split,), f"not in this copy: {text}", cure)
-        elif found < expected:
+            yield Finding("warning", "counts", (gap.name,), f"not in this copy: {text}", cure)
+        elif gap.found < gap.expected:
             cure = "complete the download, or name what is left out where results are given"
-            yield Finding("error", "counts", (split,), f"incomplete: {text}", cure)
+            yield Finding("error", "counts", (gap.name,), f"incomplete: {text}", cure)
         else:
             cure = "remove what is no part of the dataset, or replace the download"
-            yield Finding("error", "counts", (split,), f"too many: {text}", cure)
+            yield Finding("error", "counts", (gap.name,), f"too many: {text}", cure)
 
 
 def check_readable(facts: Facts, root: str) -> Iterator[Finding]:
@@ -73,7 +74,15 @@ def check_labels(card: Card, facts: Facts) -> Iterator[Finding]:
                 "map the values to classes, or correct the mask",
             )
     empty = [item.case for item in facts if item.pixels and not any(item.pixels[1:])]
-    if empty:
+    if empty and len(empty) == sum(bool(item.pixels) for item in facts):
+        yield Finding(
+            "error",
+            "empty masks",
+            (),
+            f"not one pixel of foreground in {len(empty)} mask(s)",
+            "check that these are the masks, and with which values they are stored",
+        )
+    elif empty:
         yield Finding(
             "note",
             "empty masks",
@@ -229,7 +238,7 @@ def check_same_pixels(facts: Facts) -> Iterator[Finding]:
             "duplicates across splits" if across else "duplicates within a split",
             tuple(item.case for item in copies),
             f"equal pixel by pixel{differ}: {names}{' ...' if len(copies) > 6 else ''}",
-            "keep one of them: a test image that was trained on says nothing"
+            "keep one of them: a score on what was trained on says nothing"
             if across
             else "keep one of them, or accept that it counts twice",
             tuple((number, facts[number].slices // 2) for number in numbers[:4]),

@@ -72,7 +72,7 @@ def gather(subject: Subject) -> Gathered:
     prints: dict[str, Fingerprints] = defaultdict(Fingerprints)
     labels = hashlib.sha256()
     for number, (found, marks, label) in enumerate(
-        in_parallel(_look_at, subject.cases, "verifying")
+        in_parallel(_look_at, subject.cases, "verifying", memory=lambda item: item.memory)
     ):
         facts.append(found)
         for place, mark in enumerate(marks):

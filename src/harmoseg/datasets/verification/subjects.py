@@ -14,7 +14,7 @@ from harmoseg.datasets.sources import Listing, SourceCase
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
 from harmoseg.store.layout import IMAGES_FILE, Slice
-from harmoseg.store.reading import Store
+from harmoseg.store.reading import AGAIN, Store
 
 Kind = Literal["source", "store"]
 
@@ -37,7 +37,10 @@ class View:
 
 @dataclass(frozen=True)
 class SubjectCase:
-    """One case: who it is, and how to see it; `view` raises HarmosegError for what is wrong."""
+    """One case: who it is, and how to see it; `view` raises HarmosegError for what is wrong.
+
+    `memory` is that of `SourceCase`.
+    """
 
     case: str
     group: str
@@ -45,6 +48,7 @@ class SubjectCase:
     subset: str
     image: str
     view: Callable[[], View]
+    memory: int = 0
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ def subject_of_listing(listing: Listing, name: str) -> Subject:
             item.subset,
             item.image,
             partial(_view_source, item),
+            item.memory,
         )
         for item in listing.cases
     )
@@ -88,7 +93,8 @@ def subject_of_store(store: Store) -> Subject:
         )
         for number, item in enumerate(store.cases)
     )
-    return Subject("store", store.path.resolve().name, store.info.card, cases)
+    remarks = tuple(map(str, store.info.provenance.get("remarks", ())))
+    return Subject("store", store.path.resolve().name, store.info.card, cases, remarks)
 
 
 def data_offset(array: NDArray[np.uint8]) -> int:
@@ -125,7 +131,7 @@ def _view_store(store: Store, number: int) -> View:
             offset=data_offset(store.images) + rows.start * size,
         )
     except OSError as error:
-        raise HarmosegError(f"{path}: cannot be read ({error}); prepare the store again") from error
+        raise HarmosegError(f"{path}: cannot be read ({error}); {AGAIN}") from error
     return View(
         images.reshape(len(rows), *shape),
         store.native_label(number),

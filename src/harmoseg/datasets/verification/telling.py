@@ -14,6 +14,7 @@ from harmoseg.datasets.verification.checking import class_pixels
 from harmoseg.datasets.verification.facts import CaseFacts
 from harmoseg.datasets.verification.findings import SEVERITIES, Finding, name_some
 from harmoseg.datasets.verification.verifying import Verification
+from harmoseg.store.describing import describe_shapes
 from harmoseg.store.layout import SPLITS
 
 SCHEMA = 1
@@ -47,14 +48,17 @@ def describe(verification: Verification) -> list[tuple[str, str]]:
         (verification.kind, f"{verification.name}: {card.title} ({card.modality}, {card.mode})")
     ]
     if facts:
-        expected = ", ".join(f"{count} {split}" for split, count in card.counts.items())
+        shapes = {item.shape for item in facts if item.shape}
+        expected = ", ".join(
+            f"{card.counts[split]} {split}" for split in SPLITS if split in card.counts
+        )
         counts = Counter(item.split for item in facts)
         found = ", ".join(f"{counts[split]} {split}" for split in SPLITS if counts[split])
         lines += [
             ("cases", found + (f" (the card expects {expected})" if expected else "")),
             ("subsets", _subsets(facts)),
             ("patients", _patients(facts)),
-            ("sizes", _sizes(facts)),
+            ("sizes", describe_shapes(shapes) if shapes else ""),
             ("spacing", _spacings(facts)),
             ("orientation", _orientations(facts)),
             ("intensities", _intensities(facts)),
@@ -144,18 +148,6 @@ def _patients(facts: Sequence[CaseFacts]) -> str:
     return ", ".join(f"{count} {split}" for split, count in counts.items() if count)
 
 
-def _sizes(facts: Sequence[CaseFacts]) -> str:
-    shapes = sorted({item.shape[::-1] for item in facts if item.shape})
-    if not shapes:
-        return ""
-    volumes = any(shape[2] > 1 for shape in shapes)
-    first, last = (
-        " x ".join(map(str, shape[: 3 if volumes else 2])) for shape in (shapes[0], shapes[-1])
-    )
-    unit = "voxels" if volumes else "px"
-    return f"{first} {unit}" if len(shapes) == 1 else f"{first} to {last} {unit}"
-
-
 def _spacings(facts: Sequence[CaseFacts]) -> str:
     known = np.asarray([item.spacing[::-1] for item in facts if item.spacing])
     if not len(known):
@@ -183,7 +175,9 @@ def _intensities(facts: Sequence[CaseFacts]) -> str:
 def _compared(facts: Sequence[CaseFacts]) -> str:
     slices, featureless = sum(i.slices for i in facts), sum(i.featureless for i in facts)
     left_out = f"; {featureless} show too little to be compared" if featureless else ""
-    return f"{slices - featureless} slices, each with all of the other splits{left_out}"
+    splits = len({item.split for item in facts})
+    others = "all of the other splits" if splits > 1 else "nothing: there is one split"
+    return f"{slices - featureless} slices, each with {others}{left_out}"
 
 
 def _shares(verification: Verification) -> list[tuple[str, str]]:

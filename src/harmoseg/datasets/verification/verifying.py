@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from harmoseg.datasets.catalogue import load_card
+from harmoseg.datasets.pictures import SUFFIXES
 from harmoseg.datasets.readers import READERS, list_dataset
 from harmoseg.datasets.sources import Listing, SourceOptions
 from harmoseg.datasets.verification import checking
@@ -22,7 +23,7 @@ from harmoseg.datasets.verification.subjects import (
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
 from harmoseg.store.layout import INFO_FILE
-from harmoseg.store.reading import Store, open_store
+from harmoseg.store.reading import AGAIN, Store, open_store
 
 
 @dataclass(frozen=True)
@@ -49,27 +50,33 @@ class Verification:
         return 1 if self.of("error") else 0
 
 
-def verify(path: Path, dataset: str | None = None) -> Verification:
+def verify(
+    path: Path, dataset: str | None = None, options: SourceOptions | None = None
+) -> Verification:
     """Verify a prepared store, or the files of one of the package's datasets.
 
     A folder with a store.json is a store. Any other is a source, read as `dataset`, or, without
-    one, as the only dataset whose layout and number of cases it has.
+    one, as the only dataset whose layout and number of cases it has; `options` say which of its
+    splits, and what is missing is found whatever they allow.
 
-    Raises HarmosegError where the folder is missing, `dataset` is unknown or contradicts a store,
-    or the dataset cannot be told.
+    Raises HarmosegError where the folder is missing, `dataset` is unknown, it or the options
+    contradict a store, or the dataset cannot be told.
     """
+    options = options or SourceOptions()
     if not path.is_dir():
         raise HarmosegError(f"{path}: no such folder; expected a store or a dataset's files")
     if dataset is not None and dataset not in READERS:
         raise HarmosegError(f"unknown dataset {dataset!r}; known: {', '.join(READERS)}")
     if (path / INFO_FILE).is_file():
-        if dataset is not None:
+        given = {"dataset": dataset, "split": options.split, "fold": options.fold}
+        told = [f"--{name}" for name, value in given.items() if value is not None]
+        if told:
             raise HarmosegError(
-                f"{path} is a prepared store and says itself what it holds; leave --dataset away"
+                f"{path} is a prepared store and says itself what it holds; leave "
+                f"{' and '.join(told)} away"
             )
         return _verify_folder_of_store(path)
-    name = dataset or recognise(path)
-    return _verify_source(path, name)
+    return _verify_source(path, dataset or recognise(path, options), options)
 
 
 def verify_listing(
@@ -80,9 +87,12 @@ def verify_listing(
     Paths in what is found are shortened to begin below `root`; `findings` of listing it are added.
     """
     subject = subject_of_listing(listing, name)
-    remarks = tuple(Finding("note", "this copy", (), text, "") for text in subject.remarks)
     gathered = gather(subject)
-    return _conclude(subject, gathered, (*findings, *_checks(subject, gathered, root), *remarks))
+    return _conclude(
+        subject,
+        gathered,
+        (*findings, *_checks(subject, gathered, root), *_remarks(subject)),
+    )
 
 
 def verify_store(store: Store) -> Verification:
@@ -91,10 +101,13 @@ def verify_store(store: Store) -> Verification:
     gathered = gather(subject)
     whole = all(not item.problem for item in gathered.facts)
     kept = check_integrity(store, gathered.labels_hash if whole else None)
-    return _conclude(subject, gathered, (*kept, *_checks(subject, gathered, str(store.path))))
+    root = str(store.path)
+    return _conclude(
+        subject, gathered, (*kept, *_checks(subject, gathered, root), *_remarks(subject))
+    )
 
 
-def recognise(path: Path) -> str:
+def recognise(path: Path, options: SourceOptions | None = None) -> str:
     """Name the dataset whose files a folder holds.
 
     Several datasets may be nothing more than `images/` and `masks/`; the one with the number of
@@ -103,11 +116,15 @@ def recognise(path: Path) -> str:
     listed, exact = [], []
     for name in READERS:
         try:
-            listing = list_dataset(name, path, SourceOptions(allow_missing=True))
+            listing = list_dataset(
+                name, path, replace(options or SourceOptions(), allow_missing=True)
+            )
         except HarmosegError:
             continue
-        listed.append(name)
-        if not any(True for _ in checking.check_case_counts(listing.card, listing.cases)):
+        whole = not any(True for _ in checking.check_case_counts(listing.card, listing.cases))
+        if whole or not _is_anybodys(listing):
+            listed.append(name)
+        if whole:
             exact.append(name)
     for candidates in (listed, exact):
         if len(candidates) == 1:
@@ -122,16 +139,24 @@ def recognise(path: Path) -> str:
     )
 
 
-def _verify_source(path: Path, dataset: str) -> Verification:
+def _is_anybodys(listing: Listing) -> bool:
+    """Say whether a folder may be anybody's: pictures that have bare numbers for names."""
+    return all(
+        item.case.isdigit() and Path(item.image).suffix.lower() in SUFFIXES
+        for item in listing.cases
+    )
+
+
+def _verify_source(path: Path, dataset: str, options: SourceOptions) -> Verification:
     root, name = str(path), path.resolve().name
     problems: tuple[Finding, ...] = ()
     try:
-        listing = list_dataset(dataset, path, SourceOptions())
+        listing = list_dataset(dataset, path, replace(options, allow_missing=False))
     except HarmosegError as error:
         problems = (finding_of_error(error, "listing", root=root),)
         try:
             # Where only some files are missing the others are still worth a look.
-            listing = list_dataset(dataset, path, SourceOptions(allow_missing=True))
+            listing = list_dataset(dataset, path, replace(options, allow_missing=True))
         except HarmosegError:
             return Verification("source", name, load_card(dataset), None, (), problems)
     return verify_listing(listing, name, root=root, findings=problems)
@@ -141,9 +166,14 @@ def _verify_folder_of_store(path: Path) -> Verification:
     try:
         store = open_store(path)
     except HarmosegError as error:
-        problem = finding_of_error(error, "opening", root=str(path), cure="prepare the store again")
+        problem = finding_of_error(error, "opening", root=str(path), cure=AGAIN)
         return Verification("store", path.resolve().name, None, None, (), (problem,))
     return verify_store(store)
+
+
+def _remarks(subject: Subject) -> Iterator[Finding]:
+    for text in subject.remarks:
+        yield Finding("note", "this copy", (), text, "")
 
 
 def _checks(subject: Subject, gathered: Gathered, root: str) -> Iterator[Finding]:
