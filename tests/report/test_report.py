@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import csv
 import io
 import re
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
+from harmoseg.evaluation.evaluate import CLEAN
 from harmoseg.report.html import write_report
 from harmoseg.report.overlays import choose_cases
 from harmoseg.report.preview import write_preview
@@ -58,6 +60,73 @@ def test_one_file_with_everything_in_it(study) -> None:
         for name in ("means", "differences", "aggregates")
         for kind in ("md", "csv")
     }
+
+
+def with_counts(study: Study, method: str, counts: list[tuple[int, int, int, int]]) -> Study:
+    """Give the first test cases other counts of the foreground under every run of a method."""
+    runs = []
+    for run in study.runs:
+        if run.experiment.method == method:
+            evaluation = run.evaluations["phantom-binary"]
+            changed = evaluation.counts.copy()
+            changed[: len(counts), 1] = counts
+            evaluation = replace(evaluation, counts_of={**evaluation.counts_of, CLEAN: changed})
+            run = replace(run, evaluations={"phantom-binary": evaluation})
+        runs.append(run)
+    return replace(study, runs=tuple(runs))
+
+
+def written(study: Study) -> str:
+    """Write a report and read its words, pictures left out."""
+    write_report(study)
+    page = (study.folder / "report.html").read_text(encoding="utf-8")
+    return re.sub(r"data:[^\"]*", "", page)
+
+
+def test_false_alarms_where_pairs_are_left_out_are_told(study) -> None:
+    nothing, alarm = (0, 0, 0, 4096), (0, 96, 0, 4000)
+    changed = with_counts(with_counts(study, "unet", [nothing]), "unet+scc", [alarm])
+    page = written(changed)
+    cases = len(study.runs[0].evaluations["phantom-binary"].cases)
+    assert f"over 2 seed(s) and {cases - 1} cases; " in page
+    assert (
+        "1 case left out, undefined under some run; on 1 of them unet+scc marks something where "
+        "there is nothing in more runs than unet."
+    ) in page
+    assert "<td>1 (1 / 0)</td>" in page
+    assert "also a case where one rightly marks nothing and the other marks something" in page
+    assert f"{cases} cases, up to 1 left out of a method&#39;s DSC" in page
+
+
+def test_cases_without_a_value_are_told_without_a_comparison_too(study) -> None:
+    assert "no defined value" not in written(study)
+    alone = replace(study, methods=("unet",))
+    assert "no defined value" in written(with_counts(alone, "unet", [(0, 0, 0, 4096)]))
+
+
+def test_one_seed_is_never_shown_as_evidence(study) -> None:
+    # A difference as clear as can be: every case is missed by one method and found by the other.
+    single = replace(
+        study, seeds=1, runs=tuple(run for run in study.runs if run.experiment.seed == 0)
+    )
+    cases = len(single.runs[0].evaluations["phantom-binary"].cases)
+    single = with_counts(single, "unet", [(0, 0, 96, 4000)] * cases)
+    page = written(with_counts(single, "unet+scc", [(96 - i, 0, i, 4000) for i in range(cases)]))
+    assert "not known whether unet+scc differs from unet" in page
+    assert "One seed: how much training varies is not known" in page
+    assert "No p-value from one seed" in page
+    for claim in (
+        "scores higher than",
+        "scores lower than",
+        "o difference between",
+        "Wilcoxon",
+        "&lt;0.0",
+    ):
+        assert claim not in page
+    with (study.folder / "tables" / "differences.csv").open(newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert row["DSC p (Holm)"] == row["DSC detectable"] == "none"
+    assert row["DSC"].endswith("(interval not available)")
 
 
 def test_names_from_outside_are_escaped(study) -> None:

@@ -17,7 +17,13 @@ from harmoseg.study.statistics import (
     estimate_mean,
     signed_rank_p,
 )
-from harmoseg.study.tables import Difference, _differences, format_p
+from harmoseg.study.tables import (
+    Difference,
+    _differences,
+    count_false_marks,
+    format_estimate,
+    format_p,
+)
 
 
 def bounds(estimate: Estimate) -> tuple[float, float, float]:
@@ -207,6 +213,16 @@ def test_one_patient_has_no_interval_however_many_images() -> None:
     assert signed_rank_p(values, ["p"] * 50) is None
 
 
+def test_a_constant_over_unequal_patients_is_its_own_interval() -> None:
+    for size in (0.1, 0.7, 1 / 3, 1e-17):
+        for patients in (3, 7, 11):
+            names = [f"p{i}" for i in range(patients) for _ in range(1 + i % 4)]
+            estimate = estimate_mean(np.full((3, len(names)), size), names, resamples=500)
+            assert estimate.low == estimate.mean == estimate.high == round(size, 9)
+            assert estimate.detectable == 0 and estimate.excludes_zero == (size > 1e-9)
+            assert "-0" not in describe_difference(estimate, "b", "a", "points")
+
+
 # -- the smallest detectable difference ----------------------------------------------------------
 
 
@@ -352,6 +368,92 @@ def test_sentences(interval, expected) -> None:
     assert describe_difference(estimate, "b", "a", "points") == expected
 
 
+@pytest.mark.parametrize(
+    ("interval", "printed"),
+    [
+        ((0.02, 0.011, 0.03), "higher than a: +0.02 [+0.01, +0.03] points"),
+        ((0.4, 0.003, 0.8), "higher than a: +0.400 [+0.003, +0.800] points"),
+        ((-0.34, -0.341, -0.339), "lower than a: -0.340 [-0.341, -0.339] points"),
+        ((-0.01, -0.04, 0.02), "can be seen: -0.01 [-0.04, +0.02] points"),
+        ((0.1, 0.1, 0.1), "higher than a: +0.1 [+0.1, +0.1] points"),
+        ((0.0, 0.0, 0.0), "can be seen: +0.0 [+0.0, +0.0] points"),
+    ],
+)
+def test_small_differences_are_printed_with_the_decimals_they_need(interval, printed) -> None:
+    estimate = Estimate(*interval, 3, 120, 0, detectable=0.034)
+    assert printed in describe_difference(estimate, "b", "a", "points")
+    value = printed.split(": ")[1].removesuffix(" points")
+    assert format_estimate(estimate, signed=True) == value
+
+
+def empty_truths(ours: list[float], theirs: list[float]) -> tuple[np.ndarray, np.ndarray]:
+    """Give scores (3 seeds, 20 cases) of two methods alike, then cases with nothing to find."""
+    plain = np.random.default_rng(0).normal(70, 5, (3, 20))
+    return (
+        np.hstack((plain, np.tile(np.array(ours), (3, 1)))),
+        np.hstack((plain, np.tile(np.array(theirs), (3, 1)))),
+    )
+
+
+def test_false_alarms_that_pairing_drops_are_told() -> None:
+    right, wrong = [np.nan] * 20, [0.0] * 20
+    for ours, theirs, counts, guilty in (
+        (wrong, right, (20, 0), "b marks something where there is nothing in more runs than a"),
+        (right, wrong, (0, 20), "a marks something where there is nothing in more runs than b"),
+    ):
+        b, a = empty_truths(ours, theirs)
+        assert count_false_marks(b, a) == counts
+        estimate = estimate_mean(b - a)
+        found = [Difference("b", "a", "x", m, estimate, 1.0, counts) for m in METRICS]
+        assert found[0].sentence() == (
+            "On x: no difference between b and a can be seen: +0.0 [+0.0, +0.0] points of DSC over "
+            "3 seed(s) and 20 cases; 20 cases left out, undefined under some run; on 20 of them "
+            f"{guilty}."
+        )
+        table = _differences(found)
+        assert column(table, "DSC left out") == [f"20 ({counts[0]} / {counts[1]})"]
+        assert "does not count this against it" in table.caption
+
+
+def test_false_alarms_are_counted_by_runs_and_only_among_cases_left_out() -> None:
+    nan = np.nan
+    ours = np.array([[0, 0, 0, nan, nan, 50.0], [0, nan, nan, nan, nan, 60.0]])
+    theirs = np.array([[0, 0, nan, 0, nan, 40.0], [0, 0, 0, nan, nan, 50.0]])
+    # Both always; theirs more; as often; theirs more; none; something to find.
+    assert count_false_marks(ours, theirs) == (0, 2)
+    assert count_false_marks(theirs, ours) == (2, 0)
+    assert estimate_mean(ours - theirs).dropped == 4
+
+
+def test_what_is_left_out_is_said_whatever_else_is_said() -> None:
+    for estimate, start in (
+        (Estimate(0.5, None, None, 1, 9, 1), "Not known whether b differs from a: +0.5 points"),
+        (Estimate(np.nan, None, None, 3, 0, 1), "Not known whether b differs from a: no case"),
+        (Estimate(2.0, 1.0, 3.0, 3, 9, 1), "b scores higher than a: "),
+        (Estimate(0.5, -1.0, 3.0, 3, 9, 1, 4.0), "No difference between b and a can be seen: "),
+    ):
+        sentence = describe_difference(estimate, "b", "a", "points")
+        assert sentence.startswith(start)
+        assert sentence.endswith("; 1 case left out, undefined under some run.")
+        table = _differences([Difference("b", "a", "x", m, estimate) for m in METRICS])
+        assert column(table, "DSC left out") == ["1"]
+        assert "In parentheses" not in table.caption
+
+
+def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
+    values = np.random.default_rng(0).normal(30, 0.1, (1, 500))
+    estimate, p = estimate_mean(values), signed_rank_p(values)
+    found = [Difference("b", "a", "x", metric, estimate, p) for metric in METRICS]
+    assert found[0].sentence() == (
+        "On x: not known whether b differs from a: +30.0 points of DSC over 1 seed(s) and 500 "
+        "cases; an interval needs two seeds and two patients or more."
+    )
+    table = _differences(found)
+    assert set(column(table, "DSC")) == {"+30.0 (interval not available)"}
+    assert column(table, "DSC p (Holm)") == ["none"]
+    assert "No p-value from one seed" in table.caption and "Wilcoxon" not in table.caption
+
+
 # -- the table -----------------------------------------------------------------------------------
 
 
@@ -379,6 +481,13 @@ def test_one_seed_has_no_p_and_the_table_says_why() -> None:
     table = _differences([Difference("a", "unet", "x", m, estimate, p) for m in METRICS])
     assert column(table, "DSC p (Holm)") == column(table, "DSC detectable") == ["none"]
     assert "No p-value from one seed" in table.caption
+
+
+def test_one_patient_has_no_p_and_the_table_says_why() -> None:
+    estimate = estimate_mean(np.random.default_rng(0).normal(5, 1, (3, 50)), ["p"] * 50)
+    table = _differences([Difference("b", "a", "x", m, estimate) for m in METRICS])
+    assert "No p-value: it needs two seeds and two patients" in table.caption
+    assert "Wilcoxon" not in table.caption
 
 
 def test_nothing_to_compare_makes_an_empty_table() -> None:

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import jinja2
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 
+from harmoseg.metrics import METRICS
 from harmoseg.report.figures import difference_plot, training_curves
 from harmoseg.report.overlays import choose_cases, overlay_figure
 from harmoseg.store.files import make_folder, write_bytes, write_text
@@ -52,7 +54,7 @@ def write_report(study: Study) -> list[Table]:
     page = environment.get_template("report.html.j2").render(
         title=f"{' against '.join(study.methods)} on {next(iter(study.stores))}",
         sentences=[item.sentence() for item in differences if item.metric == HEADLINE],
-        warnings=_warnings(study, differences),
+        warnings=_warnings(study),
         tables=tables,
         pictures=_pictures(study, differences),
         facts=_facts(study),
@@ -76,7 +78,8 @@ def _pictures(study: Study, differences: list[Difference]) -> list[Picture]:
             (
                 "differences",
                 "Differences, case by case",
-                "Each dot is one test case. To the right of 0 the first method scores higher.",
+                "Each dot is one test case that has a value under every run. To the right of 0 the "
+                "first method scores higher.",
                 difference_plot(study, differences),
             ),
         )
@@ -108,7 +111,7 @@ def _save(figure: Figure, path: Path) -> str:
     return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
-def _warnings(study: Study, differences: list[Difference]) -> list[str]:
+def _warnings(study: Study) -> list[str]:
     warnings = []
     if study.seeds < 2:
         warnings.append(
@@ -120,10 +123,19 @@ def _warnings(study: Study, differences: list[Difference]) -> list[str]:
             f"{study.seeds} seeds: how much training varies is known only roughly. The intervals "
             "allow for that and are wide for it; more seeds make them narrower."
         )
-    if any(item.estimate.dropped for item in differences):
+    if any(
+        np.isnan(study.scores(method, store, metric)).any()
+        for store in study.stores
+        for method in study.methods
+        for metric in METRICS
+    ):
         warnings.append(
-            "Some cases have no defined value (a class absent from both truth and prediction) and "
-            "are left out of the means; the tables count them."
+            "Some cases have no defined value: DSC and IoU where neither truth nor prediction "
+            "marks anything, SE where the truth marks nothing, SP where it marks everything. A "
+            "mean leaves out what is undefined under some run of its method, a paired difference "
+            "what is undefined under some run of either method: also a case where one rightly "
+            "marks nothing and the other marks something. The tables count the cases left out for "
+            f"{HEADLINE}; results.csv has every case."
         )
     return warnings
 

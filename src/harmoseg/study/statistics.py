@@ -19,6 +19,8 @@ RESAMPLES = 10_000
 _CHUNK = 500
 _LEVEL = 0.95
 _POWER = 0.80
+# Values are in points: what differs from here on is the last bit of a float, and no result.
+_DECIMALS = 9
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,23 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Say whether the interval is there and lies on one side of 0."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
+
+    @property
+    def decimals(self) -> int:
+        """Count the decimals to print it with: one, or more where one would mislead.
+
+        That is where mean and bounds would all look the same though they differ, and where an
+        interval that excludes 0 would seem to reach it.
+        """
+        if self.low is None or self.high is None:
+            return 1
+        numbers = {abs(self.mean), abs(self.low), abs(self.high)}
+        for decimals in range(1, _DECIMALS):
+            printed = {f"{number:.{decimals}f}" for number in numbers}
+            alike = len(printed) == 1 < len(numbers)
+            if not alike and not (self.excludes_zero and 0 in map(float, printed)):
+                return decimals
+        return _DECIMALS
 
 
 @dataclass(frozen=True)
@@ -132,7 +151,7 @@ def estimate_mean(
     dropped = int((~complete).sum())
     if not cases:
         return Estimate(float("nan"), None, None, seeds, cases, dropped)
-    mean = float(values[:, complete].mean())
+    mean = _round(values[:, complete].mean())
     if seeds < 2 or len(sizes) < 2:
         return Estimate(mean, None, None, seeds, cases, dropped)
     design = _analyse(sums, sizes)
@@ -144,12 +163,12 @@ def estimate_mean(
     low, high = (below, above) / (above - below) if above > below else (-0.5, 0.5)
     return Estimate(
         mean,
-        float(mean + width * low),
-        float(mean + width * high),
+        _round(mean + width * low),
+        _round(mean + width * high),
         seeds,
         cases,
         dropped,
-        design.detectable(resamples),
+        _round(design.detectable(resamples)),
     )
 
 
@@ -165,7 +184,7 @@ def signed_rank_p(values: NDArray[np.float64], groups: Sequence[str] | None = No
     if values.shape[0] < 2 or len(sizes) < 2:
         return None
     # Rounded: differences that are equal, or 0, must not be ranked by the last bit of a float.
-    differences = np.round(sums.mean(0) / sizes, 9)
+    differences = np.round(sums.mean(0) / sizes, _DECIMALS)
     if not differences.any():
         return 1.0
     return float(wilcoxon(differences).pvalue)
@@ -186,29 +205,61 @@ def adjust_holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def describe_difference(difference: Estimate, better: str, reference: str, unit: str) -> str:
-    """Say in one sentence whether `better` scores higher than `reference`.
+def describe_difference(
+    difference: Estimate,
+    better: str,
+    reference: str,
+    unit: str,
+    false_marks: tuple[int, int] = (0, 0),
+) -> str:
+    """Say in one sentence whether `better` scores higher than `reference`, and what is left out.
 
-    `difference` is that of `better` minus `reference`, in `unit`.
+    `difference` is that of `better` minus `reference`, in `unit`. `false_marks` counts, among the
+    cases left out, those without anything to find where `better` marks something in more runs than
+    `reference`, and those where it is the other way round.
     """
+    left_out = _describe_left_out(difference.dropped, better, reference, false_marks)
+    unknown = f"Not known whether {better} differs from {reference}"
     if not difference.cases:
-        return f"Not known whether {better} differs from {reference}: no case could be scored."
+        return f"{unknown}: no case could be scored{left_out}."
     over = f"over {difference.seeds} seed(s) and {difference.cases} cases"
-    value = f"{difference.mean:+.1f}"
+    number = f"+.{difference.decimals}f"
+    value = f"{difference.mean:{number}}"
     if difference.low is None or difference.high is None:
         return (
-            f"Not known whether {better} differs from {reference}: {value} {unit} {over}; an "
-            "interval needs two seeds and two patients or more."
+            f"{unknown}: {value} {unit} {over}; an interval needs two seeds and two patients or "
+            f"more{left_out}."
         )
-    value = f"{value} [{difference.low:+.1f}, {difference.high:+.1f}] {unit} {over}"
+    value = f"{value} [{difference.low:{number}}, {difference.high:{number}}] {unit} {over}"
     if not difference.excludes_zero:
         sentence = f"No difference between {better} and {reference} can be seen: {value}"
-        smallest = f"{difference.detectable or 0:.1f}"
+        smallest = f"{difference.detectable or 0:.{difference.decimals}f}"
         if float(smallest):
             sentence += f"; a difference of {smallest} or more would probably have been seen"
-        return f"{sentence}."
+        return f"{sentence}{left_out}."
     direction = "higher" if difference.mean > 0 else "lower"
-    return f"{better} scores {direction} than {reference}: {value}."
+    return f"{better} scores {direction} than {reference}: {value}{left_out}."
+
+
+def _describe_left_out(
+    dropped: int, better: str, reference: str, false_marks: tuple[int, int]
+) -> str:
+    """Say how many cases are left out and whom that spares; nothing where there are none."""
+    if not dropped:
+        return ""
+    words = f"; {dropped} {'case' if dropped == 1 else 'cases'} left out, undefined under some run"
+    sides = zip(false_marks, ((better, reference), (reference, better)), strict=True)
+    spared = [
+        f"on {count} of them {one} marks something where there is nothing in more runs than {other}"
+        for count, (one, other) in sides
+        if count
+    ]
+    return f"{words}; {' and '.join(spared)}" if spared else words
+
+
+def _round(value: float) -> float:
+    # 0 is added because a negative number too small to print would otherwise become -0.
+    return round(float(value), _DECIMALS) + 0.0
 
 
 def _sum_groups(

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
 from harmoseg.store.files import make_folder, write_csv, write_text
@@ -38,7 +39,8 @@ class Table:
 class Difference:
     """A method minus its reference on one store, in points.
 
-    `p` is that of `signed_rank_p`, not yet corrected for the number of comparisons.
+    `p` is that of `signed_rank_p`, not yet corrected for the number of comparisons. `false_marks`
+    is that of `count_false_marks`.
     """
 
     method: str
@@ -47,11 +49,16 @@ class Difference:
     metric: Metric
     estimate: Estimate
     p: float | None = None
+    false_marks: tuple[int, int] = (0, 0)
 
     def sentence(self) -> str:
         """Say it in plain words."""
         words = describe_difference(
-            self.estimate, self.method, self.reference, f"points of {self.metric}"
+            self.estimate,
+            self.method,
+            self.reference,
+            f"points of {self.metric}",
+            self.false_marks,
         )
         return f"On {self.store}: {words[0].lower() + words[1:] if words[0] == 'N' else words}"
 
@@ -65,11 +72,38 @@ def paired_differences(study: Study) -> list[Difference]:
             if reference is None:
                 continue
             for metric in METRICS:
-                gap = study.scores(method, store, metric) - study.scores(reference, store, metric)
-                groups = study.groups(store)
-                estimate, p = estimate_mean(gap, groups), signed_rank_p(gap, groups)
-                found.append(Difference(method, reference, store, metric, estimate, p))
+                ours = study.scores(method, store, metric)
+                theirs = study.scores(reference, store, metric)
+                gap, groups = ours - theirs, study.groups(store)
+                found.append(
+                    Difference(
+                        method,
+                        reference,
+                        store,
+                        metric,
+                        estimate_mean(gap, groups),
+                        signed_rank_p(gap, groups),
+                        count_false_marks(ours, theirs),
+                    )
+                )
     return found
+
+
+def count_false_marks(
+    scores: NDArray[np.float64], reference: NDArray[np.float64]
+) -> tuple[int, int]:
+    """Count the cases that pairing leaves out at the cost of one method and those of the other.
+
+    `scores` of a method and of its reference are (seeds, cases). DSC and IoU are undefined only
+    where truth and prediction are both empty, so that a pair drops a right "nothing there"
+    together with the 0 of a false alarm. Returns in how many of the cases left out the method has
+    more runs with a false alarm than the reference, and in how many fewer. Other metrics are
+    undefined by the truth alone, under all runs alike, and give 0 and 0.
+    """
+    ours, theirs = np.isfinite(scores), np.isfinite(reference)
+    left_out = ~(ours & theirs).all(axis=0)
+    more = (ours.sum(0) - theirs.sum(0))[left_out]
+    return int((more > 0).sum()), int((more < 0).sum())
 
 
 def make_tables(study: Study, differences: Sequence[Difference]) -> list[Table]:
@@ -103,7 +137,7 @@ def to_markdown(table: Table) -> str:
 
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
     """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval."""
-    number = "+.1f" if signed else ".1f"
+    number = f"{'+' if signed else ''}.{estimate.decimals}f"
     if np.isnan(estimate.mean):
         return "undefined"
     if estimate.low is None or estimate.high is None:
@@ -136,7 +170,11 @@ def _means(study: Study) -> Table:
             rows.append(
                 (store, method, *(format_estimate(estimates[metric]) for metric in METRICS))
             )
-        undefined = f", {HEADLINE} undefined for up to {dropped}" if dropped else ""
+        undefined = (
+            f", up to {dropped} left out of a method's {HEADLINE}, undefined under some of its runs"
+            if dropped
+            else ""
+        )
         counts.append(f"{store}: {cases} cases{undefined}")
     caption = (
         f"Mean per image in points, over {study.seeds} seed(s); brackets: 95 % bootstrap interval "
@@ -163,7 +201,8 @@ def _differences(differences: Sequence[Difference]) -> Table:
         detectable = item.estimate.detectable
         rows[item.store, item.method, item.reference] += (
             format_p(p),
-            NONE if detectable is None else f"{detectable:.1f}",
+            NONE if detectable is None else f"{detectable:.{item.estimate.decimals}f}",
+            _format_left_out(item),
         )
     caption = (
         "Method minus reference in points, paired by case and seed; brackets: 95 % bootstrap "
@@ -171,6 +210,7 @@ def _differences(differences: Sequence[Difference]) -> Table:
         + _explain_p(tested, count=sum(p is not None for p in p_values))
         + f" Detectable: the true difference in {HEADLINE} that an interval of this design would "
         "tell from 0 in four of five repetitions (80 % power, two-sided 5 %)."
+        + _explain_left_out(tested)
     )
     return Table(
         "differences",
@@ -183,9 +223,30 @@ def _differences(differences: Sequence[Difference]) -> Table:
             *METRICS,
             f"{HEADLINE} p (Holm)",
             f"{HEADLINE} detectable",
+            f"{HEADLINE} left out",
         ),
         tuple((*key, *cells) for key, cells in rows.items()),
     )
+
+
+def _format_left_out(item: Difference) -> str:
+    """Write ``20``, or ``20 (17 / 3)`` where one of the two methods has more false alarms."""
+    dropped = str(item.estimate.dropped)
+    if not any(item.false_marks):
+        return dropped
+    return f"{dropped} ({item.false_marks[0]} / {item.false_marks[1]})"
+
+
+def _explain_left_out(tested: Sequence[Difference]) -> str:
+    """Say what the column counts, and in whose favour, as far as there is something to count."""
+    words = f" Left out: cases whose {HEADLINE} is undefined under some run of either."
+    if any(any(item.false_marks) for item in tested):
+        words += (
+            " In parentheses, in how many of them the method / the reference marks something where "
+            "there is nothing in more runs than the other: the difference does not count this "
+            "against it."
+        )
+    return words
 
 
 def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
@@ -196,6 +257,8 @@ def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
             "No p-value from one seed: it would speak for one trained network of each method, not "
             "for the methods."
         )
+    if not count:
+        return "No p-value: it needs two seeds and two patients or more."
     return (
         f"p: Wilcoxon signed-rank test of the differences in {HEADLINE} per patient, mean over "
         f"{seeds} seeds, Holm-corrected over the {count} comparison(s) of this table. It speaks "
