@@ -8,7 +8,6 @@ import platform
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 import torch
 from matplotlib.figure import Figure
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from harmoseg.metrics import METRICS
 from harmoseg.report.figures import difference_plot, training_curves
 from harmoseg.report.overlays import choose_cases, overlay_figure
+from harmoseg.report.pages import page_template
 from harmoseg.store.files import make_folder, write_bytes, write_text
 from harmoseg.study.compare import Study
 from harmoseg.study.tables import (
@@ -44,14 +44,7 @@ def write_report(study: Study) -> list[Table]:
     differences = paired_differences(study)
     tables = make_tables(study, differences)
     write_tables(study, tables)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harmoseg.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    page = environment.get_template("report.html.j2").render(
+    page = page_template("report.html.j2").render(
         title=f"{' against '.join(study.methods)} on {next(iter(study.stores))}",
         sentences=[item.sentence() for item in differences if item.metric == HEADLINE],
         warnings=_warnings(study),

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import jinja2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
@@ -18,6 +17,7 @@ from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.telling import class_shares, closing_line, describe
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
+from harmoseg.report.pages import page_template
 from harmoseg.store.card import Card
 from harmoseg.store.files import make_folder, write_text
 from harmoseg.store.layout import SPLITS
@@ -55,16 +55,9 @@ def write_verification(verification: Verification, path: Path) -> None:
     that have pictures) and twelve random cases of every split.
     """
     check_page(path)
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("harmoseg.report", "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
     subject, card = verification.subject, verification.card
     shown = [item for item in verification.findings if item.shown]
-    page = environment.get_template("verification.html.j2").render(
+    page = page_template("verification.html.j2").render(
         title=f"{card.title if card else verification.name}, verified",
         closing=closing_line(verification),
         status=next((name for name in SEVERITIES if verification.of(name)), "fine"),
