@@ -11,6 +11,7 @@ from harmoseg.errors import HarmosegError
 if TYPE_CHECKING:
     from harmoseg.losses import DeepSupervisionLoss, HarmonizedLoss, SpectralCorrelationLoss
     from harmoseg.models import create_model
+    from harmoseg.models.saved import load_model as load
     from harmoseg.spectrum import (
         log_magnitude,
         make_rings,
@@ -28,6 +29,7 @@ __all__ = [
     "HarmosegError",
     "SpectralCorrelationLoss",
     "create_model",
+    "load",
     "log_magnitude",
     "make_rings",
     "power_spectrum",
@@ -36,9 +38,14 @@ __all__ = [
     "window_weights",
 ]
 
-_ROOMS = {"create_model": "models"} | dict.fromkeys(
-    ("DeepSupervisionLoss", "HarmonizedLoss", "SpectralCorrelationLoss"), "losses"
-)
+_PLACES = {
+    "create_model": ("models", "create_model"),
+    "load": ("models.saved", "load_model"),
+    "DeepSupervisionLoss": ("losses", "DeepSupervisionLoss"),
+    "HarmonizedLoss": ("losses", "HarmonizedLoss"),
+    "SpectralCorrelationLoss": ("losses", "SpectralCorrelationLoss"),
+}
+"""The module of every public name that is not of `harmoseg.spectrum`, and its name there."""
 
 
 def __getattr__(name: str) -> Any:
@@ -48,7 +55,8 @@ def __getattr__(name: str) -> Any:
     """
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"harmoseg.{_ROOMS.get(name, 'spectrum')}"), name)
+    module, attribute = _PLACES.get(name, ("spectrum", name))
+    value = getattr(import_module(f"harmoseg.{module}"), attribute)
     globals()[name] = value
     return value
 

@@ -41,6 +41,7 @@ def test_a_finished_run_explains_itself(finished) -> None:
         "environment.json",
         "experiment.yaml",
         "log.csv",
+        "model.json",
         "weights.safetensors",
     ]
     rows = log_of(finished)
@@ -175,7 +176,7 @@ def test_changed_weights_are_refused(binary_store, tmp_path) -> None:
     data = bytearray(file.read_bytes())
     data[-1] ^= 1
     file.write_bytes(data)
-    with pytest.raises(HarmosegError, match="changed since training"):
+    with pytest.raises(HarmosegError, match="changed since it was made"):
         open_run(out)
 
 

@@ -44,6 +44,7 @@ from harmoseg.evaluation.tables import (
     ring_rows,
 )
 from harmoseg.metrics.overlap import COUNTS
+from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.files import (
     check_replaceable,
@@ -58,7 +59,7 @@ from harmoseg.store.files import (
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment
-from harmoseg.training.run import WEIGHTS_FILE, open_run
+from harmoseg.training.run import open_run
 
 SCHEMA = 3
 CASES_FILE = "cases.csv"

@@ -1,4 +1,4 @@
-"""Segmentation networks, built by name; the network is never touched unasked."""
+"""Segmentation networks, built by name or opened; the network is never touched unasked."""
 
 from harmoseg.models.create import MODEL_NAMES, create_model
 

@@ -22,9 +22,11 @@ class Card:
     per split, empty where that is not known beforehand, and `subset_counts` per subset where the
     dataset comes in published parts. `channels` is 1 or 3; 0 leaves it to the
     images. `tile` is the side, in pixels of the source, of the squares that images are cut into
-    for the network; 0 shows it every image whole. `empty_slices` says whether slices without any
-    foreground are trained on; all are kept in the store, and all are scored. `metrics` are those
-    that the field reports on this dataset, `partners` the datasets that show it other hospitals,
+    for the network; 0 shows it every image whole. `window` gives the intensities of volumes that
+    become black and white, absent their own 0.5 and 99.5 percentiles, and `axes` the orientation
+    that volumes are turned to, absent the one they were acquired in. `empty_slices` says whether
+    slices without any foreground are trained on; all are kept in the store, and all are scored.
+    `metrics` are those that the field reports on this dataset, `partners` the datasets that show it other hospitals,
     devices or years. `notes` is what somebody who compares numbers has to know.
     """
 
@@ -36,6 +38,8 @@ class Card:
     colours: tuple[str, ...] = ()
     channels: int = 0
     tile: int = 0
+    window: tuple[float, ...] = ()
+    axes: str = ""
     empty_slices: EmptySlices = "keep"
     source: str = ""
     licence: str = ""
@@ -62,6 +66,11 @@ class Card:
             raise HarmosegError(
                 f"card {self.name!r}: mode binary needs 2 classes (background and foreground), "
                 f"got {len(self.classes)}"
+            )
+        if self.window and not (len(self.window) == 2 and self.window[0] < self.window[1]):
+            raise HarmosegError(
+                f"card {self.name!r}: window {list(self.window)}; expected two intensities, the "
+                "lower first"
             )
         if self.colours and len(self.colours) != len(self.classes) - 1:
             raise HarmosegError(

@@ -8,13 +8,13 @@ import lightning.pytorch as pl
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from harmoseg.losses import HarmonizedLoss
 from harmoseg.metrics import aggregate, confusion_counts
-from harmoseg.models import create_model
+from harmoseg.models.saved import ModelInfo
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
-from harmoseg.store.card import TaskMode
+from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.tensors import normalise
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
@@ -28,11 +28,11 @@ class TrainedNetwork(pl.LightningModule):
     per case at training resolution (``val_dsc``).
     """
 
-    def __init__(self, experiment: Experiment) -> None:
+    def __init__(self, experiment: Experiment, info: ModelInfo) -> None:
         super().__init__()
         self.experiment = experiment
         method = parse_method(experiment.method)
-        self.network = build_network(experiment, weights=experiment.options.weights)
+        self.network = info.build(weights=experiment.options.weights)
         self.loss = HarmonizedLoss(
             experiment.mode, spectral_weight=method.spectral_weight, reduction=method.reduction
         )
@@ -104,16 +104,24 @@ class TrainedNetwork(pl.LightningModule):
         return logits
 
 
-def build_network(experiment: Experiment, *, weights: str | None = None) -> nn.Module:
-    """Build the network of an experiment, channels last in memory."""
-    network = create_model(
-        parse_method(experiment.method).model,
-        in_channels=experiment.channels,
-        classes=experiment.channels_out,
+def model_info(experiment: Experiment, card: Card) -> ModelInfo:
+    """Say what the network of an experiment is, for the card of the store it is trained on."""
+    return ModelInfo(
+        name=parse_method(experiment.method).model,
         encoder=experiment.options.encoder,
-        weights=weights,
+        card=card,
+        height=experiment.height,
+        width=experiment.width,
+        channels=experiment.channels,
+        trained={
+            "method": experiment.method,
+            "seed": experiment.seed,
+            "store": experiment.store_name,
+            "store_fingerprint": experiment.store_fingerprint,
+            "encoder_weights": experiment.weights_sha256 or experiment.options.weights,
+            "run": experiment.key,
+        },
     )
-    return network.to(memory_format=torch.channels_last)
 
 
 def predicted_labels(logits: Tensor, mode: TaskMode) -> Tensor:

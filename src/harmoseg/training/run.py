@@ -7,6 +7,7 @@ A run is a folder::
     log.csv               one row per epoch
     checkpoints/          last.ckpt to continue from, best.ckpt by validation
     weights.safetensors   the weights selected
+    model.json            with the weights, a model to predict with; see `harmoseg.models.saved`
     done.json             written last: the run is complete
 """
 
@@ -25,10 +26,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from safetensors.torch import load_file, save_file
 from torch import nn
 
 from harmoseg.errors import HarmosegError
+from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.files import (
     check_schema,
     make_folder,
@@ -49,13 +50,12 @@ from harmoseg.training.experiment import (
     resolve_experiment,
 )
 from harmoseg.training.hardware import describe_environment
-from harmoseg.training.network import TrainedNetwork, build_network
+from harmoseg.training.network import TrainedNetwork, model_info
 
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "log.csv"
 CHECKPOINT_FOLDER = "checkpoints"
-WEIGHTS_FILE = "weights.safetensors"
 DONE_FILE = "done.json"
 
 
@@ -83,7 +83,7 @@ def train(
     started = time.monotonic()
     with _quiet_lightning():
         pl.seed_everything(seed, verbose=False)
-        network = TrainedNetwork(experiment)
+        network = TrainedNetwork(experiment, model_info(experiment, view.info.card))
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
         trainer = _make_trainer(out, experiment, has_validation=bool(len(view.validation)))
@@ -115,7 +115,7 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     options = experiment.options
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     training_loader(view.train, options.batch_size, experiment.seed)
-    network = build_network(experiment, weights=options.weights).eval()
+    network = model_info(experiment, view.info.card).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
 
@@ -132,21 +132,14 @@ def open_run(path: Path) -> tuple[Experiment, nn.Module]:
             "harmoseg train --help"
         )
     experiment = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
-    weights = path / WEIGHTS_FILE
-    if not (path / DONE_FILE).exists() or not weights.is_file():
+    if not all((path / name).is_file() for name in (DONE_FILE, MODEL_FILE, WEIGHTS_FILE)):
         raise HarmosegError(
-            f"{path}: the run is not finished ({DONE_FILE} or {WEIGHTS_FILE} is missing); run the "
-            "same training command again to continue it"
+            f"{path}: the run is not finished ({DONE_FILE}, {MODEL_FILE} or {WEIGHTS_FILE} is "
+            "missing); run the same training command again to continue it"
         )
     done = read_json(path / DONE_FILE, what="the end mark of a run")
     check_schema(done.get("schema"), SCHEMA, path / DONE_FILE, cure="train again")
-    if done.get("weights_sha256") != sha256_of(weights):
-        raise HarmosegError(
-            f"{weights}: changed since training (its hash is not that of {DONE_FILE}); train again"
-        )
-    network = build_network(experiment)
-    network.load_state_dict(load_file(weights))
-    return experiment, network.eval()
+    return experiment, load_model(path).network
 
 
 class EpochLog(pl.Callback):
@@ -256,13 +249,11 @@ def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: f
     checkpoint = out / CHECKPOINT_FOLDER / f"{experiment.options.select}.ckpt"
     state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
     weights = {
-        name.removeprefix("network."): value.contiguous()
+        name.removeprefix("network."): value
         for name, value in state.items()
         if name.startswith("network.")
     }
-    partial = out / f".{WEIGHTS_FILE}.partial"
-    save_file(weights, partial)
-    partial.replace(out / WEIGHTS_FILE)
+    save_model(out, model_info(experiment, view.info.card), weights)
     write_json(
         out / DONE_FILE,
         {

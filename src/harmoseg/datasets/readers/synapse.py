@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,6 +24,7 @@ from harmoseg.datasets.sources import (
     relative_name,
 )
 from harmoseg.datasets.volumes import (
+    Window,
     check_size,
     classes_of,
     read_hdf5,
@@ -32,9 +34,9 @@ from harmoseg.datasets.volumes import (
     scale_intensities,
 )
 from harmoseg.errors import HarmosegError
+from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
 
-_HOUNSFIELD = (-125.0, 275.0)
 _UNIT = (0.0, 1.0)  # the preprocessed form is windowed already
 
 # The card's order is that of the preprocessed form: aorta, gallbladder, left kidney, right kidney,
@@ -74,7 +76,10 @@ def list_synapse(source: Path, options: SourceOptions) -> Listing:
     card = load_card("synapse")
     chosen_split(options, "usual")
     files = files_below(source, card.title)
-    cases = _btcv(files, source) or _preprocessed(files, source)
+    cases = _btcv(files, source, card)
+    if not cases:
+        cases = _preprocessed(files, source)
+        card = replace(card, window=_UNIT, axes="")
     if not cases:
         raise HarmosegError(f"{source}: no cases of Synapse; expected {card.layout}")
     splits = load_split("synapse")
@@ -82,7 +87,7 @@ def list_synapse(source: Path, options: SourceOptions) -> Listing:
     return make_listing(card, cases, roots=[source])
 
 
-def _btcv(files: list[Path], source: Path) -> list[SourceCase]:
+def _btcv(files: list[Path], source: Path, card: Card) -> list[SourceCase]:
     splits = load_split("synapse")
     labels = by_id(_named(_LABEL, files))
     cases = []
@@ -96,13 +101,12 @@ def _btcv(files: list[Path], source: Path) -> list[SourceCase]:
                 "missing; complete the download"
             )
         read = partial(
-            # Axial slices as they are looked at: left of the patient on the right.
             read_nifti_pair,
             image,
             labels[name],
             classes=_BTCV,
-            window=_HOUNSFIELD,
-            axes="LPS",
+            window=cast(Window, card.window),
+            axes=card.axes,
         )
         cases.append(_case(name, (image, labels[name]), source, read))
     return cases

@@ -1,0 +1,1 @@
+"""harmoseg inside other frameworks: nnU-Net trainers, MONAI bundles."""

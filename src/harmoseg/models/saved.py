@@ -1,0 +1,165 @@
+"""A model folder: a trained network with everything that predicting on new files needs.
+
+A model is a folder::
+
+    model.json            network, preprocessing, classes, card, training; sealed by a hash
+    weights.safetensors   the weights
+
+Nothing else is read: the two files can be copied anywhere. A finished run is such a folder too.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from harmoseg.errors import HarmosegError
+from harmoseg.models.create import create_model
+from harmoseg.store.card import Card, card_from_mapping
+from harmoseg.store.files import check_schema, make_folder, read_json, sha256_of, write_json
+
+SCHEMA = 1
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+
+_AGAIN = "copy both files again from where the model was made, or train again"
+
+
+@dataclass(frozen=True)
+class ModelInfo:
+    """What a network is, and what it expects.
+
+    Args:
+        name: ``unet`` or ``transunet``, with `encoder` and the constructor's further `options`.
+        card: The dataset that it was trained on: mode, classes, intensity window, orientation of
+            volumes, side of the squares that images are cut into.
+        height: Height of what the network sees, in pixels.
+        width: Width of what the network sees, in pixels.
+        channels: 1 or 3.
+        trained: How it was trained (method, seed, store, fingerprint), for the record.
+    """
+
+    name: str
+    encoder: str
+    card: Card
+    height: int
+    width: int
+    channels: int
+    options: Mapping[str, Any] = field(default_factory=dict)
+    trained: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def channels_out(self) -> int:
+        """Count the network's output channels: 1 for binary, else one per class."""
+        return 1 if self.card.mode == "binary" else len(self.card.classes)
+
+    def build(self, *, weights: str | Path | None = None) -> nn.Module:
+        """Build the network, channels last in memory; `weights` as for `create_model`."""
+        network = create_model(
+            self.name,
+            in_channels=self.channels,
+            classes=self.channels_out,
+            encoder=self.encoder,
+            weights=weights,
+            **self.options,
+        )
+        return network.to(memory_format=torch.channels_last)
+
+
+@dataclass(frozen=True, eq=False)
+class SavedModel:
+    """A model opened from its folder, its network in evaluation mode."""
+
+    path: Path
+    info: ModelInfo
+    network: nn.Module
+
+
+def save_model(folder: Path, info: ModelInfo, weights: Mapping[str, Tensor]) -> None:
+    """Write a model folder, weights first; raise HarmosegError where it cannot be written."""
+    make_folder(folder)
+    file = folder / WEIGHTS_FILE
+    partial = folder / f".{WEIGHTS_FILE}.partial"
+    try:
+        save_file({name: value.contiguous() for name, value in weights.items()}, partial)
+        partial.replace(file)
+    except (OSError, SafetensorError) as error:
+        partial.unlink(missing_ok=True)
+        raise HarmosegError(f"{file}: cannot be written ({error})") from error
+    values = {
+        "schema": SCHEMA,
+        "harmoseg": version("harmoseg"),
+        **asdict(info),
+        "weights_sha256": sha256_of(file),
+    }
+    write_json(folder / MODEL_FILE, {**values, "seal": _seal(values)})
+
+
+def load_model(path: str | Path) -> SavedModel:
+    """Open a model folder or a finished run.
+
+    Raises HarmosegError where it is no model, where either file was changed since it was made, and
+    where weights and classes do not fit.
+    """
+    folder = Path(path)
+    info, digest = _read_info(folder)
+    file = folder / WEIGHTS_FILE
+    if not file.is_file():
+        raise HarmosegError(f"{file}: no such file; a model is both files together: {_AGAIN}")
+    if sha256_of(file) != digest:
+        raise HarmosegError(
+            f"{file}: changed since it was made (its hash is not that of {MODEL_FILE}); {_AGAIN}"
+        )
+    network = info.build()
+    expected, found = network.state_dict(), load_file(file)
+    differing = [
+        name
+        for name in sorted(expected.keys() | found.keys())
+        if name not in expected or name not in found or expected[name].shape != found[name].shape
+    ]
+    if differing:
+        raise HarmosegError(
+            f"{folder}: the weights are not those of a {info.name} with encoder {info.encoder} "
+            f"for {info.channels} channel(s) and the {len(info.card.classes)} classes of its card "
+            f"({', '.join(info.card.classes)}): {len(differing)} differ, the first is "
+            f"{differing[0]}; {_AGAIN}"
+        )
+    network.load_state_dict(found)
+    return SavedModel(folder, info, network.eval())
+
+
+def _read_info(folder: Path) -> tuple[ModelInfo, str]:
+    file = folder / MODEL_FILE
+    if not file.is_file():
+        raise HarmosegError(
+            f"{folder}: not a model ({MODEL_FILE} is missing); give a finished run, or a folder "
+            "that `harmoseg export` made"
+        )
+    values = read_json(file, what="the description of a model")
+    check_schema(values.get("schema"), SCHEMA, file, cure="use the harmoseg that made it")
+    seal = values.pop("seal", None)
+    if seal != _seal(values):
+        raise HarmosegError(
+            f"{file}: changed since it was made (its seal does not fit what it says); {_AGAIN}"
+        )
+    try:
+        fields = {name: values[name] for name in ModelInfo.__dataclass_fields__}
+        info = ModelInfo(**{**fields, "card": card_from_mapping(fields["card"])})
+        return info, str(values["weights_sha256"])
+    except (KeyError, TypeError) as error:
+        raise HarmosegError(f"{file}: field missing or wrong ({error}); {_AGAIN}") from error
+
+
+def _seal(values: Mapping[str, Any]) -> str:
+    """Hash what a description says, however it is laid out."""
+    return hashlib.sha256(json.dumps(values, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""A model and files become masks in the geometry of the files."""
