@@ -26,8 +26,8 @@ class Card:
     become black and white, absent their own 0.5 and 99.5 percentiles, and `axes` the orientation
     that volumes are turned to, absent the one they were acquired in. `empty_slices` says whether
     slices without any foreground are trained on; all are kept in the store, and all are scored.
-    `metrics` are those that the field reports on this dataset, `partners` the datasets that show it other hospitals,
-    devices or years. `notes` is what somebody who compares numbers has to know.
+    `metrics` are those that the field reports on this dataset, `partners` the datasets that show
+    it other hospitals, devices or years. `notes` is what somebody who compares numbers has to know.
     """
 
     name: str
