@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import TrainingOptions
 
 SUMMARY = "Train one method on a store."
@@ -28,6 +29,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything random.")
     parser.add_class_arguments(TrainingOptions, None)
+    parser.add_class_arguments(Execution, None)
     return parser
 
 
@@ -38,11 +40,13 @@ def run(arguments: Namespace) -> None:
 
     values = arguments.as_dict()
     options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
+    execution = {name: values[name] for name in Execution.__dataclass_fields__}
     train(
         values["store"],
         values["out"],
         method=values["method"],
         seed=values["seed"],
         options=TrainingOptions(**options),
+        execution=Execution(**execution),
     )
     print(f"trained {values['out']}; next: harmoseg evaluate {values['out']} {values['store']}")

@@ -41,6 +41,7 @@ from harmoseg.store.files import (
 )
 from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import training_loader, validation_loader
+from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
     Experiment,
@@ -60,7 +61,13 @@ DONE_FILE = "done.json"
 
 
 def train(
-    store: Path, out: Path, *, method: str, seed: int, options: TrainingOptions
+    store: Path,
+    out: Path,
+    *,
+    method: str,
+    seed: int,
+    options: TrainingOptions,
+    execution: Execution | None = None,
 ) -> Experiment:
     """Train a method on a store's training part into the run folder `out`.
 
@@ -70,6 +77,7 @@ def train(
     Raises HarmosegError where `out` holds another experiment, naming what differs, where the
     store cannot be trained on, and where training diverges.
     """
+    execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     experiment = resolve_experiment(method, seed, options, view.info)
     if options.select == "best" and not len(view.validation):
@@ -86,7 +94,9 @@ def train(
         network = TrainedNetwork(experiment, model_info(experiment, view.info.card))
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
-        trainer = _make_trainer(out, experiment, has_validation=bool(len(view.validation)))
+        trainer = _make_trainer(
+            out, experiment, execution, has_validation=bool(len(view.validation))
+        )
         last = out / CHECKPOINT_FOLDER / "last.ckpt"
         try:
             trainer.fit(
@@ -182,7 +192,9 @@ class EpochLog(pl.Callback):
             print(f"  epoch {row['epoch']} of {trainer.max_epochs}: {shown}", file=sys.stderr)
 
 
-def _make_trainer(out: Path, experiment: Experiment, *, has_validation: bool) -> pl.Trainer:
+def _make_trainer(
+    out: Path, experiment: Experiment, execution: Execution, *, has_validation: bool
+) -> pl.Trainer:
     folder = out / CHECKPOINT_FOLDER
     is_terminal = sys.stderr.isatty()
     # A progress bar for a person, a line per epoch for a log file.
@@ -207,7 +219,8 @@ def _make_trainer(out: Path, experiment: Experiment, *, has_validation: bool) ->
         callbacks.append(TQDMProgressBar(leave=False))
     return pl.Trainer(
         accelerator="auto",
-        devices=1,
+        devices=execution.devices,
+        num_nodes=execution.nodes,
         precision="bf16-mixed" if experiment.options.precision == "bf16" else "32-true",
         max_epochs=experiment.options.epochs,
         callbacks=callbacks,

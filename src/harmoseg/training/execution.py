@@ -1,0 +1,33 @@
+"""How a run is carried out, as far as that does not change what it is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from harmoseg.errors import HarmosegError
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How a run is carried out: nothing here is part of what determines it.
+
+    Args:
+        devices: Processes, one per device, that share every batch.
+        nodes: Machines that share every batch, each with that many devices.
+        checkpoint_minutes: Longest time between two checkpoints; every epoch ends with one too.
+    """
+
+    devices: int = 1
+    nodes: int = 1
+    checkpoint_minutes: float = 10.0
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError naming the first option that cannot be."""
+        limits = {
+            "devices": (self.devices >= 1, "1 or more"),
+            "nodes": (self.nodes >= 1, "1 or more"),
+            "checkpoint_minutes": (self.checkpoint_minutes >= 0, "0 or more"),
+        }
+        for name, (fits, expected) in limits.items():
+            if not fits:
+                raise HarmosegError(f"{name} must be {expected}, got {getattr(self, name)}")
