@@ -11,7 +11,7 @@ from typing import Any
 
 import harmoseg
 from harmoseg.cli.parsing import with_config_first, with_underscores
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, Terminated
 
 _COMMANDS = ("demo", "prepare", "info", "verify", "compare", "train", "evaluate")
 _OVERVIEW = """\
@@ -31,7 +31,8 @@ On your own data: harmoseg prepare folder, then harmoseg compare.
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
-    Returns 0, 1 where data was found to be wrong, 2 for a user's mistake, 130 when interrupted.
+    Returns 0, 1 where data was found to be wrong, 2 for a user's mistake, 130 when interrupted,
+    143 when terminated.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help"}:
@@ -47,6 +48,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # One line, whatever a library's own message in it looked like.
         print("harmoseg: error:", re.sub(r"\s*\n\s*", " ", str(error).strip()), file=sys.stderr)
         return 2
+    except Terminated:
+        print("harmoseg: terminated and saved; run it again, and it continues", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print("harmoseg: interrupted; run it again, and it continues", file=sys.stderr)
         return 130

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 from harmoseg.errors import HarmosegError
 from harmoseg.store.tensors import images_to_tensor
 from harmoseg.store.training_view import Part
+from harmoseg.training.ranks import rank, world_size
 
 Batch = tuple[Tensor, Tensor, Tensor]
 """Images (B, C, H, W) uint8, labels (B, H, W) uint8, and the number of the case of each (B,)."""
@@ -33,7 +35,8 @@ class ShuffledBatches(Sampler[list[int]]):
     """Draw full batches in a new order every epoch; the remainder of an epoch is left out.
 
     The order is a function of seed and epoch alone, so that a run that was interrupted continues
-    with the batches it would have had. Lightning calls `set_epoch`.
+    with the batches it would have had. Lightning calls `set_epoch`. Of several processes each has
+    its share of every batch.
     """
 
     def __init__(self, count: int, batch_size: int, seed: int) -> None:
@@ -41,6 +44,11 @@ class ShuffledBatches(Sampler[list[int]]):
         self._batch_size = batch_size
         self._seed = seed
         self._epoch = 0
+        self._skipped = 0
+
+    def skip(self, batches: int) -> None:
+        """Leave out the first batches of the next epoch: they were trained on already."""
+        self._skipped = batches
 
     def set_epoch(self, epoch: int) -> None:
         """Say which epoch comes next."""
@@ -54,31 +62,73 @@ class ShuffledBatches(Sampler[list[int]]):
         """Yield lists of positions."""
         generator = seeded_generator(self._seed, self._epoch)
         order = torch.randperm(self._count, generator=generator).tolist()
-        for start in range(0, len(self) * self._batch_size, self._batch_size):
-            yield order[start : start + self._batch_size]
+        first, self._skipped = self._skipped, 0
+        for number in range(first, len(self)):
+            start = number * self._batch_size
+            yield order[start + rank() : start + self._batch_size : world_size()]
 
 
-def training_loader(part: Part, batch_size: int, seed: int) -> DataLoader[Batch]:
-    """Load shuffled batches. Raises HarmosegError where there are fewer cases than one batch."""
+class TrainingLoader(DataLoader[Batch]):
+    """Load shuffled batches; Lightning keeps in its checkpoints how many of an epoch are done."""
+
+    def __init__(self, part: Part, batches: ShuffledBatches) -> None:
+        # No worker processes: reading a memory map takes less time than passing a batch between
+        # processes.
+        super().__init__(BatchDataset(part), sampler=batches, batch_size=None)
+        self._batches = batches
+        self.done = 0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Say how many batches of the epoch have been trained on, as `done` says."""
+        return {"done": self.done}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Begin the next epoch after the batches that are done."""
+        self._batches.skip(state["done"])
+
+
+def training_loader(part: Part, batch_size: int, seed: int, *, ranks: int = 1) -> TrainingLoader:
+    """Load shuffled batches.
+
+    Raises HarmosegError where there are fewer cases than one batch, and where a batch cannot be
+    shared equally by the `ranks`.
+    """
     if len(part) < batch_size:
         raise HarmosegError(
             f"batch_size {batch_size} is larger than the training part, which has {len(part)} "
             f"slice(s) after validation was carved from it; use --batch_size {max(2, len(part))} "
             "or less, or add data"
         )
-    sampler = ShuffledBatches(len(part), batch_size, seed)
-    # No worker processes: reading a memory map takes less time than passing a batch between
-    # processes.
-    return DataLoader(BatchDataset(part), sampler=sampler, batch_size=None)
+    if batch_size % ranks:
+        raise HarmosegError(
+            f"batch_size {batch_size} cannot be shared equally by {ranks} devices; use a multiple "
+            f"of {ranks}"
+        )
+    return TrainingLoader(part, ShuffledBatches(len(part), batch_size, seed))
+
+
+class OrderedBatches(Sampler[list[int]]):
+    """Go through all slices once, in order; of several processes each has every so many batches."""
+
+    def __init__(self, count: int, batch_size: int) -> None:
+        self._starts = range(0, count, batch_size)
+        self._count = count
+        self._batch_size = batch_size
+
+    def __len__(self) -> int:
+        """Count this process's batches."""
+        return len(self._starts[rank() :: world_size()])
+
+    def __iter__(self) -> Iterator[list[int]]:
+        """Yield lists of positions."""
+        for start in self._starts[rank() :: world_size()]:
+            yield list(range(start, min(start + self._batch_size, self._count)))
 
 
 def validation_loader(part: Part, batch_size: int) -> DataLoader[Batch]:
     """Load all cases of a part once, in order."""
-    batches = [
-        list(range(start, min(start + batch_size, len(part))))
-        for start in range(0, len(part), batch_size)
-    ]
-    return DataLoader(BatchDataset(part), sampler=batches, batch_size=None)
+    sampler = OrderedBatches(len(part), batch_size)
+    return DataLoader(BatchDataset(part), sampler=sampler, batch_size=None)
 
 
 def seeded_generator(seed: int, epoch: int, step: int = 0) -> torch.Generator:

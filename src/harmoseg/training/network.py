@@ -7,7 +7,6 @@ from typing import Any, Literal
 import lightning.pytorch as pl
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from harmoseg.losses import HarmonizedLoss
@@ -19,63 +18,83 @@ from harmoseg.store.tensors import normalise
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.method import parse_method
+from harmoseg.training.ranks import rank, summed, synchronise_batch_norm, world_size
 
 
 class TrainedNetwork(pl.LightningModule):
     """Train one experiment's network with its objective.
 
-    Logs the means over an epoch of the loss and its terms, and on validation the Dice similarity
-    per case at training resolution (``val_dsc``).
+    A step returns the loss and its terms. On validation it logs the Dice similarity per case at
+    training resolution (``val_dsc``) and the loss (``val_total``). Several processes share every
+    batch, and train what one would: sums of the loss and statistics of batch normalisation go
+    over all of them.
     """
 
-    def __init__(self, experiment: Experiment, info: ModelInfo) -> None:
+    allow_zero_length_dataloader_with_multiple_devices = True  # few cases may validate
+
+    def __init__(
+        self, experiment: Experiment, info: ModelInfo, *, validation_cases: int = 0
+    ) -> None:
         super().__init__()
         self.experiment = experiment
         method = parse_method(experiment.method)
         self.network = info.build(weights=experiment.options.weights)
         self.loss = HarmonizedLoss(
+            experiment.mode,
+            spectral_weight=method.spectral_weight,
+            reduction=method.reduction,
+            # Of several processes the loss is that of the whole batch.
+            across_ranks=method.reduction == "batch",
+        )
+        self._validation_loss = HarmonizedLoss(
             experiment.mode, spectral_weight=method.spectral_weight, reduction=method.reduction
         )
-        self._validation_counts: dict[int, NDArray[np.int64]] = {}
+        self._counts = np.zeros((validation_cases, len(experiment.classes), 4), np.int64)
+        self._loss_sum = torch.zeros(2, dtype=torch.float64)  # of losses, and of slices
 
-    def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        """Augment, predict, and return the loss."""
+    def configure_model(self) -> None:
+        """Join the batch statistics of several processes."""
+        if self.trainer.world_size > 1:
+            self.network = synchronise_batch_norm(self.network, self.trainer.strategy.root_device)
+
+    def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
+        """Augment, predict, and return the loss with its terms."""
         images, labels, _ = batch
         if self.experiment.options.augment:
             generator = seeded_generator(self.experiment.seed, self.current_epoch, batch_idx + 1)
-            drawn = draw_transforms(len(images), images.shape[2], images.shape[3], generator)
-            images, labels = apply_transforms(images, labels, drawn)
+            # Drawn for the whole batch, of which this process may have a share.
+            whole = len(images) * world_size()
+            drawn = draw_transforms(whole, images.shape[2], images.shape[3], generator)
+            images, labels = apply_transforms(images, labels, drawn[rank() :: world_size()])
         terms = self.loss.terms(self._logits(images), labels.long())
-        self.log_dict(
-            {f"train_{name}": value.detach() for name, value in terms.items()},
-            on_step=False,
-            on_epoch=True,
-            batch_size=len(images),
-        )
         self.log("loss", terms["total"].detach(), prog_bar=True, logger=False)
-        return terms["total"]
+        told = {name: value.detach() for name, value in terms.items()}
+        return {"loss": terms["total"], "terms": told}
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        """Count the overlap of every case, and log the loss."""
+        """Count the overlap of every case, and sum the loss."""
         images, labels, owners = batch
         logits = self._logits(images)
-        self.log("val_total", self.loss(logits, labels.long()), batch_size=len(images))
+        count, loss = len(images), self._validation_loss(logits, labels.long())
+        self._loss_sum += torch.tensor([count * float(loss), count], dtype=torch.float64)
         predicted = predicted_labels(logits, self.experiment.mode).cpu().numpy()
         classes = len(self.experiment.classes)
         for owner, mask, label in zip(
             owners.tolist(), predicted, labels.cpu().numpy(), strict=True
         ):
             # Slices of a volume count together: the case is what is scored.
-            counts = confusion_counts(mask, label, classes)
-            self._validation_counts[owner] = self._validation_counts.get(owner, 0) + counts
+            self._counts[owner] += confusion_counts(mask, label, classes)
 
     def on_validation_epoch_end(self) -> None:
-        """Log the DSC per case."""
-        counts = np.stack(list(self._validation_counts.values()))
+        """Log the DSC per case, and the loss."""
+        counts = summed(torch.from_numpy(self._counts).to(self.device)).cpu().numpy()
+        loss, slices = summed(self._loss_sum.to(self.device)).tolist()
+        self._counts[:] = 0
+        self._loss_sum.zero_()
         score = aggregate("per_image", "DSC", counts).value
-        self._validation_counts.clear()
         # No case to score (no foreground anywhere) is the worst validation, not an unknown one.
         self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True)
+        self.log("val_total", loss / slices)
 
     def configure_optimizers(self) -> Any:
         """SGD with polynomial decay at every step."""

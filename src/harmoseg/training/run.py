@@ -5,7 +5,7 @@ A run is a folder::
     experiment.yaml       what determines it, resolved
     environment.json      what it was made with
     log.csv               one row per epoch
-    checkpoints/          last.ckpt to continue from, best.ckpt by validation
+    checkpoints/          while it runs: the last two states to continue from, the best weights
     weights.safetensors   the weights selected
     model.json            with the weights, a model to predict with; see `harmoseg.models.saved`
     done.json             written last: the run is complete
@@ -14,7 +14,9 @@ A run is a folder::
 from __future__ import annotations
 
 import logging
+import os
 import shutil
+import signal
 import sys
 import time
 import warnings
@@ -25,10 +27,11 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from torch import nn
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import TQDMProgressBar
+from torch import Tensor, nn
 
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.files import (
     check_schema,
@@ -41,6 +44,12 @@ from harmoseg.store.files import (
 )
 from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import training_loader, validation_loader
+from harmoseg.training.checkpoints import (
+    Checkpoints,
+    HashedFiles,
+    network_weights,
+    newest_checkpoint,
+)
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
@@ -52,6 +61,8 @@ from harmoseg.training.experiment import (
 )
 from harmoseg.training.hardware import describe_environment
 from harmoseg.training.network import TrainedNetwork, model_info
+from harmoseg.training.ranks import process_number, summed, world_size
+from harmoseg.training.stopping import Stopped, Stopping
 
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
@@ -87,33 +98,48 @@ def train(
     _check_folder(out, experiment)
     if (out / DONE_FILE).exists():
         return experiment
-    loader = training_loader(view.train, options.batch_size, seed)
+    _check_devices(execution)
+    ranks = execution.devices * execution.nodes
+    loader = training_loader(view.train, options.batch_size, seed, ranks=ranks)
+    validates = bool(len(view.validation))
     started = time.monotonic()
     with _quiet_lightning():
         pl.seed_everything(seed, verbose=False)
-        network = TrainedNetwork(experiment, model_info(experiment, view.info.card))
+        network = TrainedNetwork(
+            experiment,
+            model_info(experiment, view.info.card),
+            validation_cases=len(view.validation.cases),
+        )
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
-        trainer = _make_trainer(
-            out, experiment, execution, has_validation=bool(len(view.validation))
+        checkpoints = Checkpoints(
+            out / CHECKPOINT_FOLDER,
+            loader,
+            monitor="val_dsc" if validates else None,
+            minutes=execution.checkpoint_minutes,
         )
-        last = out / CHECKPOINT_FOLDER / "last.ckpt"
+        names = [case.case for case in view.train.cases]
+        stopping = Stopping(out, names, checkpoints)
+        trainer = _make_trainer(out, experiment, execution, [stopping], checkpoints)
         try:
             trainer.fit(
                 network,
                 loader,
-                validation_loader(view.validation, options.batch_size)
-                if len(view.validation)
-                else None,
-                ckpt_path=last if last.exists() else None,
+                validation_loader(view.validation, options.batch_size) if validates else None,
+                ckpt_path=_continued_from(out),
                 weights_only=True,
             )
+        except Stopped as stop:
+            if stop.number == signal.SIGTERM:
+                raise Terminated from None
+            raise KeyboardInterrupt from None
         except SystemExit:
-            # Lightning answers Ctrl-C with an exit of its own; the caller decides what to say.
+            # Lightning answers a KeyboardInterrupt with an exit of its own.
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-    _finish(out, experiment, view, seconds=time.monotonic() - started)
+    if trainer.is_global_zero:
+        _finish(out, experiment, view, network, checkpoints, seconds=time.monotonic() - started)
     return experiment
 
 
@@ -153,84 +179,122 @@ def open_run(path: Path) -> tuple[Experiment, nn.Module]:
 
 
 class EpochLog(pl.Callback):
-    """Write log.csv after every epoch, and stop a training that has diverged."""
+    """Write log.csv after every epoch: the means of the loss and its terms, and the validation."""
 
     def __init__(self, path: Path, *, show: bool) -> None:
         self._path = path
         self._show = show
         self._rows: list[dict[str, float]] = []
+        self._sums: dict[str, Tensor] = {}
+        self._steps = 0
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep the rows with the checkpoint, so that a continued log has no gap and no repeat."""
-        return {"rows": self._rows}
+        """Keep what was logged with the checkpoint, so that a continued log has no gap."""
+        sums = {name: float(value) for name, value in self._sums.items()}
+        return {"rows": self._rows, "sums": sums, "steps": self._steps}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take the rows back."""
+        """Take it back."""
         self._rows = list(state_dict["rows"])
+        self._sums = {
+            name: torch.tensor(value, dtype=torch.float64)
+            for name, value in state_dict["sums"].items()
+        }
+        self._steps = state_dict["steps"]
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        """Add a step's terms to the epoch's sums."""
+        for name, value in outputs["terms"].items():
+            before = self._sums.get(name, 0.0)
+            self._sums[name] = value.double() + (
+                before.to(value.device) if isinstance(before, Tensor) else before
+            )
+        self._steps += 1
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch that ended. Raises HarmosegError where the loss is not finite."""
-        metrics = {
+        """Add the epoch that ended."""
+        shares = world_size() * self._steps
+        means = {
+            f"train_{name}": float(summed(value.to(pl_module.device))) / shares
+            for name, value in self._sums.items()
+        }
+        self._sums, self._steps = {}, 0
+        validated = {
             name: float(value)
             for name, value in trainer.callback_metrics.items()
-            if name.startswith(("train_", "val_"))
+            if name.startswith("val_")
         }
-        if not torch.isfinite(torch.tensor(metrics["train_total"])):
-            raise HarmosegError(
-                f"training diverged in epoch {trainer.current_epoch + 1}: the loss is "
-                f"{metrics['train_total']}; use a smaller learning_rate, then run the same command "
-                "in a new folder"
-            )
         rate = trainer.optimizers[0].param_groups[0]["lr"]
-        row = {"epoch": trainer.current_epoch + 1, "learning_rate": rate, **metrics}
+        epoch = trainer.current_epoch + 1
+        row = {"epoch": epoch, "learning_rate": rate, **means, **validated}
         self._rows.append(row)
+        if not trainer.is_global_zero:
+            return
         write_csv(self._path, list(row), self._rows)
         if self._show:
             shown = f"loss {row['train_total']:.3f}"
             if "val_dsc" in row:
                 shown += f", validation DSC {100 * row['val_dsc']:.1f}"
-            print(f"  epoch {row['epoch']} of {trainer.max_epochs}: {shown}", file=sys.stderr)
+            print(f"  epoch {epoch} of {trainer.max_epochs}: {shown}", file=sys.stderr)
 
 
 def _make_trainer(
-    out: Path, experiment: Experiment, execution: Execution, *, has_validation: bool
+    out: Path,
+    experiment: Experiment,
+    execution: Execution,
+    callbacks: list[pl.Callback],
+    checkpoints: Checkpoints,
 ) -> pl.Trainer:
-    folder = out / CHECKPOINT_FOLDER
     is_terminal = sys.stderr.isatty()
     # A progress bar for a person, a line per epoch for a log file.
-    callbacks: list[pl.Callback] = [EpochLog(out / LOG_FILE, show=not is_terminal)]
-    if has_validation:
-        callbacks.append(
-            ModelCheckpoint(
-                folder,
-                "best",
-                monitor="val_dsc",
-                mode="max",
-                save_weights_only=True,
-                save_on_train_epoch_end=True,
-                enable_version_counter=False,
-            )
-        )
-    # Last, so that it holds what the others know of the epoch that it ends.
-    callbacks.append(
-        ModelCheckpoint(folder, "last", save_on_train_epoch_end=True, enable_version_counter=False)
-    )
-    if is_terminal:
-        callbacks.append(TQDMProgressBar(leave=False))
+    bars: list[pl.Callback] = [TQDMProgressBar(leave=False)] if is_terminal else []
+    log = EpochLog(out / LOG_FILE, show=not is_terminal)
+    plugins: list[Any] = [HashedFiles()]
+    if SLURMEnvironment.detect():
+        # Our own answer to a signal saves, and the same command continues.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
     return pl.Trainer(
         accelerator="auto",
         devices=execution.devices,
         num_nodes=execution.nodes,
+        strategy="ddp" if execution.devices * execution.nodes > 1 else "auto",
         precision="bf16-mixed" if experiment.options.precision == "bf16" else "32-true",
         max_epochs=experiment.options.epochs,
-        callbacks=callbacks,
+        # What is saved last holds what the others know of the epoch that it ends.
+        callbacks=[log, *callbacks, *bars, checkpoints],
+        plugins=plugins,
         logger=False,
+        enable_checkpointing=False,
         enable_progress_bar=is_terminal,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=out,
     )
+
+
+def _check_devices(execution: Execution) -> None:
+    """Raise HarmosegError where more devices are asked for than there are."""
+    if torch.cuda.is_available():
+        there, kind = torch.cuda.device_count(), "GPU(s)"
+    else:
+        there, kind = os.cpu_count() or 1, "processor core(s), and no GPU"
+    if execution.devices > there:
+        raise HarmosegError(
+            f"devices: {execution.devices} asked for, this machine has {there} {kind}; use "
+            f"--devices {there} or less"
+        )
+
+
+def _continued_from(out: Path) -> Path | None:
+    """Find what to continue from, and say what was damaged."""
+    found, damaged = newest_checkpoint(out / CHECKPOINT_FOLDER)
+    for file in damaged:
+        instead = f"the one before it, {found.name}, is used" if found else "training starts anew"
+        print(f"warning: {file}: damaged (its hash does not fit); {instead}", file=sys.stderr)
+    return found
 
 
 def _check_folder(out: Path, experiment: Experiment) -> None:
@@ -250,22 +314,29 @@ def _check_folder(out: Path, experiment: Experiment) -> None:
 
 
 def _claim_folder(out: Path, experiment: Experiment) -> None:
-    """Write what the run is and what it is made with."""
+    """Write what the run is and what it is made with, once for all processes."""
+    if process_number():
+        return
     make_folder(out)
     write_text(out / EXPERIMENT_FILE, experiment_to_yaml(experiment))
     if not (out / ENVIRONMENT_FILE).exists():
         write_json(out / ENVIRONMENT_FILE, describe_environment())
 
 
-def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: float) -> None:
+def _finish(
+    out: Path,
+    experiment: Experiment,
+    view: TrainingView,
+    network: TrainedNetwork,
+    checkpoints: Checkpoints,
+    *,
+    seconds: float,
+) -> None:
     """Keep the selected weights and mark the run complete."""
-    checkpoint = out / CHECKPOINT_FOLDER / f"{experiment.options.select}.ckpt"
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in state.items()
-        if name.startswith("network.")
-    }
+    if experiment.options.select == "best":
+        weights = checkpoints.best_weights()
+    else:
+        weights = network_weights(network.state_dict())
     save_model(out, model_info(experiment, view.info.card), weights)
     write_json(
         out / DONE_FILE,

@@ -1,0 +1,190 @@
+"""Checkpoints that are whole or not there: hashed, written in one step, the one before kept."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import lightning.pytorch as pl
+import torch
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.files import make_folder, sha256_of
+from harmoseg.training.batches import TrainingLoader
+
+_KEPT = 2
+"""The newest, and the one before it in case the newest is damaged."""
+_DIGITS = 16
+_CHECKPOINT = re.compile(rf"step(?P<step>\d{{8}})-(?P<hash>[0-9a-f]{{{_DIGITS}}})\.ckpt")
+
+
+class Best(NamedTuple):
+    """The best epoch by validation, from 1, and where its weights lie in the folder."""
+
+    epoch: int
+    score: float
+    file: str
+
+
+class Checkpoints(pl.Callback):
+    """Write what training continues from: after every epoch, and within one from time to time.
+
+    Weights are kept apart for the epoch that is best by `monitor`, the highest value of it. All
+    that this callback knows is in the checkpoints, so that a folder can be moved half way. Put it
+    last among the callbacks: a checkpoint then holds what the others know.
+    """
+
+    def __init__(
+        self, folder: Path, loader: TrainingLoader, *, monitor: str | None, minutes: float
+    ) -> None:
+        self._folder = folder
+        self._loader = loader
+        self._monitor = monitor
+        self._seconds = 60 * minutes
+        self._saved = time.monotonic()
+        self.best: Best | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep what is best with the checkpoint."""
+        return {"best": None if self.best is None else list(self.best)}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        found = state_dict["best"]
+        self.best = None if found is None else Best(*found)
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Start the clock."""
+        self._saved = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
+    ) -> None:
+        """Save within the epoch where the last time is long ago."""
+        due = time.monotonic() - self._saved >= self._seconds
+        # The process that writes decides for all, whose clocks differ.
+        if trainer.strategy.broadcast(due):
+            self.save_within_epoch(trainer, i)
+
+    def save_within_epoch(self, trainer: pl.Trainer, batch_index: int) -> bool:
+        """Save after a batch; False where that is not possible, but will be a few batches later."""
+        done = batch_index + 1
+        # Gradients that are half accumulated are in no checkpoint, and after an epoch's last batch
+        # come its validation and the checkpoint of its end.
+        if done % trainer.accumulate_grad_batches or done >= trainer.num_training_batches:
+            return False
+        self._save(trainer, done=done)
+        return True
+
+    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Keep the weights where the epoch is the best so far, then save."""
+        score = trainer.callback_metrics.get(self._monitor) if self._monitor else None
+        if score is not None and (self.best is None or float(score) > self.best.score):
+            epoch = trainer.current_epoch + 1
+            name = f"best-epoch{epoch:05d}.safetensors"
+            if trainer.is_global_zero:
+                weights = network_weights(pl_module.state_dict())
+                data = save(weights)
+                name = f"best-epoch{epoch:05d}-{_digest(data)}.safetensors"
+                make_folder(self._folder)
+                _write(self._folder / name, data)
+            self.best = Best(epoch, float(score), trainer.strategy.broadcast(name))
+        self._save(trainer)
+
+    def best_weights(self) -> dict[str, Tensor]:
+        """Read the weights of the best epoch; raise HarmosegError where they are damaged."""
+        if self.best is None:
+            raise RuntimeError("nothing was validated")
+        file = self._folder / self.best.file
+        digest = file.stem.rpartition("-")[2]
+        if not file.is_file() or sha256_of(file)[:_DIGITS] != digest:
+            raise HarmosegError(
+                f"{file}: the weights of the best epoch ({self.best.epoch}) are missing or "
+                "damaged; remove the run's folder and train again"
+            )
+        return load_file(file)
+
+    def _save(self, trainer: pl.Trainer, *, done: int = 0) -> None:
+        self._loader.done = done
+        step = trainer.global_step
+        trainer.save_checkpoint(self._folder / f"step{step:08d}.ckpt")
+        self._saved = time.monotonic()
+        if trainer.is_global_zero:
+            self._remove_old()
+
+    def _remove_old(self) -> None:
+        for file in _checkpoints(self._folder)[_KEPT:]:
+            file.unlink(missing_ok=True)
+        bests = sorted(self._folder.glob("best-epoch*.safetensors"), reverse=True)
+        # A checkpoint that is continued from may name the best of before.
+        for file in bests[_KEPT + 1 :]:
+            if self.best is None or file.name != self.best.file:
+                file.unlink(missing_ok=True)
+
+
+class HashedFiles(TorchCheckpointIO):
+    """Write checkpoints under their hash, in one step, and read them without pickled code."""
+
+    def save_checkpoint(
+        self, checkpoint: dict[str, Any], path: str | Path, storage_options: Any | None = None
+    ) -> None:
+        """Write `path` with the hash in its name. Raises HarmosegError where the disk is full."""
+        buffer = io.BytesIO()
+        torch.save(checkpoint, buffer)
+        data = buffer.getbuffer()
+        target = Path(path)
+        make_folder(target.parent)
+        _write(target.with_name(f"{target.stem}-{_digest(data)}{target.suffix}"), data)
+
+
+def newest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
+    """Find the newest checkpoint that is whole, and list the newer ones that are damaged."""
+    damaged: list[Path] = []
+    for file in _checkpoints(folder):
+        match = _CHECKPOINT.fullmatch(file.name)
+        if match and sha256_of(file)[:_DIGITS] == match["hash"]:
+            return file, damaged
+        damaged.append(file)
+    return None, damaged
+
+
+def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Take the network's weights out of a training module's state, under the network's names."""
+    prefix = "network."
+    return {
+        name.removeprefix(prefix): value.detach().cpu().contiguous()
+        for name, value in state.items()
+        if name.startswith(prefix)
+    }
+
+
+def _checkpoints(folder: Path) -> list[Path]:
+    """List the checkpoints, the newest first."""
+    found = [path for path in folder.glob("step*.ckpt") if _CHECKPOINT.fullmatch(path.name)]
+    return sorted(found, key=lambda path: (path.name[:12], path.stat().st_mtime_ns), reverse=True)
+
+
+def _digest(data: bytes | memoryview) -> str:
+    return hashlib.sha256(data).hexdigest()[:_DIGITS]
+
+
+def _write(path: Path, data: bytes | memoryview) -> None:
+    partial = path.with_name(f".{path.name}.partial")
+    try:
+        with partial.open("wb") as stream:
+            stream.write(data)
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise HarmosegError(
+            f"{path}: the checkpoint cannot be written ({error.strerror or error}); make room and "
+            "run the same command again: it continues from the checkpoint before"
+        ) from error

@@ -1,0 +1,104 @@
+"""When training stops before its end: asked to by a signal, or because it has diverged."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import lightning.pytorch as pl
+import numpy as np
+import torch
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.files import write_json
+from harmoseg.training.batches import Batch
+from harmoseg.training.checkpoints import Checkpoints
+from harmoseg.training.ranks import largest
+
+DIVERGED_FILE = "diverged"
+_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_GO_ON, _STOP, _DIVERGED = range(3)
+
+
+class Stopped(BaseException):
+    """Training was asked to stop by a signal, and what it had is saved."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(signal.Signals(number).name)
+        self.number = number
+
+
+class Stopping(pl.Callback):
+    """Save and stop when a signal asks for it; stop at the first loss that is not finite.
+
+    The first SIGINT or SIGTERM is answered after the batch at work, the second at once. Put it
+    before `checkpoints`: what has diverged must not be saved.
+    """
+
+    def __init__(self, folder: Path, cases: Sequence[str], checkpoints: Checkpoints) -> None:
+        self._folder = folder
+        self._cases = cases
+        self._checkpoints = checkpoints
+        self._asked = 0
+        self._before: dict[int, Any] = {}
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Listen to signals, in place of Lightning, which would stop without saving."""
+        try:
+            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
+        except ValueError:
+            # Only a process's main thread may; elsewhere whoever started the thread decides.
+            self._before = {}
+
+    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Leave the signals as they were."""
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        self._before = {}
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, i: int
+    ) -> None:
+        """Stop where that is due. Raises HarmosegError where the loss is not finite."""
+        finite = bool(torch.isfinite(outputs["terms"]["total"]))
+        mine = _STOP if self._asked else _GO_ON
+        state = largest(mine if finite else _DIVERGED, pl_module.device)
+        if state == _DIVERGED:
+            raise self._diverged(trainer, outputs, batch, i, write=not finite)
+        if state == _STOP and self._checkpoints.save_within_epoch(trainer, i):
+            raise Stopped(self._asked or signal.SIGTERM)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Stop between two epochs: the checkpoint of the first is there."""
+        if largest(_STOP if self._asked else _GO_ON, pl_module.device) == _STOP:
+            raise Stopped(self._asked or signal.SIGTERM)
+
+    def _ask(self, number: int, frame: FrameType | None) -> None:
+        if self._asked:
+            raise Stopped(number)
+        self._asked = number
+
+    def _diverged(
+        self, trainer: pl.Trainer, outputs: Any, batch: Batch, i: int, *, write: bool
+    ) -> HarmosegError:
+        images, labels, owners = batch
+        names = [self._cases[owner] for owner in owners.tolist()]
+        terms = {name: float(value) for name, value in outputs["terms"].items()}
+        where = f"epoch {trainer.current_epoch + 1}, batch {i + 1}"
+        file = self._folder / f"{DIVERGED_FILE}.npz"
+        if write:
+            with suppress(OSError):  # what matters is the message
+                np.savez_compressed(file, images=images.cpu().numpy(), labels=labels.cpu().numpy())
+            told = {name: repr(value) for name, value in terms.items()}  # JSON has no NaN
+            write_json(file.with_suffix(".json"), {"where": where, "cases": names, "terms": told})
+        said = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        return HarmosegError(
+            f"training diverged in {where}: the loss is not finite ({said}). Cases of the batch: "
+            f"{', '.join(names)}; its images and labels are in {file}. Mostly the learning rate is "
+            f"too high ({trainer.optimizers[0].param_groups[0]['lr']:g} at this step): use a "
+            "smaller learning_rate in a new folder, or look at these cases"
+        )

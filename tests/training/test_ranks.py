@@ -1,0 +1,115 @@
+"""Several processes train what one would."""
+
+from __future__ import annotations
+
+import csv
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+from harmoseg import HarmosegError
+from harmoseg.training.batches import OrderedBatches, ShuffledBatches
+from harmoseg.training.execution import Execution
+from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.ranks import SynchronisedBatchNorm, synchronise_batch_norm
+from harmoseg.training.run import train
+
+
+def normalise(rank: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    torch.manual_seed(0)
+    images = 3 * torch.randn(4, 3, 5, 5, dtype=torch.float64) + 1
+    weights = torch.randn(4, 3, 5, 5, dtype=torch.float64)
+    single = nn.BatchNorm2d(3).double()
+    nn.init.uniform_(single.weight)
+    joint = nn.Sequential(nn.BatchNorm2d(3).double())
+    joint[0].load_state_dict(single.state_dict())
+    synchronise_batch_norm(joint, torch.device("cpu"))
+    assert isinstance(joint[0], SynchronisedBatchNorm)
+    whole, part = images.clone().requires_grad_(), images[rank::2].clone().requires_grad_()
+    (single(whole) * weights).sum().backward()
+    (joint(part) * weights[rank::2]).sum().backward()
+    close = {"rtol": 1e-5, "atol": 1e-5}  # sums are taken in float32
+    torch.testing.assert_close(part.grad, whole.grad[rank::2], **close)
+    for name, value in single.state_dict().items():
+        torch.testing.assert_close(joint[0].state_dict()[name], value, **close)
+    Path(folder, f"compared{rank}").touch()
+    torch.distributed.destroy_process_group()
+
+
+def test_batch_norm_over_two_processes_is_that_of_one(tmp_path) -> None:
+    torch.multiprocessing.spawn(normalise, (str(tmp_path),), nprocs=2)
+    assert len(list(tmp_path.iterdir())) == 2
+
+
+@pytest.mark.parametrize("method", ["unet+scc", "unet+scc@sample"])
+def test_two_processes_have_the_losses_of_one(binary_store, tmp_path, method) -> None:
+    options = {"encoder": "resnet18", "epochs": 5, "batch_size": 4, "precision": "fp32"}
+    written = [f"--{name}={value}" for name, value in options.items()]
+    command = [sys.executable, "-m", "harmoseg", "train", str(binary_store), "--method", method]
+    subprocess.run(
+        [*command, "--out", str(tmp_path / "two"), "--devices=2", *written],
+        check=True,
+        capture_output=True,
+        timeout=200,
+    )
+    train(binary_store, tmp_path / "one", method=method, seed=0, options=TrainingOptions(**options))
+    rows = []
+    for name in ("one", "two"):
+        with (tmp_path / name / "log.csv").open(newline="") as stream:
+            rows.append([[float(value) for value in row] for row in list(csv.reader(stream))[1:]])
+    assert len(rows[0]) == 5  # of two steps each
+    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5, atol=1e-5)
+    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
+    assert one.keys() == two.keys()
+
+
+def share(rank: int, folder: str) -> None:
+    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29534"}
+    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    batches = [list(ShuffledBatches(13, 4, seed=3)), list(OrderedBatches(13, 4))]
+    torch.save(batches, Path(folder, f"{rank}.pt"))
+    torch.distributed.destroy_process_group()
+
+
+def test_samples_are_shared_without_repeats(tmp_path) -> None:
+    torch.multiprocessing.spawn(share, (str(tmp_path),), nprocs=2)
+    shuffled, ordered = zip(
+        *(torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)), strict=True
+    )
+    for whole, first, second in zip(ShuffledBatches(13, 4, seed=3), *shuffled, strict=True):
+        assert sorted(whole) == sorted(first + second)
+    assert sorted(sum(ordered[0] + ordered[1], [])) == list(range(13))
+
+
+def test_more_devices_than_there_are(binary_store, tmp_path) -> None:
+    with pytest.raises(HarmosegError, match=r"devices: 999 asked for, this machine has \d+ "):
+        train(
+            binary_store,
+            tmp_path / "run",
+            method="unet",
+            seed=0,
+            options=TrainingOptions(encoder="resnet18"),
+            execution=Execution(devices=999),
+        )
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_batch_that_cannot_be_shared(binary_store, tmp_path) -> None:
+    with pytest.raises(HarmosegError, match="batch_size 5 cannot be shared equally by 2 devices"):
+        train(
+            binary_store,
+            tmp_path / "run",
+            method="unet",
+            seed=0,
+            options=TrainingOptions(encoder="resnet18", batch_size=5),
+            execution=Execution(devices=2),
+        )
