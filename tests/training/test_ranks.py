@@ -6,6 +6,7 @@ import csv
 import os
 import subprocess
 import sys
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +16,21 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harmoseg import HarmosegError
+from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.training.batches import OrderedBatches, ShuffledBatches
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.ranks import SynchronisedBatchNorm, synchronise_batch_norm
 from harmoseg.training.run import train
+
+OPTIONS = (
+    "encoder",
+    "epochs",
+    "batch_size",
+    "learning_rate",
+    "validation_fraction",
+    "precision",
+)
 
 
 def normalise(rank: int, folder: str) -> None:
@@ -37,10 +48,9 @@ def normalise(rank: int, folder: str) -> None:
     whole, part = images.clone().requires_grad_(), images[rank::2].clone().requires_grad_()
     (single(whole) * weights).sum().backward()
     (joint(part) * weights[rank::2]).sum().backward()
-    close = {"rtol": 1e-5, "atol": 1e-5}  # sums are taken in float32
-    torch.testing.assert_close(part.grad, whole.grad[rank::2], **close)
+    torch.testing.assert_close(part.grad, whole.grad[rank::2])
     for name, value in single.state_dict().items():
-        torch.testing.assert_close(joint[0].state_dict()[name], value, **close)
+        torch.testing.assert_close(joint[0].state_dict()[name], value)
     Path(folder, f"compared{rank}").touch()
     torch.distributed.destroy_process_group()
 
@@ -51,25 +61,40 @@ def test_batch_norm_over_two_processes_is_that_of_one(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("method", ["unet+scc", "unet+scc@sample"])
-def test_two_processes_have_the_losses_of_one(binary_store, tmp_path, method) -> None:
-    options = {"encoder": "resnet18", "epochs": 5, "batch_size": 4, "precision": "fp32"}
-    written = [f"--{name}={value}" for name, value in options.items()]
-    command = [sys.executable, "-m", "harmoseg", "train", str(binary_store), "--method", method]
+def test_two_processes_have_the_losses_of_one(tmp_path, method) -> None:
+    store = tmp_path / "store"
+    # At 96 px the deepest maps have nine places: with one, batch normalisation would make much of
+    # what rounding leaves.
+    prepare_phantom(PhantomOptions(store, mode="binary", count=24, size=96))
+    options = TrainingOptions(
+        encoder="resnet18",
+        epochs=5,  # of two steps each
+        batch_size=4,
+        learning_rate=0.001,
+        validation_fraction=0.25,
+        precision="fp32",
+    )
+    given = [f"--{name}={getattr(options, name)}" for name in OPTIONS]
+    command = [sys.executable, "-m", "harmoseg", "train", str(store), "--method", method]
     subprocess.run(
-        [*command, "--out", str(tmp_path / "two"), "--devices=2", *written],
+        [*command, "--out", str(tmp_path / "two"), "--devices=2", *given],
         check=True,
         capture_output=True,
-        timeout=200,
+        timeout=300,
     )
-    train(binary_store, tmp_path / "one", method=method, seed=0, options=TrainingOptions(**options))
-    rows = []
-    for name in ("one", "two"):
-        with (tmp_path / name / "log.csv").open(newline="") as stream:
-            rows.append([[float(value) for value in row] for row in list(csv.reader(stream))[1:]])
-    assert len(rows[0]) == 5  # of two steps each
-    np.testing.assert_allclose(rows[1], rows[0], rtol=1e-5, atol=1e-5)
-    one, two = (load_file(tmp_path / name / "weights.safetensors") for name in ("one", "two"))
-    assert one.keys() == two.keys()
+    train(store, tmp_path / "one", method=method, seed=0, options=options)
+    one, two = (log_of(tmp_path / name) for name in ("one", "two"))
+    assert len(one["train_total"]) == 5
+    for name in ("train_total", "train_pixel", "train_dice", "train_spectral"):
+        np.testing.assert_allclose(two[name], one[name], rtol=1e-5)
+    # Its batches are smaller, so the loss of the validation part is pooled otherwise; counts are not.
+    np.testing.assert_allclose(two["val_dsc"], one["val_dsc"], atol=1e-3)
+
+
+def log_of(run: Path) -> dict[str, list[float]]:
+    with (run / "log.csv").open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    return {name: [float(row[name]) for row in rows] for name in rows[0]}
 
 
 def share(rank: int, folder: str) -> None:
@@ -87,7 +112,7 @@ def test_samples_are_shared_without_repeats(tmp_path) -> None:
     )
     for whole, first, second in zip(ShuffledBatches(13, 4, seed=3), *shuffled, strict=True):
         assert sorted(whole) == sorted(first + second)
-    assert sorted(sum(ordered[0] + ordered[1], [])) == list(range(13))
+    assert sorted(chain(*ordered[0], *ordered[1])) == list(range(13))
 
 
 def test_more_devices_than_there_are(binary_store, tmp_path) -> None:

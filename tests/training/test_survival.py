@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
-import random
 import resource
 import signal
 import time
@@ -91,7 +90,7 @@ def test_twenty_kills_at_random_moments_change_nothing(binary_store, tmp_path) -
         encoder="resnet18", epochs=15, batch_size=4, validation_fraction=0.25, precision="fp32"
     )
     start(binary_store, tmp_path / "whole", options)
-    out, draw, kills = tmp_path / "run", random.Random(0), 0
+    out, draw, kills = tmp_path / "run", np.random.default_rng(0), 0
     while kills < 20:
         process = in_another_process(silently, start, binary_store, out, options)
         if kills % 2:  # anywhere, before the first step too

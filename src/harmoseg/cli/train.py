@@ -36,6 +36,7 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Train."""
     # Here and not above: the engine takes seconds to import, and --help should not wait for it.
+    from harmoseg.training.ranks import process_number
     from harmoseg.training.run import train
 
     values = arguments.as_dict()
@@ -49,4 +50,5 @@ def run(arguments: Namespace) -> None:
         options=TrainingOptions(**options),
         execution=Execution(**execution),
     )
-    print(f"trained {values['out']}; next: harmoseg evaluate {values['out']} {values['store']}")
+    if not process_number():
+        print(f"trained {values['out']}; next: harmoseg evaluate {values['out']} {values['store']}")

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import torch
-import torch.distributed
 from torch import Tensor
 
+from harmoseg.losses.collective import sum_over_ranks
 from harmoseg.losses.modes import Mode
 from harmoseg.spectrum import Reduction
 
@@ -34,13 +33,7 @@ class Averaging:
 
     def over_ranks(self, value: Tensor) -> Tensor:
         """Sum over the processes of a distributed training, if asked to and if there are any."""
-        if not self.across_ranks or not torch.distributed.is_initialized():
-            return value
-        # Imported here: it takes longer than everything else of harmoseg together.
-        from torch.distributed.nn.functional import all_reduce
-
-        summed: Tensor = all_reduce(value)  # type: ignore[no-untyped-call]  # PyTorch: untyped
-        return summed
+        return sum_over_ranks(value) if self.across_ranks else value
 
     def over_classes(self, values: Tensor, class_weights: Tensor | None) -> Tensor:
         """Average (C,) or (B, C) over the classes that count, weighted, then over samples."""

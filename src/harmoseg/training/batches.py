@@ -111,22 +111,37 @@ class OrderedBatches(Sampler[list[int]]):
     """Go through all slices once, in order; of several processes each has every so many batches."""
 
     def __init__(self, count: int, batch_size: int) -> None:
-        self._starts = range(0, count, batch_size)
         self._count = count
         self._batch_size = batch_size
 
     def __len__(self) -> int:
         """Count this process's batches."""
-        return len(self._starts[rank() :: world_size()])
+        return len(self._starts())
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of positions."""
-        for start in self._starts[rank() :: world_size()]:
-            yield list(range(start, min(start + self._batch_size, self._count)))
+        size = self._size()
+        for start in self._starts():
+            yield list(range(start, min(start + size, self._count)))
+
+    def _starts(self) -> range:
+        return range(0, self._count, self._size())[rank() :: world_size()]
+
+    def _size(self) -> int:
+        # A process without any batch would not be there when all of them sum up.
+        return max(1, min(self._batch_size, self._count // world_size()))
 
 
-def validation_loader(part: Part, batch_size: int) -> DataLoader[Batch]:
-    """Load all cases of a part once, in order."""
+def validation_loader(part: Part, batch_size: int, *, ranks: int = 1) -> DataLoader[Batch]:
+    """Load all cases of a part once, in order.
+
+    Raises HarmosegError where there are fewer slices than `ranks`.
+    """
+    if len(part) < ranks:
+        raise HarmosegError(
+            f"the validation part has {len(part)} slice(s), fewer than the {ranks} devices; use "
+            "fewer devices, or a larger validation_fraction"
+        )
     sampler = OrderedBatches(len(part), batch_size)
     return DataLoader(BatchDataset(part), sampler=sampler, batch_size=None)
 

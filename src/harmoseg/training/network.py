@@ -30,8 +30,6 @@ class TrainedNetwork(pl.LightningModule):
     over all of them.
     """
 
-    allow_zero_length_dataloader_with_multiple_devices = True  # few cases may validate
-
     def __init__(
         self, experiment: Experiment, info: ModelInfo, *, validation_cases: int = 0
     ) -> None:
@@ -87,14 +85,15 @@ class TrainedNetwork(pl.LightningModule):
 
     def on_validation_epoch_end(self) -> None:
         """Log the DSC per case, and the loss."""
-        counts = summed(torch.from_numpy(self._counts).to(self.device)).cpu().numpy()
+        counts = summed(torch.tensor(self._counts, device=self.device)).cpu().numpy()
         loss, slices = summed(self._loss_sum.to(self.device)).tolist()
         self._counts[:] = 0
         self._loss_sum.zero_()
         score = aggregate("per_image", "DSC", counts).value
         # No case to score (no foreground anywhere) is the worst validation, not an unknown one.
-        self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True)
-        self.log("val_total", loss / slices)
+        # The same in every process already; to say so spares a remark of Lightning's.
+        self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True, sync_dist=True)
+        self.log("val_total", loss / slices, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
         """SGD with polynomial decay at every step."""

@@ -8,6 +8,8 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from harmoseg.losses.collective import sum_over_ranks
+
 
 def world_size() -> int:
     """Count the processes that train together; 1 without distributed training."""
@@ -84,21 +86,20 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
         """Normalise (B, C, H, W)."""
         if not self.training or not _together():
             return super().forward(input)
-        # Imported here: it takes longer than everything else of harmoseg together.
-        from torch.distributed.nn.functional import all_reduce
-
-        wide = input.float()
+        wide = input if input.dtype == torch.float64 else input.float()
         count = wide.numel() // wide.shape[1] * world_size()
-        sums = torch.stack((wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3))))
-        mean, square = all_reduce(sums) / count  # type: ignore[no-untyped-call]  # PyTorch: untyped
-        variance = (square - mean.square()).clamp(min=0)
+        shape = (1, -1, 1, 1)
+        # In two passes: a difference of large sums would leave little of a small variance.
+        mean = sum_over_ranks(wide.sum((0, 2, 3))) / count
+        centred = wide - mean.view(shape)
+        variance = sum_over_ranks(centred.square().sum((0, 2, 3))) / count
         self._track(mean.detach(), variance.detach() * (count / max(1, count - 1)))
         scale = (variance + self.eps).rsqrt()
-        shift = -mean * scale
         if self.affine:
-            scale, shift = scale * self.weight, shift * self.weight + self.bias
-        shape = (1, -1, 1, 1)
-        normalised: Tensor = wide * scale.view(shape) + shift.view(shape)
+            scale = scale * self.weight
+        normalised: Tensor = centred * scale.view(shape)
+        if self.affine:
+            normalised = normalised + self.bias.view(shape)
         return normalised.to(input.dtype)
 
     def _track(self, mean: Tensor, variance: Tensor) -> None:

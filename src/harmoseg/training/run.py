@@ -101,7 +101,9 @@ def train(
     _check_devices(execution)
     ranks = execution.devices * execution.nodes
     loader = training_loader(view.train, options.batch_size, seed, ranks=ranks)
-    validates = bool(len(view.validation))
+    validation = None
+    if len(view.validation):
+        validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
     started = time.monotonic()
     with _quiet_lightning():
         pl.seed_everything(seed, verbose=False)
@@ -115,7 +117,7 @@ def train(
         checkpoints = Checkpoints(
             out / CHECKPOINT_FOLDER,
             loader,
-            monitor="val_dsc" if validates else None,
+            monitor="val_dsc" if validation else None,
             minutes=execution.checkpoint_minutes,
         )
         names = [case.case for case in view.train.cases]
@@ -125,7 +127,7 @@ def train(
             trainer.fit(
                 network,
                 loader,
-                validation_loader(view.validation, options.batch_size) if validates else None,
+                validation,
                 ckpt_path=_continued_from(out),
                 weights_only=True,
             )
