@@ -7,6 +7,7 @@ A run is a folder::
     log.csv               one row per epoch
     checkpoints/          last.ckpt to continue from, best.ckpt by validation
     weights.safetensors   the weights selected
+    last.safetensors      the last epoch's, where the best epoch is selected and is another one
     model.json            with the weights, a model to predict with; see `harmoseg.models.saved`
     done.json             written last: the run is complete
 """
@@ -20,13 +21,17 @@ import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint, TQDMProgressBar
-from torch import nn
+from lightning.pytorch.loggers import Logger
+from lightning.pytorch.utilities import rank_zero_only
+from safetensors.torch import save_file
+from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
@@ -51,12 +56,22 @@ from harmoseg.training.experiment import (
     resolve_experiment,
 )
 from harmoseg.training.hardware import describe_environment
+from harmoseg.training.loggers import make_loggers
+from harmoseg.training.measuring import Measurements
+from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
 from harmoseg.training.network import TrainedNetwork, model_info
+from harmoseg.training.schedule import (
+    MONITOR,
+    check_schedule,
+    schedule_callbacks,
+    trainer_options,
+)
 
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "log.csv"
 CHECKPOINT_FOLDER = "checkpoints"
+LAST_FILE = "last.safetensors"
 DONE_FILE = "done.json"
 
 
@@ -75,36 +90,41 @@ def train(
     last epoch and ends as if it had not been interrupted. The test split is never opened.
 
     Raises HarmosegError where `out` holds another experiment, naming what differs, where the
-    store cannot be trained on, and where training diverges.
+    store cannot be trained on, where training diverges, and where memory runs out.
     """
     execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
+    options = _with_precision_of(out, options)
     experiment = resolve_experiment(method, seed, options, view.info)
-    if options.select == "best" and not len(view.validation):
-        raise HarmosegError(
-            "select best needs a validation part; set validation_fraction above 0, or select last"
-        )
+    validates = bool(len(view.validation))
     _check_folder(out, experiment)
     if (out / DONE_FILE).exists():
         return experiment
     loader = training_loader(view.train, options.batch_size, seed)
+    check_schedule(options, batches=len(loader), validates=validates)
+    loggers = make_loggers(execution.loggers, out)
+    measurements = Measurements()
     started = time.monotonic()
-    with _quiet_lightning():
+    with _quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
         network = TrainedNetwork(experiment, model_info(experiment, view.info.card))
+        if not getattr(rank_zero_only, "rank", 0):  # once for all processes
+            tell_memory(network, devices=execution.devices * execution.nodes)
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
+        if execution.compile:
+            network.network.compile()  # in place: the names of the weights stay
         trainer = _make_trainer(
-            out, experiment, execution, has_validation=bool(len(view.validation))
+            out, experiment, execution, [measurements], loggers, has_validation=validates
         )
+        for logger in loggers:
+            logger.log_hyperparams(_hyperparameters(experiment))
         last = out / CHECKPOINT_FOLDER / "last.ckpt"
         try:
             trainer.fit(
                 network,
                 loader,
-                validation_loader(view.validation, options.batch_size)
-                if len(view.validation)
-                else None,
+                validation_loader(view.validation, options.batch_size) if validates else None,
                 ckpt_path=last if last.exists() else None,
                 weights_only=True,
             )
@@ -113,7 +133,8 @@ def train(
             if trainer.interrupted:
                 raise KeyboardInterrupt from None
             raise
-    _finish(out, experiment, view, seconds=time.monotonic() - started)
+    seconds = round(time.monotonic() - started, 1)
+    _finish(out, experiment, view, {"seconds": seconds, **measurements.summary()})
     return experiment
 
 
@@ -124,7 +145,8 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     """
     options = experiment.options
     view = open_training_view(store, validation_fraction=options.validation_fraction)
-    training_loader(view.train, options.batch_size, experiment.seed)
+    loader = training_loader(view.train, options.batch_size, experiment.seed)
+    check_schedule(options, batches=len(loader), validates=bool(len(view.validation)))
     network = model_info(experiment, view.info.card).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
@@ -184,7 +206,9 @@ class EpochLog(pl.Callback):
         rate = trainer.optimizers[0].param_groups[0]["lr"]
         row = {"epoch": trainer.current_epoch + 1, "learning_rate": rate, **metrics}
         self._rows.append(row)
-        write_csv(self._path, list(row), self._rows)
+        # Not every epoch is validated, the first perhaps not.
+        columns = dict.fromkeys(name for each in self._rows for name in each)
+        write_csv(self._path, list(columns), self._rows)
         if self._show:
             shown = f"loss {row['train_total']:.3f}"
             if "val_dsc" in row:
@@ -193,21 +217,31 @@ class EpochLog(pl.Callback):
 
 
 def _make_trainer(
-    out: Path, experiment: Experiment, execution: Execution, *, has_validation: bool
+    out: Path,
+    experiment: Experiment,
+    execution: Execution,
+    measuring: list[pl.Callback],
+    loggers: list[Logger],
+    *,
+    has_validation: bool,
 ) -> pl.Trainer:
     folder = out / CHECKPOINT_FOLDER
     is_terminal = sys.stderr.isatty()
     # A progress bar for a person, a line per epoch for a log file.
-    callbacks: list[pl.Callback] = [EpochLog(out / LOG_FILE, show=not is_terminal)]
+    callbacks: list[pl.Callback] = [
+        EpochLog(out / LOG_FILE, show=not is_terminal),
+        *schedule_callbacks(experiment.options, validates=has_validation),
+        *measuring,
+    ]
     if has_validation:
         callbacks.append(
             ModelCheckpoint(
                 folder,
                 "best",
-                monitor="val_dsc",
+                monitor=MONITOR,
                 mode="max",
                 save_weights_only=True,
-                save_on_train_epoch_end=True,
+                save_on_train_epoch_end=False,  # after a validation: not every epoch has one
                 enable_version_counter=False,
             )
         )
@@ -224,13 +258,26 @@ def _make_trainer(
         precision="bf16-mixed" if experiment.options.precision == "bf16" else "32-true",
         max_epochs=experiment.options.epochs,
         callbacks=callbacks,
-        logger=False,
+        logger=loggers or False,
         enable_progress_bar=is_terminal,
         enable_model_summary=False,
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=out,
+        **trainer_options(experiment.options),
     )
+
+
+def _with_precision_of(out: Path, options: TrainingOptions) -> TrainingOptions:
+    """Take the precision that a run has begun with, where the options leave it open.
+
+    A run that is continued on another machine stays what it is.
+    """
+    file = out / EXPERIMENT_FILE
+    if options.precision != "auto" or not file.is_file():
+        return options
+    begun = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
+    return replace(options, precision=begun.options.precision)
 
 
 def _check_folder(out: Path, experiment: Experiment) -> None:
@@ -257,22 +304,29 @@ def _claim_folder(out: Path, experiment: Experiment) -> None:
         write_json(out / ENVIRONMENT_FILE, describe_environment())
 
 
-def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: float) -> None:
-    """Keep the selected weights and mark the run complete."""
-    checkpoint = out / CHECKPOINT_FOLDER / f"{experiment.options.select}.ckpt"
-    state = torch.load(checkpoint, map_location="cpu", weights_only=True)["state_dict"]
-    weights = {
-        name.removeprefix("network."): value
-        for name, value in state.items()
-        if name.startswith("network.")
-    }
+def _finish(
+    out: Path, experiment: Experiment, view: TrainingView, measured: dict[str, Any]
+) -> None:
+    """Keep the selected weights, and the last ones where they differ; mark the run complete."""
+    weights, last_epoch = _read_checkpoint(out, "last")
+    best_epoch = None
+    if len(view.validation):
+        best, best_epoch = _read_checkpoint(out, "best")
+        if experiment.options.select == "best":
+            if best_epoch != last_epoch:
+                partial = out / f".{LAST_FILE}.partial"
+                save_file(weights, partial)
+                partial.replace(out / LAST_FILE)
+            weights = best
     save_model(out, model_info(experiment, view.info.card), weights)
     write_json(
         out / DONE_FILE,
         {
             "schema": SCHEMA,
             "weights_sha256": sha256_of(out / WEIGHTS_FILE),
-            "seconds": round(seconds, 1),
+            "best_epoch": best_epoch,
+            "last_epoch": last_epoch,
+            **measured,
             "train_cases": len(view.train.cases),
             "train_slices": len(view.train),
             "validation_cases": len(view.validation.cases),
@@ -280,6 +334,24 @@ def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: f
     )
     # The optimiser's state is of no more use, and a study of many runs would fill the disk.
     shutil.rmtree(out / CHECKPOINT_FOLDER)
+
+
+def _hyperparameters(experiment: Experiment) -> dict[str, Any]:
+    """Say what determines a run in the flat form that loggers take."""
+    values = asdict(experiment)
+    return {**values, **values.pop("options"), "classes": ", ".join(experiment.classes)}
+
+
+def _read_checkpoint(out: Path, name: str) -> tuple[dict[str, Tensor], int]:
+    """Give the network's weights in a checkpoint, and their epoch, counted from 1."""
+    file = out / CHECKPOINT_FOLDER / f"{name}.ckpt"
+    checkpoint = torch.load(file, map_location="cpu", weights_only=True)
+    weights = {
+        key.removeprefix("network."): value.contiguous()
+        for key, value in checkpoint["state_dict"].items()
+        if key.startswith("network.")
+    }
+    return weights, checkpoint["epoch"] + 1
 
 
 @contextmanager
@@ -300,6 +372,7 @@ def _quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
             # The folder is there because the run is being continued.
             warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
+            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
             yield
     finally:
         logger.setLevel(level)
