@@ -29,7 +29,16 @@ def make_parser() -> Parser:
     )
     parser.add_argument("--seed", type=int, default=0, help="Seed of everything random.")
     parser.add_class_arguments(TrainingOptions, None)
-    parser.add_class_arguments(Execution, None)
+    parser.add_class_arguments(Execution, None, skip={"loggers"})
+    # Apart: several names after one flag, which a class's argument does not take.
+    parser.add_argument(
+        "--loggers",
+        type=str,
+        nargs="*",
+        default=[],
+        help="Where to write what log.csv has, beside it: tensorboard, csv, or the import path of "
+        "a Lightning logger such as lightning.pytorch.loggers.MLFlowLogger.",
+    )
     return parser
 
 

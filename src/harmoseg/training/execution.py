@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from harmoseg.errors import HarmosegError
 
@@ -15,11 +15,17 @@ class Execution:
         devices: Processes, one per device, that share every batch.
         nodes: Machines that share every batch, each with that many devices.
         checkpoint_minutes: Longest time between two checkpoints; every epoch ends with one too.
+        compile: Compile the network (torch.compile): minutes at the start, for steps that are
+            faster on some machines. Results agree to rounding.
+        loggers: Where to write what log.csv has, beside it: tensorboard, csv, or the import path of
+            a Lightning logger such as lightning.pytorch.loggers.MLFlowLogger.
     """
 
     devices: int = 1
     nodes: int = 1
     checkpoint_minutes: float = 10.0
+    compile: bool = False
+    loggers: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Raise HarmosegError naming the first option that cannot be."""

@@ -38,8 +38,14 @@ class TrainingOptions:
         augment: Flip and rotate the training images.
         validation_fraction: Share of the training part that validates where the store has no val
             split of its own.
-        select: Which weights are kept: best by validation DSC, or last.
+        select: Which weights a run selects: best by validation DSC, or last. Where best is another
+            epoch than the last, last.safetensors keeps the last one's too.
         precision: bf16 (bfloat16 autocast) or fp32; auto takes bf16 where the processor has it.
+        validate_every: Epochs between two validations; the last epoch is always validated. The best
+            epoch is chosen among those validated.
+        patience: Stop after so many validations in a row without a better one; 0 trains all epochs.
+        clip_norm: Scale the gradients of a step down to this norm where theirs is larger; 0 never.
+        accumulate: Batches whose gradients are averaged for one step of the optimiser.
     """
 
     encoder: str = "resnet50"
@@ -54,6 +60,10 @@ class TrainingOptions:
     validation_fraction: float = 0.1
     select: Literal["best", "last"] = "best"
     precision: Precision = "auto"
+    validate_every: int = 1
+    patience: int = 0
+    clip_norm: float = 0.0
+    accumulate: int = 1
 
     def __post_init__(self) -> None:
         """Raise HarmosegError naming the first option that cannot be."""
@@ -65,6 +75,10 @@ class TrainingOptions:
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
             "decay_power": (self.decay_power >= 0, "0 or more"),
             "validation_fraction": (0 <= self.validation_fraction < 1, "at least 0 and below 1"),
+            "validate_every": (self.validate_every >= 1, "1 or more"),
+            "patience": (self.patience >= 0, "0 (never stop early) or more"),
+            "clip_norm": (0 <= self.clip_norm < float("inf"), "0 (never clip) or more"),
+            "accumulate": (self.accumulate >= 1, "1 or more"),
         }
         for name, (fits, expected) in limits.items():
             if not fits:

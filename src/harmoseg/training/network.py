@@ -57,6 +57,7 @@ class TrainedNetwork(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Augment, predict, and return the loss with its terms."""
+        # Byte for byte from the memory map to the device; the rest is done there.
         images, labels, _ = batch
         if self.experiment.options.augment:
             generator = seeded_generator(self.experiment.seed, self.current_epoch, batch_idx + 1)
@@ -64,7 +65,7 @@ class TrainedNetwork(pl.LightningModule):
             whole = len(images) * world_size()
             drawn = draw_transforms(whole, images.shape[2], images.shape[3], generator)
             images, labels = apply_transforms(images, labels, drawn[rank() :: world_size()])
-        terms = self.loss.terms(self._logits(images), labels.long())
+        terms = self.loss.terms(self.logits(images), labels.long())
         self.log("loss", terms["total"].detach(), prog_bar=True, logger=False)
         told = {name: value.detach() for name, value in terms.items()}
         return {"loss": terms["total"], "terms": told}
@@ -72,7 +73,7 @@ class TrainedNetwork(pl.LightningModule):
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the overlap of every case, and sum the loss."""
         images, labels, owners = batch
-        logits = self._logits(images)
+        logits = self.logits(images)
         count, loss = len(images), self._validation_loss(logits, labels.long())
         self._loss_sum += torch.tensor([count * float(loss), count], dtype=torch.float64)
         predicted = predicted_labels(logits, self.experiment.mode).cpu().numpy()
@@ -96,13 +97,15 @@ class TrainedNetwork(pl.LightningModule):
         self.log("val_total", loss / slices, sync_dist=True)
 
     def configure_optimizers(self) -> Any:
-        """SGD with polynomial decay at every step."""
+        """SGD with polynomial decay at every step of the optimiser."""
         options = self.experiment.options
         optimizer = torch.optim.SGD(
             self.network.parameters(),
             lr=options.learning_rate,
             momentum=options.momentum,
             weight_decay=options.weight_decay,
+            # One sweep over each parameter where there were five, on CPU and CUDA.
+            fused=self.device.type in ("cpu", "cuda"),
         )
         steps = int(self.trainer.estimated_stepping_batches)
 
@@ -116,7 +119,23 @@ class TrainedNetwork(pl.LightningModule):
             "lr_scheduler": {"scheduler": scheduler, "interval": interval},
         }
 
-    def _logits(self, images: Tensor) -> Tensor:
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip by the norm that the options say.
+
+        Here, since Lightning refuses to clip for a fused optimiser, which with a gradient scaler
+        would see scaled gradients. bfloat16 needs no scaler.
+        """
+        limit = self.experiment.options.clip_norm
+        if limit > 0:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+
+    def logits(self, images: Tensor) -> Tensor:
+        """Predict from bytes: (B, C, H, W) to logits (B, classes, H, W)."""
         prepared = normalise(images).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.network(prepared)
         return logits

@@ -7,29 +7,26 @@ A run is a folder::
     log.csv               one row per epoch
     checkpoints/          while it runs: the last two states to continue from, the best weights
     weights.safetensors   the weights selected
+    last.safetensors      the last epoch's, where the best epoch is selected and is another one
     model.json            with the weights, a model to predict with; see `harmoseg.models.saved`
     done.json             written last: the run is complete
 """
 
 from __future__ import annotations
 
-import logging
-import os
 import shutil
 import signal
 import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
-from lightning.pytorch.callbacks import TQDMProgressBar
-from torch import Tensor, nn
+from safetensors.torch import save_file
+from torch import nn
 
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
@@ -38,7 +35,6 @@ from harmoseg.store.files import (
     make_folder,
     read_json,
     sha256_of,
-    write_csv,
     write_json,
     write_text,
 )
@@ -46,10 +42,10 @@ from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import training_loader, validation_loader
 from harmoseg.training.checkpoints import (
     Checkpoints,
-    HashedFiles,
     network_weights,
     newest_checkpoint,
 )
+from harmoseg.training.epoch_log import EpochLog
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
@@ -60,14 +56,20 @@ from harmoseg.training.experiment import (
     resolve_experiment,
 )
 from harmoseg.training.hardware import describe_environment
+from harmoseg.training.loggers import make_loggers
+from harmoseg.training.measuring import Measurements
+from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
 from harmoseg.training.network import TrainedNetwork, model_info
-from harmoseg.training.ranks import process_number, summed, world_size
+from harmoseg.training.ranks import process_number
+from harmoseg.training.schedule import MONITOR, check_schedule, schedule_callbacks
 from harmoseg.training.stopping import Stopped, Stopping
+from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
 
 EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "log.csv"
 CHECKPOINT_FOLDER = "checkpoints"
+LAST_FILE = "last.safetensors"
 DONE_FILE = "done.json"
 
 
@@ -86,43 +88,61 @@ def train(
     last epoch and ends as if it had not been interrupted. The test split is never opened.
 
     Raises HarmosegError where `out` holds another experiment, naming what differs, where the
-    store cannot be trained on, and where training diverges.
+    store cannot be trained on, where training diverges, and where memory runs out.
     """
     execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
+    options = _with_precision_of(out, options)
     experiment = resolve_experiment(method, seed, options, view.info)
-    if options.select == "best" and not len(view.validation):
-        raise HarmosegError(
-            "select best needs a validation part; set validation_fraction above 0, or select last"
-        )
     _check_folder(out, experiment)
     if (out / DONE_FILE).exists():
         return experiment
-    _check_devices(execution)
+    check_devices(execution)
     ranks = execution.devices * execution.nodes
     loader = training_loader(view.train, options.batch_size, seed, ranks=ranks)
     validation = None
     if len(view.validation):
         validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
+    check_schedule(options, batches=len(loader), validates=validation is not None)
+    loggers = make_loggers(execution.loggers, out)
     started = time.monotonic()
-    with _quiet_lightning():
+    with quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
         network = TrainedNetwork(
             experiment,
-            model_info(experiment, view.info.card),
+            model_info(experiment, view),
             validation_cases=len(view.validation.cases),
         )
-        # Only now: an option that cannot be must not leave a folder that refuses its correction.
-        _claim_folder(out, experiment)
+        if not process_number():
+            tell_memory(network, devices=ranks)
+            # Only now: an option that cannot be must not leave a folder that refuses its
+            # correction.
+            _claim_folder(out, experiment)
+        if execution.compile:
+            network.network.compile()  # in place: the names of the weights stay
+        measurements = Measurements()
         checkpoints = Checkpoints(
             out / CHECKPOINT_FOLDER,
             loader,
-            monitor="val_dsc" if validation else None,
+            monitor=MONITOR if validation else None,
             minutes=execution.checkpoint_minutes,
         )
-        names = [case.case for case in view.train.cases]
-        stopping = Stopping(out, names, checkpoints)
-        trainer = _make_trainer(out, experiment, execution, [stopping], checkpoints)
+        cases = [case.case for case in view.train.cases]
+        trainer = make_trainer(
+            out,
+            experiment,
+            execution,
+            [
+                measurements,
+                EpochLog(out / LOG_FILE, show=not sys.stderr.isatty()),
+                *schedule_callbacks(options, validates=validation is not None),
+                Stopping(out, cases, checkpoints),
+                checkpoints,  # last, so that it holds what the others know
+            ],
+            loggers,
+        )
+        for logger in loggers:
+            logger.log_hyperparams(_hyperparameters(experiment))
         try:
             trainer.fit(
                 network,
@@ -141,7 +161,8 @@ def train(
                 raise KeyboardInterrupt from None
             raise
     if trainer.is_global_zero:
-        _finish(out, experiment, view, network, checkpoints, seconds=time.monotonic() - started)
+        measured = {"seconds": round(time.monotonic() - started, 1), **measurements.summary()}
+        _finish(out, network, view, checkpoints, measured)
     return experiment
 
 
@@ -152,7 +173,8 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     """
     options = experiment.options
     view = open_training_view(store, validation_fraction=options.validation_fraction)
-    training_loader(view.train, options.batch_size, experiment.seed)
+    loader = training_loader(view.train, options.batch_size, experiment.seed)
+    check_schedule(options, batches=len(loader), validates=bool(len(view.validation)))
     network = model_info(experiment, view.info.card).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
@@ -178,116 +200,6 @@ def open_run(path: Path) -> tuple[Experiment, nn.Module]:
     done = read_json(path / DONE_FILE, what="the end mark of a run")
     check_schema(done.get("schema"), SCHEMA, path / DONE_FILE, cure="train again")
     return experiment, load_model(path).network
-
-
-class EpochLog(pl.Callback):
-    """Write log.csv after every epoch: the means of the loss and its terms, and the validation."""
-
-    def __init__(self, path: Path, *, show: bool) -> None:
-        self._path = path
-        self._show = show
-        self._rows: list[dict[str, float]] = []
-        self._sums: dict[str, Tensor] = {}
-        self._steps = 0
-
-    def state_dict(self) -> dict[str, Any]:
-        """Keep what was logged with the checkpoint, so that a continued log has no gap."""
-        sums = {name: float(value) for name, value in self._sums.items()}
-        return {"rows": self._rows, "sums": sums, "steps": self._steps}
-
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
-        self._rows = list(state_dict["rows"])
-        self._sums = {
-            name: torch.tensor(value, dtype=torch.float64)
-            for name, value in state_dict["sums"].items()
-        }
-        self._steps = state_dict["steps"]
-
-    def on_train_batch_end(
-        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
-    ) -> None:
-        """Add a step's terms to the epoch's sums."""
-        for name, value in outputs["terms"].items():
-            before = self._sums.get(name, 0.0)
-            self._sums[name] = value.double() + (
-                before.to(value.device) if isinstance(before, Tensor) else before
-            )
-        self._steps += 1
-
-    def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Add the epoch that ended."""
-        shares = world_size() * self._steps
-        means = {
-            f"train_{name}": float(summed(value.to(pl_module.device))) / shares
-            for name, value in self._sums.items()
-        }
-        self._sums, self._steps = {}, 0
-        validated = {
-            name: float(value)
-            for name, value in trainer.callback_metrics.items()
-            if name.startswith("val_")
-        }
-        rate = trainer.optimizers[0].param_groups[0]["lr"]
-        epoch = trainer.current_epoch + 1
-        row = {"epoch": epoch, "learning_rate": rate, **means, **validated}
-        self._rows.append(row)
-        if not trainer.is_global_zero:
-            return
-        write_csv(self._path, list(row), self._rows)
-        if self._show:
-            shown = f"loss {row['train_total']:.3f}"
-            if "val_dsc" in row:
-                shown += f", validation DSC {100 * row['val_dsc']:.1f}"
-            print(f"  epoch {epoch} of {trainer.max_epochs}: {shown}", file=sys.stderr)
-
-
-def _make_trainer(
-    out: Path,
-    experiment: Experiment,
-    execution: Execution,
-    callbacks: list[pl.Callback],
-    checkpoints: Checkpoints,
-) -> pl.Trainer:
-    is_terminal = sys.stderr.isatty()
-    # A progress bar for a person, a line per epoch for a log file.
-    bars: list[pl.Callback] = [TQDMProgressBar(leave=False)] if is_terminal else []
-    log = EpochLog(out / LOG_FILE, show=not is_terminal)
-    plugins: list[Any] = [HashedFiles()]
-    if SLURMEnvironment.detect():
-        # Our own answer to a signal saves, and the same command continues.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
-    return pl.Trainer(
-        accelerator="auto",
-        devices=execution.devices,
-        num_nodes=execution.nodes,
-        strategy="ddp" if execution.devices * execution.nodes > 1 else "auto",
-        precision="bf16-mixed" if experiment.options.precision == "bf16" else "32-true",
-        max_epochs=experiment.options.epochs,
-        # What is saved last holds what the others know of the epoch that it ends.
-        callbacks=[log, *callbacks, *bars, checkpoints],
-        plugins=plugins,
-        logger=False,
-        enable_checkpointing=False,
-        enable_progress_bar=is_terminal,
-        enable_model_summary=False,
-        num_sanity_val_steps=0,
-        use_distributed_sampler=False,
-        default_root_dir=out,
-    )
-
-
-def _check_devices(execution: Execution) -> None:
-    """Raise HarmosegError where more devices are asked for than there are."""
-    if torch.cuda.is_available():
-        there, kind = torch.cuda.device_count(), "GPU(s)"
-    else:
-        there, kind = os.cpu_count() or 1, "processor core(s), and no GPU"
-    if execution.devices > there:
-        raise HarmosegError(
-            f"devices: {execution.devices} asked for, this machine has {there} {kind}; use "
-            f"--devices {there} or less"
-        )
 
 
 def _continued_from(out: Path) -> Path | None:
@@ -316,9 +228,7 @@ def _check_folder(out: Path, experiment: Experiment) -> None:
 
 
 def _claim_folder(out: Path, experiment: Experiment) -> None:
-    """Write what the run is and what it is made with, once for all processes."""
-    if process_number():
-        return
+    """Write what the run is and what it is made with."""
     make_folder(out)
     write_text(out / EXPERIMENT_FILE, experiment_to_yaml(experiment))
     if not (out / ENVIRONMENT_FILE).exists():
@@ -327,25 +237,28 @@ def _claim_folder(out: Path, experiment: Experiment) -> None:
 
 def _finish(
     out: Path,
-    experiment: Experiment,
-    view: TrainingView,
     network: TrainedNetwork,
+    view: TrainingView,
     checkpoints: Checkpoints,
-    *,
-    seconds: float,
+    measured: Mapping[str, Any],
 ) -> None:
-    """Keep the selected weights and mark the run complete."""
-    if experiment.options.select == "best":
+    """Keep the selected weights, and the last ones where they differ; mark the run complete."""
+    weights = network_weights(network.state_dict())
+    last_epoch, best = network.trainer.current_epoch, checkpoints.best
+    if network.experiment.options.select == "best" and best and best.epoch != last_epoch:
+        partial = out / f".{LAST_FILE}.partial"
+        save_file(weights, partial)
+        partial.replace(out / LAST_FILE)
         weights = checkpoints.best_weights()
-    else:
-        weights = network_weights(network.state_dict())
-    save_model(out, model_info(experiment, view.info.card), weights)
+    save_model(out, model_info(network.experiment, view), weights)
     write_json(
         out / DONE_FILE,
         {
             "schema": SCHEMA,
             "weights_sha256": sha256_of(out / WEIGHTS_FILE),
-            "seconds": round(seconds, 1),
+            "best_epoch": best.epoch if best else None,
+            "last_epoch": last_epoch,
+            **measured,
             "train_cases": len(view.train.cases),
             "train_slices": len(view.train),
             "validation_cases": len(view.validation.cases),
@@ -355,24 +268,19 @@ def _finish(
     shutil.rmtree(out / CHECKPOINT_FOLDER)
 
 
-@contextmanager
-def _quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks on choices that were made on purpose off the screen."""
-    logger = logging.getLogger("lightning.pytorch")
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # No worker processes: see training_loader.
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            # Lightning's own use of a name that newer versions of PyTorch deprecate.
-            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            # A tiny dataset has few batches.
-            warnings.filterwarnings("ignore", ".*number of training batches.*")
-            # Training without a validation part is allowed.
-            warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
-            # The folder is there because the run is being continued.
-            warnings.filterwarnings("ignore", ".*Checkpoint directory .* exists.*")
-            yield
-    finally:
-        logger.setLevel(level)
+def _hyperparameters(experiment: Experiment) -> dict[str, Any]:
+    """Say what determines a run in the flat form that loggers take."""
+    values = asdict(experiment)
+    return {**values, **values.pop("options"), "classes": ", ".join(experiment.classes)}
+
+
+def _with_precision_of(out: Path, options: TrainingOptions) -> TrainingOptions:
+    """Take the precision that a run has begun with, where the options leave it open.
+
+    A run that is continued on another machine stays what it is.
+    """
+    file = out / EXPERIMENT_FILE
+    if options.precision != "auto" or not file.is_file():
+        return options
+    begun = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
+    return replace(options, precision=begun.options.precision)

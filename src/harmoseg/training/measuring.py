@@ -1,0 +1,88 @@
+"""What a training costs: measured while it runs, by the clock alone."""
+
+from __future__ import annotations
+
+import statistics
+import sys
+import time
+from array import array
+from types import ModuleType
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+
+resource: ModuleType | None
+try:
+    import resource
+except ImportError:  # Windows
+    resource = None
+
+
+class Measurements(pl.Callback):
+    """Measure speed, waiting for data, and memory of the training steps of this process.
+
+    A step lasts from the end of one batch to the end of the next. The first step of every epoch is
+    left out: validation and the start of the engine lie in it. On a GPU the clock runs without
+    waiting for the device, whose queue is full after a few steps; the median does not notice them.
+    """
+
+    def __init__(self) -> None:
+        self._before: float | None = None
+        self._steps = array("d")
+        self._waits = array("d")
+        self._images = 0
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget the last batch of the epoch before."""
+        self._before = None
+
+    def on_train_batch_start(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, batch: Any, batch_idx: int
+    ) -> None:
+        """Note how long the batch was waited for."""
+        if self._before is not None:
+            self._waits.append(time.perf_counter() - self._before)
+
+    def on_train_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+    ) -> None:
+        """Note how long the step was."""
+        now = time.perf_counter()
+        if self._before is not None:
+            self._steps.append(now - self._before)
+            self._images = len(batch[0]) * trainer.world_size
+        self._before = now
+
+    def summary(self) -> dict[str, float | int | None]:
+        """Give images per second (median), the share of time spent waiting, and peak memory.
+
+        None is what was not measured: an epoch of one batch has no step that counts.
+        """
+        steps = len(self._steps)
+        waited = sum(self._waits[:steps]) / sum(self._steps) if steps else None
+        return {
+            "images_per_second": (
+                round(self._images / statistics.median(self._steps), 3) if steps else None
+            ),
+            "waiting_for_data": None if waited is None else round(waited, 4),
+            "peak_memory_bytes": peak_memory(),
+        }
+
+
+def peak_memory() -> int | None:
+    """Give the most memory held at once, in bytes: of the GPU if there is one, else the process.
+
+    None where the system does not say (Windows without a GPU).
+    """
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    if resource is None:
+        return None
+    peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB

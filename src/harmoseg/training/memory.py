@@ -1,0 +1,167 @@
+"""What memory a training needs, said before the first batch, and what to do where it runs out."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from harmoseg.errors import HarmosegError
+from harmoseg.training.experiment import Experiment
+from harmoseg.training.network import TrainedNetwork
+
+_MEMINFO = Path("/proc/meminfo")
+_CGROUP = Path("/sys/fs/cgroup")
+
+
+def estimate_memory(network: TrainedNetwork, batch_size: int) -> int:
+    """Estimate the bytes that training a batch takes, the libraries themselves not counted.
+
+    Parameters, buffers, their gradients and momenta, and what the backward pass needs: measured on
+    batches of one and of two images, and continued in a straight line. The network is left as it
+    was; it must be on the CPU.
+    """
+    one, two = (_saved_by(network, count) for count in (1, 2))
+    parameters = sum(value.nbytes for value in network.parameters())
+    buffers = sum(value.nbytes for value in network.buffers())
+    return 3 * parameters + buffers + one + (two - one) * (batch_size - 1)
+
+
+def saved_bytes(call: Callable[[], object], *, besides: frozenset[int] = frozenset()) -> int:
+    """Count the bytes that `call` keeps for a backward pass, every storage once.
+
+    Storages at the addresses `besides` are left out.
+    """
+    kept: dict[int, Tensor] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        # Held until the end, so that no address is used a second time.
+        kept.setdefault(tensor.untyped_storage().data_ptr(), tensor)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        call()
+    return sum(
+        tensor.untyped_storage().nbytes()
+        for address, tensor in kept.items()
+        if address not in besides
+    )
+
+
+def _saved_by(network: TrainedNetwork, batch: int) -> int:
+    experiment = network.experiment
+    shape = (batch, experiment.channels, experiment.height, experiment.width)
+    images = torch.zeros(shape, dtype=torch.uint8)
+    labels = torch.zeros((batch, *shape[2:]), dtype=torch.long)
+    own = frozenset(
+        value.untyped_storage().data_ptr() for value in (*network.parameters(), *network.buffers())
+    )
+    was_training = network.training
+    # Evaluation keeps the same tensors, but moves no running mean, draws no dropout, and takes a
+    # single image.
+    network.eval()
+    try:
+        with (
+            torch.enable_grad(),
+            torch.autocast("cpu", torch.bfloat16, enabled=experiment.options.precision == "bf16"),
+        ):
+            return saved_bytes(lambda: network.loss(network.logits(images), labels), besides=own)
+    finally:
+        network.train(was_training)
+
+
+def available_memory() -> int | None:
+    """Give the free bytes of the GPU where there is one, else of the machine; None if unknown."""
+    if torch.cuda.is_available():
+        return int(torch.cuda.mem_get_info()[0])
+    free = [value for value in (_free_of_machine(), _free_of_container()) if value is not None]
+    return min(free, default=None)
+
+
+def tell_memory(network: TrainedNetwork, *, devices: int) -> None:
+    """Say on stderr what a batch will take, and warn where there is not as much.
+
+    `devices` share every batch; without a GPU they also share the memory.
+    """
+    batch_size = network.experiment.options.batch_size
+    needed = estimate_memory(network, math.ceil(batch_size / devices))
+    if not torch.cuda.is_available():
+        needed *= devices
+    print(f"about {_gigabytes(needed)} of memory for batch {batch_size}", file=sys.stderr)
+    free = available_memory()
+    if free is not None and needed > free:
+        print(
+            f"warning: only {_gigabytes(free)} of memory are free, this will probably not fit; "
+            + _what_to_do(network.experiment),
+            file=sys.stderr,
+        )
+
+
+@contextmanager
+def explaining_lack_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Turn running out of memory, as PyTorch reports it, into HarmosegError that says what to do.
+
+    A system that kills a process without a word cannot be caught; what `tell_memory` says remains.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        options = experiment.options
+        raise HarmosegError(
+            f"out of memory with batch_size {options.batch_size} of {experiment.height} x "
+            f"{experiment.width} and encoder {options.encoder}; in a new folder, "
+            + _what_to_do(experiment)
+        ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # What PyTorch's allocators of the CPU say on Linux and macOS, and on Windows.
+    text = str(error).lower()
+    return "can't allocate memory" in text or "not enough memory" in text
+
+
+def _what_to_do(experiment: Experiment) -> str:
+    options = experiment.options
+    half = max(2, options.batch_size // 2)
+    fewer = (
+        f"use --batch_size {half} with --accumulate {2 * options.accumulate}, "
+        if half < options.batch_size
+        else "use "
+    )
+    return (
+        f"{fewer}a smaller --size at harmoseg prepare, or an encoder smaller than {options.encoder}"
+    )
+
+
+def _free_of_machine() -> int | None:
+    """Read what Linux says is available."""
+    try:
+        lines = _MEMINFO.read_text(encoding="ascii").splitlines()
+    except OSError:
+        return None
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    words = fields.get("MemAvailable", "").split()
+    return 1024 * int(words[0]) if words else None
+
+
+def _free_of_container() -> int | None:
+    """Read what the control group leaves, which a container's memory is bounded by."""
+    try:
+        limit = (_CGROUP / "memory.max").read_text(encoding="ascii").strip()
+        used = (_CGROUP / "memory.current").read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+    return max(0, int(limit) - int(used)) if limit.isdigit() and used.isdigit() else None
+
+
+def _gigabytes(count: int) -> str:
+    return f"{count / 1e9:.1f} GB" if count >= 5e7 else f"{count / 1e6:.1f} MB"

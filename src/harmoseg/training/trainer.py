@@ -1,0 +1,95 @@
+"""Lightning's trainer, as this project uses it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import lightning.pytorch as pl
+import torch
+from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.pytorch.callbacks import TQDMProgressBar
+from lightning.pytorch.loggers import Logger
+
+from harmoseg.errors import HarmosegError
+from harmoseg.training.checkpoints import HashedFiles
+from harmoseg.training.execution import Execution
+from harmoseg.training.experiment import Experiment
+from harmoseg.training.schedule import trainer_options
+
+
+def make_trainer(
+    out: Path,
+    experiment: Experiment,
+    execution: Execution,
+    callbacks: Sequence[pl.Callback],
+    loggers: Sequence[Logger],
+) -> pl.Trainer:
+    """Make the trainer of an experiment, whose folder is `out`."""
+    # A progress bar for a person; a log file has the line of each epoch instead.
+    bars: list[pl.Callback] = [TQDMProgressBar(leave=False)] if sys.stderr.isatty() else []
+    plugins: list[Any] = [HashedFiles()]
+    if SLURMEnvironment.detect():
+        # Our own answer to a signal saves, and the same command continues.
+        plugins.append(SLURMEnvironment(auto_requeue=False))
+    return pl.Trainer(
+        accelerator="auto",
+        devices=execution.devices,
+        num_nodes=execution.nodes,
+        strategy="ddp" if execution.devices * execution.nodes > 1 else "auto",
+        precision="bf16-mixed" if experiment.options.precision == "bf16" else "32-true",
+        max_epochs=experiment.options.epochs,
+        callbacks=[*bars, *callbacks],
+        plugins=plugins,
+        logger=list(loggers) or False,
+        enable_checkpointing=False,  # `Checkpoints` does it
+        enable_progress_bar=bool(bars),
+        enable_model_summary=False,
+        num_sanity_val_steps=0,
+        use_distributed_sampler=False,
+        default_root_dir=out,
+        **trainer_options(experiment.options),
+    )
+
+
+def check_devices(execution: Execution) -> None:
+    """Raise HarmosegError where more devices are asked for than there are."""
+    if torch.cuda.is_available():
+        there, kind = torch.cuda.device_count(), "GPU(s)"
+    else:
+        there, kind = os.cpu_count() or 1, "processor core(s), and no GPU"
+    if execution.devices > there:
+        raise HarmosegError(
+            f"devices: {execution.devices} asked for, this machine has {there} {kind}; use "
+            f"--devices {there} or less"
+        )
+
+
+@contextmanager
+def quiet_lightning() -> Iterator[None]:
+    """Keep Lightning's remarks on choices that were made on purpose off the screen."""
+    logger = logging.getLogger("lightning.pytorch")
+    level = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # No worker processes: see training_loader.
+            warnings.filterwarnings("ignore", ".*does not have many workers.*")
+            # Lightning's own use of a name that newer versions of PyTorch deprecate.
+            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
+            # A tiny dataset has few batches.
+            warnings.filterwarnings("ignore", ".*number of training batches.*")
+            # Training without a validation part is allowed.
+            warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
+            # The folder is there because the run is being continued.
+            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
+            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
+            yield
+    finally:
+        logger.setLevel(level)
