@@ -5,24 +5,9 @@ from __future__ import annotations
 import platform
 import sys
 from importlib.metadata import version
-from typing import Any, Literal
+from typing import Any
 
 import torch
-
-Precision = Literal["auto", "bf16", "fp32"]
-
-
-def resolve_precision(asked: Precision) -> Precision:
-    """Choose bfloat16 autocast where the processor multiplies in it, float32 elsewhere.
-
-    On a CPU without AMX or AVX512-bf16 PyTorch emulates bfloat16, slower than float32.
-    """
-    if asked != "auto":
-        return asked
-    if torch.cuda.is_available():
-        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
-    fast = torch.cpu._is_amx_tile_supported() or torch.cpu._is_avx512_bf16_supported()
-    return "bf16" if fast else "fp32"
 
 
 def describe_environment() -> dict[str, Any]:

@@ -91,7 +91,7 @@ def train(
     started = time.monotonic()
     with _quiet_lightning():
         pl.seed_everything(seed, verbose=False)
-        network = TrainedNetwork(experiment, model_info(experiment, view.info.card))
+        network = TrainedNetwork(experiment, model_info(experiment, view))
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
         trainer = _make_trainer(
@@ -125,7 +125,7 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     options = experiment.options
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     training_loader(view.train, options.batch_size, experiment.seed)
-    network = model_info(experiment, view.info.card).build(weights=options.weights).eval()
+    network = model_info(experiment, view).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
 
@@ -266,7 +266,7 @@ def _finish(out: Path, experiment: Experiment, view: TrainingView, *, seconds: f
         for name, value in state.items()
         if name.startswith("network.")
     }
-    save_model(out, model_info(experiment, view.info.card), weights)
+    save_model(out, model_info(experiment, view), weights)
     write_json(
         out / DONE_FILE,
         {
