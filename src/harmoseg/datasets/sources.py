@@ -7,7 +7,7 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -297,7 +297,7 @@ def work_ahead(
     items: Sequence[Item],
     *,
     memory: Callable[[Item], int] | None = None,
-) -> Iterator[Result]:
+) -> Generator[Result]:
     """Work on all items with threads and give the results in order.
 
     Only a few items are worked on ahead of the reader, so that memory does not grow with their

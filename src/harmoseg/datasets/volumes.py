@@ -198,14 +198,19 @@ def sample_of_arrays(
             f"{path}: image of shape {image.shape} and labels of shape {label.shape}; expected "
             "both of one shape (slices, height, width)"
         )
-    if image.shape[0] == image.shape[1] != image.shape[2]:
-        # Slices are often square, and hardly ever exactly as many as they are high.
-        raise HarmosegError(
-            f"{path}: shape {image.shape} looks like (height, width, slices), expected (slices, "
-            "height, width); write both arrays anew as numpy.moveaxis(array, -1, 0)"
-        )
+    check_slices_first(image.shape, path)
     pixels = scale_intensities(image, window, path, windowed=True)
     return Sample(pixels[..., None], classes_of(label, classes, path))
+
+
+def check_slices_first(shape: tuple[int, ...], path: Path) -> None:
+    """Raise HarmosegError for an array of three dimensions that looks like (H, W, D)."""
+    # Slices are often square, and hardly ever exactly as many as they are high.
+    if shape[0] == shape[1] != shape[2]:
+        raise HarmosegError(
+            f"{path}: shape {shape} looks like (height, width, slices), expected (slices, height, "
+            "width); write its arrays anew as numpy.moveaxis(array, -1, 0)"
+        )
 
 
 def scale_intensities(
