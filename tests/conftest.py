@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -55,3 +56,47 @@ def binary_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "phantom-binary"
     prepare_phantom(PhantomOptions(out, mode="binary", count=20, size=32))
     return out
+
+
+@pytest.fixture(scope="session")
+def write_series() -> Callable[..., list[Path]]:
+    """Give a function that writes voxels (X, Y, Z) with a RAS+ affine as a DICOM series."""
+    from pydicom.dataset import Dataset, FileMetaDataset
+    from pydicom.uid import CTImageStorage, ExplicitVRLittleEndian, generate_uid
+
+    def write(folder: Path, voxels: np.ndarray, affine: np.ndarray, **fields: Any) -> list[Path]:
+        folder.mkdir(parents=True, exist_ok=True)
+        lps = np.diag([-1.0, -1.0, 1.0, 1.0]) @ affine
+        zooms = np.linalg.norm(lps[:3, :3], axis=0)
+        uid = fields.pop("SeriesInstanceUID", None) or generate_uid(entropy_srcs=[str(folder)])
+        ending = fields.pop("ending", ".dcm")
+        files = []
+        # The order of the names is not that of the positions.
+        for k in np.random.default_rng(0).permutation(voxels.shape[2]):
+            slice_ = Dataset()
+            slice_.file_meta = FileMetaDataset()
+            slice_.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+            slice_.file_meta.MediaStorageSOPClassUID = CTImageStorage
+            slice_.file_meta.MediaStorageSOPInstanceUID = generate_uid(entropy_srcs=[uid, str(k)])
+            slice_.SOPClassUID = CTImageStorage
+            slice_.SOPInstanceUID = slice_.file_meta.MediaStorageSOPInstanceUID
+            slice_.SeriesInstanceUID = uid
+            slice_.Rows, slice_.Columns = voxels.shape[1], voxels.shape[0]
+            slice_.SamplesPerPixel, slice_.PhotometricInterpretation = 1, "MONOCHROME2"
+            slice_.BitsAllocated = slice_.BitsStored = 16
+            slice_.HighBit, slice_.PixelRepresentation = 15, 1
+            slice_.PixelSpacing = [float(zooms[1]), float(zooms[0])]
+            directions = (lps[:3, :2] / zooms[:2]).T.ravel()
+            slice_.ImageOrientationPatient = [round(float(value), 9) for value in directions]
+            place = lps @ [0, 0, k, 1]
+            slice_.ImagePositionPatient = [round(float(value), 6) for value in place[:3]]
+            slice_.RescaleSlope, slice_.RescaleIntercept = 2, -1000
+            stored = np.rint((voxels[:, :, k].T + 1000) / 2).astype("<i2")
+            slice_.PixelData = stored.tobytes()
+            for name, value in fields.items():
+                setattr(slice_, name, value)
+            files.append(folder / f"{len(files):04d}{ending}")
+            slice_.save_as(files[-1], enforce_file_format=True)
+        return files
+
+    return write

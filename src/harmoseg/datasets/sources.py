@@ -7,7 +7,7 @@ import os
 import posixpath
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
@@ -281,6 +281,25 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Work on all items with threads and give the results in order, with a progress bar.
 
+    `memory` as for `work_ahead`.
+    """
+    with (
+        quiet_decoding(),
+        tqdm(total=len(items), desc=what, unit="case", disable=None) as progress,
+    ):
+        for result in work_ahead(work, items, memory=memory):
+            yield result
+            progress.update()
+
+
+def work_ahead(
+    work: Callable[[Item], Result],
+    items: Sequence[Item],
+    *,
+    memory: Callable[[Item], int] | None = None,
+) -> Generator[Result]:
+    """Work on all items with threads and give the results in order.
+
     Only a few items are worked on ahead of the reader, so that memory does not grow with their
     number; fewer still where the `memory` of items, in bytes, says so. Decoding and resizing leave
     Python's lock alone, so threads are enough.
@@ -301,16 +320,11 @@ def in_parallel(
             taken += size
 
     try:
-        with (
-            quiet_decoding(),
-            tqdm(total=len(items), desc=what, unit="case", disable=None) as progress,
-        ):
+        begin()
+        while waiting:
+            result = waiting.popleft()[0].result()
             begin()
-            while waiting:
-                result = waiting.popleft()[0].result()
-                begin()
-                yield result
-                progress.update()
+            yield result
     finally:
         # On an error or an interruption, what was not begun is dropped.
         pool.shutdown(cancel_futures=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import zipfile
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,11 @@ import numpy as np
 from nibabel.arrayproxy import ArrayProxy
 from nibabel.filebasedimages import ImageFileError
 from nibabel.nifti1 import Nifti1Pair
-from nibabel.orientations import (
-    aff2axcodes,
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
+from nibabel.orientations import aff2axcodes, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
+from harmoseg.datasets.frames import Frame
 from harmoseg.errors import HarmosegError
 from harmoseg.store.cutting import Sample
 
@@ -36,8 +31,6 @@ _MOST_BYTES = 1 << 30
 """Eight times a long CT; a file of a few kilobytes may claim any number."""
 _MOST_PIXELS = 89_478_485
 """Of one slice, as of one picture."""
-_AS_ACQUIRED = np.array([[0, 1], [1, 1], [2, 1]])
-"""The orientation, as nibabel writes it, that turns nothing."""
 _OVERSHOOT = 0.01
 """By what share of its width windowed intensities may leave a window, as resampling makes them."""
 
@@ -102,14 +95,56 @@ def read_nifti_pair(
             f"{label_path.name} {_orientation(label)} (or shifted or scaled); export both from the "
             "same frame"
         )
-    turn, affine = _AS_ACQUIRED, np.asarray(image.affine)
-    if axes is not None:
-        turn = ornt_transform(io_orientation(affine), axcodes2ornt(axes)).astype(int)
-        affine = affine @ inv_ornt_aff(turn, image.shape)
-    spacing = _spacing(image, turn, image_path)
-    labels = classes_of(_planes(label, turn, label_path), classes, label_path)
-    pixels = scale_intensities(_planes(image, turn, image_path), window, image_path)
-    return Sample(pixels[..., None], labels, spacing, tuple(map(float, affine[:3].ravel())))
+    frame = Frame.of(image.affine, image.shape, axes)
+    spacing = frame.spacing(_zooms(image, image_path))
+    labels = classes_of(frame.slices(_voxels(label, label_path)), classes, label_path)
+    pixels = scale_intensities(frame.slices(_voxels(image, image_path)), window, image_path)
+    return Sample(pixels[..., None], labels, spacing, frame.rows)
+
+
+@dataclass(frozen=True, eq=False)
+class Volume:
+    """A volume without labels: slices (D, H, W) of bytes, and how they lie in their file.
+
+    `spacing` is (depth, height, width) in mm, empty where it is not known. `source` has the header
+    and the affine that a label map of this volume gets.
+    """
+
+    slices: NDArray[np.uint8]
+    frame: Frame
+    spacing: tuple[float, ...]
+    source: Nifti1Pair
+
+
+def read_nifti(
+    path: Path,
+    *,
+    window: Window | None,
+    axes: str | None = None,
+    assume_spacing: Sequence[float] | None = None,
+) -> Volume:
+    """Read a volume, its slices as `read_nifti_pair` makes them.
+
+    A file that does not say where its voxels lie (sform_code and qform_code are 0) is refused,
+    unless `assume_spacing` gives the sizes of its voxels along X, Y, Z in mm; they then lie
+    towards right, anterior and superior. Raises HarmosegError otherwise as `read_nifti_pair` does.
+    """
+    image = open_nifti(path)
+    affine = image.affine
+    if int(image.header["sform_code"]) or int(image.header["qform_code"]):
+        zooms = _zooms(image, path)
+    elif assume_spacing is None:
+        raise HarmosegError(
+            f"{path}: does not say where its voxels lie (sform_code and qform_code are 0); export "
+            "it again with its geometry, or give the sizes of its voxels in mm with "
+            "--assume_spacing X Y Z"
+        )
+    else:
+        zooms = np.asarray(assume_spacing, dtype=np.float64)
+        affine = np.diag([*zooms, 1.0])
+    frame = Frame.of(affine, image.shape, axes)
+    slices = scale_intensities(frame.slices(_voxels(image, path)), window, path)
+    return Volume(slices, frame, frame.spacing(zooms), image)
 
 
 def read_hdf5(path: Path, *names: str) -> list[NDArray[Any]]:
@@ -163,14 +198,19 @@ def sample_of_arrays(
             f"{path}: image of shape {image.shape} and labels of shape {label.shape}; expected "
             "both of one shape (slices, height, width)"
         )
-    if image.shape[0] == image.shape[1] != image.shape[2]:
-        # Slices are often square, and hardly ever exactly as many as they are high.
-        raise HarmosegError(
-            f"{path}: shape {image.shape} looks like (height, width, slices), expected (slices, "
-            "height, width); write both arrays anew as numpy.moveaxis(array, -1, 0)"
-        )
+    check_slices_first(image.shape, path)
     pixels = scale_intensities(image, window, path, windowed=True)
     return Sample(pixels[..., None], classes_of(label, classes, path))
+
+
+def check_slices_first(shape: tuple[int, ...], path: Path) -> None:
+    """Raise HarmosegError for an array of three dimensions that looks like (H, W, D)."""
+    # Slices are often square, and hardly ever exactly as many as they are high.
+    if shape[0] == shape[1] != shape[2]:
+        raise HarmosegError(
+            f"{path}: shape {shape} looks like (height, width, slices), expected (slices, height, "
+            "width); write its arrays anew as numpy.moveaxis(array, -1, 0)"
+        )
 
 
 def scale_intensities(
@@ -300,8 +340,8 @@ def _check_unit(extent: Window, window: Window, windowed: bool, path: Path) -> N
     if not fits:
         raise HarmosegError(
             f"{path}: intensities from {extent[0]:g} to {extent[1]:g}, expected {wanted} from "
-            f"{window[0]:g} to {window[1]:g}; they are in another unit than this form of the "
-            "dataset has: take the files as published"
+            f"{window[0]:g} to {window[1]:g}; they are in another unit than files of this form "
+            "have: take them as published or as the scanner made them (CT in Hounsfield units)"
         )
 
 
@@ -341,11 +381,10 @@ def _elsewhere(name: str, path: Path) -> HarmosegError:
     )
 
 
-def _planes(image: Nifti1Pair, turn: NDArray[Any], path: Path) -> NDArray[Any]:
-    """Read the voxels, turned, as (depth, height, width); in the file's type if it has no scale."""
+def _voxels(image: Nifti1Pair, path: Path) -> NDArray[Any]:
+    """Read the voxels (X, Y, Z); in the file's type if it has no scale."""
     with _refusing(path, "decoded"):
-        voxels = _unscaled_or_single(_proxy(image))
-    return np.asarray(apply_orientation(voxels, turn)).transpose(2, 1, 0)
+        return _unscaled_or_single(_proxy(image))
 
 
 def _proxy(image: Nifti1Pair) -> ArrayProxy:
@@ -366,8 +405,8 @@ def _unscaled_or_single(proxy: ArrayProxy) -> NDArray[Any]:
     return values
 
 
-def _spacing(image: Nifti1Pair, turn: NDArray[Any], path: Path) -> tuple[float, ...]:
-    """Give (depth, height, width) in mm of a turned image.
+def _zooms(image: Nifti1Pair, path: Path) -> NDArray[np.float64]:
+    """Give the sizes of an image's voxels along X, Y, Z in mm.
 
     The header's voxel sizes count. Some releases carry an affine without scale beside them; any
     other contradiction between the two is an error.
@@ -381,10 +420,7 @@ def _spacing(image: Nifti1Pair, turn: NDArray[Any], path: Path) -> tuple[float, 
             f"{path}: the header says voxels of {_shown(zooms)} mm, the affine {_shown(scales)} "
             "mm; export the file again"
         )
-    turned = np.empty(3)
-    turned[turn[:, 0]] = zooms
-    # Rounded to a nanometre: the header's numbers are of single precision.
-    return tuple(round(float(value), 6) for value in turned[::-1])
+    return zooms
 
 
 def _shown(values: NDArray[np.float64]) -> str:

@@ -46,6 +46,7 @@ class ModelInfo:
         height: Height of what the network sees, in pixels.
         width: Width of what the network sees, in pixels.
         channels: 1 or 3.
+        volumes: Whether it was trained on slices of volumes rather than on plain images.
         trained: How it was trained (method, seed, store, fingerprint), for the record.
     """
 
@@ -55,6 +56,7 @@ class ModelInfo:
     height: int
     width: int
     channels: int
+    volumes: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
 

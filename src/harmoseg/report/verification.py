@@ -17,13 +17,11 @@ from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.telling import class_shares, closing_line, describe
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
+from harmoseg.prediction.overlays import class_colours, draw_outlines
 from harmoseg.report.pages import page_template
 from harmoseg.store.card import Card
 from harmoseg.store.files import make_folder, write_text
 from harmoseg.store.layout import SPLITS
-
-OUTLINES = ("#FF3B30", "#34C759", "#0AC8FF", "#FFD60A", "#FF2DD4", "#FF9F0A", "#B18CFF", "#FFFFFF")
-"""Of the classes whose card names no colours; bright, for images that are mostly dark."""
 
 _SIDE = 208
 _MOST_ROWS = 300
@@ -88,33 +86,12 @@ def draw_thumbnail(view: View, number: int, colours: Sequence[str]) -> NDArray[n
     window = view.windows[number]
     scale = _SIDE / max(window.height, window.width)
     size = (max(1, round(window.width * scale)), max(1, round(window.height * scale)))
-    image = view.images[number]
-    picture = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
-    painted = np.array(picture.convert("RGB").resize(size, Image.Resampling.BICUBIC))
     part = view.label[
         window.plane,
         window.top : window.top + window.height,
         window.left : window.left + window.width,
     ]
-    label = np.asarray(
-        Image.fromarray(np.ascontiguousarray(part)).resize(size, Image.Resampling.NEAREST)
-    )
-    edge = _inner_edge(label)
-    codes = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in colours])
-    painted[edge] = codes[(label[edge].astype(np.int64) - 1) % len(codes)]
-    return painted
-
-
-def _inner_edge(label: NDArray[np.uint8]) -> NDArray[np.bool_]:
-    """Mark the pixels of a class that have another class, or the border, beside them."""
-    framed = np.pad(label, 1)
-    centre = framed[1:-1, 1:-1]
-    beside = (framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:])
-    differs = np.zeros(label.shape, dtype=bool)
-    for other in beside:
-        differs |= centre != other
-    edge: NDArray[np.bool_] = (centre > 0) & differs
-    return edge
+    return draw_outlines(view.images[number], part, colours, size)
 
 
 def _exhibit(subject: Subject, finding: Finding) -> Exhibit:
@@ -140,7 +117,7 @@ def _picture(subject: Subject, number: int, place: int | None) -> Thumbnail:
         view = item.view()
         if place is None:
             place = _fullest(view)
-        pixels = draw_thumbnail(view, place, _colours(subject.card))
+        pixels = draw_thumbnail(view, place, class_colours(subject.card))
     except (HarmosegError, ValueError) as error:
         return Thumbnail(item.case, f"{item.split}; cannot be drawn: {error}", "")
     buffer = io.BytesIO()
@@ -160,10 +137,6 @@ def _fullest(view: View) -> int:
     return int(np.argmax(counts))
 
 
-def _colours(card: Card) -> Sequence[str]:
-    return card.colours or OUTLINES
-
-
 def _legend(card: Card) -> list[tuple[str, str]]:
-    colours = _colours(card)
+    colours = class_colours(card)
     return [(name, colours[i % len(colours)]) for i, name in enumerate(card.classes[1:])]

@@ -45,15 +45,23 @@ def cut(sample: Sample, *, size: int, tile: int = 0) -> CutSample:
     depth, height, width = sample.label.shape
     slices, images, labels = [], [], []
     for plane in range(depth):
-        for top, rows in _intervals(height, tile):
-            for left, columns in _intervals(width, tile):
-                window = (plane, slice(top, top + rows), slice(left, left + columns))
-                label = sample.label[window]
-                foreground = int(np.count_nonzero(label))
-                slices.append(Slice(plane, top, left, rows, columns, foreground))
-                images.append(resize_image(sample.image[window], size, size))
-                labels.append(resize_label(label, size, size))
+        for top, left, rows, columns in squares(height, width, tile):
+            window = (plane, slice(top, top + rows), slice(left, left + columns))
+            label = sample.label[window]
+            foreground = int(np.count_nonzero(label))
+            slices.append(Slice(plane, top, left, rows, columns, foreground))
+            images.append(resize_image(sample.image[window], size, size))
+            labels.append(resize_label(label, size, size))
     return CutSample(tuple(slices), np.stack(images), np.stack(labels))
+
+
+def squares(height: int, width: int, tile: int) -> list[tuple[int, int, int, int]]:
+    """Cover a plane with squares of a tile's side: (top, left, height, width); 0 gives it whole."""
+    return [
+        (top, left, rows, columns)
+        for top, rows in _intervals(height, tile)
+        for left, columns in _intervals(width, tile)
+    ]
 
 
 def resize_image(image: Bytes, height: int, width: int) -> Bytes:

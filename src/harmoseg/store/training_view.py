@@ -57,6 +57,11 @@ class TrainingView:
     train: Part
     validation: Part
 
+    @property
+    def volumes(self) -> bool:
+        """Say whether any case is a volume rather than a plain image."""
+        return any(case.depth > 1 for case in (*self.train.cases, *self.validation.cases))
+
 
 def open_training_view(path: Path, *, validation_fraction: float) -> TrainingView:
     """Open a store for training.

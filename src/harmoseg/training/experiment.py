@@ -12,10 +12,10 @@ from typing import Any, Literal
 import yaml
 
 from harmoseg.errors import HarmosegError
+from harmoseg.models.precision import Precision, resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.files import check_schema, sha256_of
 from harmoseg.store.layout import StoreInfo
-from harmoseg.training.hardware import Precision, resolve_precision
 from harmoseg.training.method import parse_method
 
 SCHEMA = 1

@@ -13,8 +13,9 @@ from harmoseg.losses import HarmonizedLoss
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.models.saved import ModelInfo
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
-from harmoseg.store.card import Card, TaskMode
+from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import normalise
+from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.method import parse_method
@@ -141,15 +142,16 @@ class TrainedNetwork(pl.LightningModule):
         return logits
 
 
-def model_info(experiment: Experiment, card: Card) -> ModelInfo:
-    """Say what the network of an experiment is, for the card of the store it is trained on."""
+def model_info(experiment: Experiment, view: TrainingView) -> ModelInfo:
+    """Say what the network of an experiment is, for the store that it is trained on."""
     return ModelInfo(
         name=parse_method(experiment.method).model,
         encoder=experiment.options.encoder,
-        card=card,
+        card=view.info.card,
         height=experiment.height,
         width=experiment.width,
         channels=experiment.channels,
+        volumes=view.volumes,
         trained={
             "method": experiment.method,
             "seed": experiment.seed,

@@ -175,7 +175,7 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     loader = training_loader(view.train, options.batch_size, experiment.seed)
     check_schedule(options, batches=len(loader), validates=bool(len(view.validation)))
-    network = model_info(experiment, view.info.card).build(weights=options.weights).eval()
+    network = model_info(experiment, view).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
 

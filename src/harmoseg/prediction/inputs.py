@@ -1,0 +1,185 @@
+"""What lies in a hospital's folder: images, volumes, series; and what each output is called."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from harmoseg.datasets import dicom, pictures
+from harmoseg.datasets.sources import relative_name
+from harmoseg.errors import HarmosegError
+
+Kind = Literal["image", "nifti", "dicom", "hdf5"]
+
+_ENDINGS: dict[str, Kind] = {
+    **dict.fromkeys(sorted(pictures.SUFFIXES), "image"),
+    ".nii": "nifti",
+    ".nii.gz": "nifti",
+    ".h5": "hdf5",
+    ".hdf5": "hdf5",
+}
+EXPECTED = (
+    "PNG, JPEG, TIFF, BMP, NIfTI (.nii, .nii.gz), DICOM (.dcm or without ending), or HDF5 (.h5)"
+)
+
+
+@dataclass(frozen=True)
+class Input:
+    """One case to predict: its name, its files, and the names of what is written for it.
+
+    `mask`, `overlay` and `probabilities` are relative to the folders of these. `problem` says why
+    it cannot be predicted, as far as that is known before it is read.
+    """
+
+    name: str
+    kind: Kind
+    files: tuple[Path, ...]
+    mask: str
+    overlay: str
+    probabilities: str
+    problem: str = ""
+
+    @property
+    def memory(self) -> int:
+        """Estimate the bytes that reading it takes; few large volumes are read at a time."""
+        if self.problem or self.kind == "image":
+            return 0
+        packed = 4 if self.files[0].suffix.lower() == ".gz" or self.kind == "hdf5" else 2
+        return packed * sum(file.stat().st_size for file in self.files)
+
+
+@dataclass(frozen=True)
+class Found:
+    """The inputs below a path in order of their names, and the other files by their ending."""
+
+    inputs: tuple[Input, ...]
+    others: Counter[str]
+
+
+def find_inputs(source: Path) -> Found:
+    """Find what can be predicted: a file, or all files below a folder.
+
+    Files of other kinds are counted. What a symbolic link leads out of the folder to is an input
+    with a problem. Raises HarmosegError where there is nothing to predict, where two inputs would
+    be written to one file, and where pydicom is needed and not installed.
+    """
+    if not source.exists():
+        raise HarmosegError(f"{source}: no such file or folder; expected {EXPECTED}")
+    others: Counter[str] = Counter()
+    root = source if source.is_dir() else source.parent
+    folders = _folders(source) if source.is_dir() else [(root, [source])]
+    inputs: list[Input] = []
+    for folder, paths in folders:
+        dicoms = []
+        for path in paths:
+            if outside := _leads_outside(path, source):
+                inputs.append(_leaving(path, root, outside))
+            elif path.is_dir():
+                continue  # a link to a folder that is searched where it lies
+            elif kind := None if path.name.startswith(".") else _kind(path):
+                inputs.append(_one_file(path, kind, root))
+            elif _may_be_dicom(path):
+                dicoms.append(path)
+            else:
+                others[path.suffix.lower() or "without ending"] += 1
+        if dicoms:
+            inputs.extend(_series(folder, dicoms, source))
+    if not inputs:
+        skipped = ", ".join(f"{count} {name}" for name, count in others.most_common(4))
+        raise HarmosegError(
+            f"{source}: nothing to predict, found {skipped or 'no files'}; expected {EXPECTED}"
+        )
+    inputs.sort(key=lambda item: item.name)
+    _check_names(inputs)
+    return Found(tuple(inputs), others)
+
+
+def _folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
+    """Walk over a folder without following links; links to folders come with the files."""
+    for folder, names, files in os.walk(source):
+        names.sort()
+        here = Path(folder)
+        links = [name for name in names if (here / name).is_symlink()]
+        yield here, [here / name for name in sorted([*files, *links])]
+
+
+def _leads_outside(path: Path, source: Path) -> Path | None:
+    target = path.resolve()
+    # A file that was named itself may be a link: whoever named it meant it.
+    inside = path == source or target.is_relative_to(source.resolve())
+    return None if inside else target
+
+
+def _kind(path: Path) -> Kind | None:
+    name = path.name.lower()
+    return next((kind for ending, kind in _ENDINGS.items() if name.endswith(ending)), None)
+
+
+def _may_be_dicom(path: Path) -> bool:
+    if path.name.startswith("."):
+        return False
+    return path.suffix.lower() in dicom.SUFFIXES or dicom.is_dicom(path)
+
+
+def _one_file(path: Path, kind: Kind, root: Path) -> Input:
+    name = relative_name(path, root)
+    plain = str(PurePosixPath(name).with_suffix(""))
+    if kind == "image":
+        return Input(name, kind, (path,), f"{plain}.png", f"{plain}.png", f"{plain}.npy")
+    if kind == "hdf5":
+        return Input(name, kind, (path,), name, f"{name}.png", f"{name}.npy")
+    ending = ".nii.gz" if name.lower().endswith(".gz") else ".nii"
+    mask = name[: -len(ending)] + ending  # in small letters, by which nibabel goes
+    return Input(name, kind, (path,), mask, f"{mask}.png", mask)
+
+
+def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
+    dicom.check_installed(files[0])
+    if source.is_dir():
+        name = relative_name(folder, source)
+        name = folder.resolve().name if name == "." else name
+    else:
+        name = source.stem
+    try:
+        found = dicom.find_series(files)
+    except HarmosegError as error:
+        yield _series_input(name, tuple(files), str(error))
+        return
+    numbers = Counter(series.number for series in found)
+    for series in found:
+        # Only digits and dots of what a file says become part of a path.
+        known = series.number.isdigit() and numbers[series.number] == 1
+        part = series.number if known else "".join(c for c in series.uid if c in "0123456789.")
+        own = f"{name}/series-{part or 'unnamed'}" if len(found) > 1 else name
+        yield _series_input(own, series.files)
+
+
+def _series_input(name: str, files: tuple[Path, ...], problem: str = "") -> Input:
+    mask = f"{name}.nii.gz"
+    return Input(name, "dicom", files, mask, f"{mask}.png", mask, problem)
+
+
+def _leaving(path: Path, root: Path, target: Path) -> Input:
+    item = _one_file(path, "image", root)
+    return replace(
+        item,
+        problem=f"{path}: a symbolic link that leaves the input (to {target}); put the file itself "
+        "there, or give the folder that it lies in",
+    )
+
+
+def _check_names(inputs: list[Input]) -> None:
+    for what in ("mask", "overlay", "probabilities"):
+        names: dict[str, Input] = {}
+        for item in inputs:
+            # Some file systems do not tell A from a.
+            other = names.setdefault(getattr(item, what).casefold(), item)
+            if other is not item:
+                raise HarmosegError(
+                    f"{other.name} and {item.name} would both be written to {getattr(item, what)}; "
+                    "rename one of them, or predict them apart"
+                )

@@ -1,0 +1,138 @@
+"""Writing what was predicted for a case, in the form and the frame of its input."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import h5py
+import nibabel
+import numpy as np
+from nibabel.nifti1 import Nifti1Pair
+from numpy.typing import NDArray
+from PIL import Image
+
+from harmoseg.datasets.volumes import Volume
+from harmoseg.errors import HarmosegError
+from harmoseg.prediction.cases import Case
+from harmoseg.prediction.inputs import Input
+from harmoseg.prediction.options import PredictionOptions
+from harmoseg.prediction.overlays import class_colours, colour_codes, draw_outlines, overlay_size
+from harmoseg.store.card import Card
+from harmoseg.store.files import make_folder
+
+MASKS, OVERLAYS, PROBABILITIES = "masks", "overlays", "probabilities"
+PARTIAL = ".partial-"
+"""What the names of files that are not whole yet begin with."""
+
+
+def outputs_of(item: Input, options: PredictionOptions) -> list[str]:
+    """Name what is written for an input, relative to the output folder; the mask first."""
+    names = [f"{MASKS}/{item.mask}"]
+    if options.overlays:
+        names.append(f"{OVERLAYS}/{item.overlay}")
+    if options.probabilities:
+        names.append(f"{PROBABILITIES}/{item.probabilities}")
+    return names
+
+
+def write_outputs(
+    out: Path,
+    case: Case,
+    card: Card,
+    label: NDArray[np.uint8],
+    probabilities: NDArray[np.float32] | None,
+    *,
+    overlay: bool,
+) -> None:
+    """Write the mask of a case (D, H, W), and what else was asked for; the mask last.
+
+    `probabilities` are (D, C, H, W). Every file is whole or not there. Raises HarmosegError where
+    the disk is full.
+    """
+    if probabilities is not None:
+        _write_probabilities(out / PROBABILITIES / case.item.probabilities, case, probabilities)
+    if overlay:
+        _write_overlay(out / OVERLAYS / case.item.overlay, case.image, label, card)
+    path = out / MASKS / case.item.mask
+    if case.item.kind == "image":
+        _atomically(path, lambda partial: _save_mask(partial, label[0], card))
+    elif case.volume is None:
+        _atomically(path, lambda partial: _save_hdf5(partial, label))
+    else:
+        made = _like(case.volume, label, np.dtype(np.uint8))
+        _atomically(path, lambda partial: nibabel.save(made, partial))
+
+
+def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
+    """Save class indices so that a person sees them: white for binary, else by a palette."""
+    # At level 1 masks are hardly larger, and written several times faster.
+    if card.mode == "binary":
+        Image.fromarray(label * np.uint8(255)).save(path, compress_level=1)
+        return
+    colours = colour_codes(class_colours(card))
+    count = len(card.classes) - 1
+    picture = Image.fromarray(label, mode="P")
+    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours[np.arange(count) % len(colours)]])
+    picture.putpalette(palette.tobytes())
+    picture.save(path, compress_level=1)
+
+
+def _save_hdf5(path: Path, label: NDArray[np.uint8]) -> None:
+    with h5py.File(path, "w") as file:
+        file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
+
+
+def _write_probabilities(path: Path, case: Case, probabilities: NDArray[np.float32]) -> None:
+    if case.volume is not None:
+        made = _like(case.volume, probabilities.transpose(0, 2, 3, 1), np.dtype(np.float32))
+        _atomically(path, lambda partial: nibabel.save(made, partial))
+        return
+    array = probabilities.transpose(1, 0, 2, 3).astype(np.float16)
+    if case.item.kind == "image":
+        array = array[:, 0]
+
+    def save(partial: Path) -> None:
+        with partial.open("wb") as stream:
+            np.save(stream, array)
+
+    _atomically(path, save)
+
+
+def _write_overlay(
+    path: Path, image: NDArray[np.uint8], label: NDArray[np.uint8], card: Card
+) -> None:
+    """Draw the plane with the most foreground."""
+    plane = int(np.count_nonzero(label, axis=(1, 2)).argmax())
+    size = overlay_size(*label.shape[1:])
+    drawn = draw_outlines(image[plane], label[plane], class_colours(card), size)
+    _atomically(path, lambda partial: Image.fromarray(drawn).save(partial, compress_level=1))
+
+
+def _like(volume: Volume, slices: NDArray[np.generic], dtype: np.dtype[np.generic]) -> Nifti1Pair:
+    """Make an image of slices (D, H, W) or (D, H, W, C) with the geometry of its source."""
+    voxels = volume.frame.voxels(slices)
+    header = volume.source.header.copy()
+    # Geometry alone is taken over: no other person's remarks, no scale, no range of intensities.
+    header.extensions.clear()
+    header.set_data_shape(voxels.shape)
+    header.set_data_dtype(dtype)
+    header.set_slope_inter(1, 0)
+    header["cal_min"] = header["cal_max"] = 0
+    header["descrip"], header["aux_file"], header["db_name"] = b"harmoseg", b"", b""
+    header["intent_code"], header["intent_name"] = 0, b""
+    return type(volume.source)(voxels, volume.source.affine, header)
+
+
+def _atomically(path: Path, save: Callable[[Path], None]) -> None:
+    """Save a file under a temporary name of the same ending, then rename it."""
+    make_folder(path.parent)
+    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
+    try:
+        save(partial)
+        partial.replace(path)
+    except OSError as error:
+        raise HarmosegError(f"{path}: cannot be written ({error.strerror or error})") from error
+    finally:
+        partial.unlink(missing_ok=True)

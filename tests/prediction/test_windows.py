@@ -1,0 +1,87 @@
+"""Windows: where they lie, and that sliding ones are MONAI's."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from monai.inferers import sliding_window_inference
+from torch import nn
+
+from harmoseg.models.saved import ModelInfo
+from harmoseg.prediction.network import Predictor, batched
+from harmoseg.prediction.options import PredictionOptions
+from harmoseg.prediction.predict import predict_image
+from harmoseg.prediction.windows import cut_windows
+from harmoseg.store.card import Card
+from harmoseg.store.cutting import Sample, cut
+
+
+def network(channels: int, classes: int) -> nn.Module:
+    """Make a network whose answer depends on where in a window a pixel lies."""
+    torch.manual_seed(3)
+    return nn.Sequential(
+        nn.Conv2d(channels, 6, 5, padding=2), nn.Tanh(), nn.Conv2d(6, classes, 5, padding=2)
+    ).eval()
+
+
+def info(channels: int, mode: str, *, tile: int = 0, height: int = 32, width: int = 24):
+    names = ("background", "a", "b")[: 2 if mode == "binary" else 3]
+    card = Card("t", "T", "m", mode, names, channels=channels, tile=tile)
+    return ModelInfo("unet", "resnet18", card, height, width, channels)
+
+
+@pytest.mark.parametrize("overlap", [0.0, 0.25, 0.5, 0.8, 0.99])
+@pytest.mark.parametrize(
+    ("height", "width"), [(70, 61), (32, 24), (33, 24), (64, 48), (20, 61), (70, 11), (13, 7)]
+)
+def test_sliding_windows_are_monais(height, width, overlap) -> None:
+    if overlap == 0.99 and height * width > 2000:
+        pytest.skip("hundreds of windows")
+    check_against_monai(height, width, overlap, channels=1, mode="multiclass")
+
+
+@pytest.mark.parametrize("flips", [False, True])
+def test_sliding_windows_are_monais_in_colour_and_flipped(flips) -> None:
+    check_against_monai(50, 45, 0.5, channels=3, mode="binary", flips=flips)
+
+
+def check_against_monai(height, width, overlap, *, channels, mode, flips=False) -> None:
+    model = info(channels, mode)
+    asked = Predictor(network(channels, model.channels_out), mode, "cpu", flips=flips)
+    random = np.random.default_rng(0)
+    image = random.integers(0, 256, (2, height, width, channels), np.uint8)
+    options = PredictionOptions(window="sliding", overlap=overlap)
+    found = predict_image(image, model, asked, options)
+    with torch.inference_mode():
+        expected = sliding_window_inference(
+            asked.prepare(image), (32, 24), 3, asked.probabilities, overlap, mode="gaussian"
+        )
+    assert found.shape == (2, model.channels_out, height, width)
+    assert np.abs(found - expected.numpy()).max() < 1e-5
+
+
+def test_whole_windows_are_the_slices_of_a_store() -> None:
+    image = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), np.uint8)
+    label = np.zeros(image.shape[:3], np.uint8)
+    for tile in (0, 32):
+        windows = cut_windows(image, info(3, "binary", tile=tile, width=32), PredictionOptions())
+        stored = cut(Sample(image, label), size=32, tile=tile)
+        assert np.array_equal(np.stack([item.image for item in windows]), stored.images)
+        places = [(w.plane, w.top, w.left, w.height, w.width) for w in windows]
+        assert places == [(s.plane, s.top, s.left, s.height, s.width) for s in stored.slices]
+
+
+def test_flips_are_the_mean_over_mirror_images() -> None:
+    asked = Predictor(network(1, 3), "multiclass", "cpu", flips=True)
+    images = torch.rand(2, 1, 20, 28)
+    plain = Predictor(asked.network, "multiclass", "cpu")
+    expected = sum(
+        plain.probabilities(images.flip(axes)).flip(axes) for axes in ([], [2], [3], [2, 3])
+    )
+    assert torch.allclose(asked.probabilities(images), expected / 4, atol=1e-6)
+
+
+def test_batches_are_whole_but_the_last() -> None:
+    assert list(batched(range(5), 2)) == [[0, 1], [2, 3], [4]]
+    assert list(batched([], 2)) == []
