@@ -25,7 +25,7 @@ TINY = TrainingOptions(
 def network(binary_store) -> TrainedNetwork:
     view = open_training_view(binary_store, validation_fraction=0.25)
     experiment = resolve_experiment("unet", 0, TINY, view.info)
-    return TrainedNetwork(experiment, model_info(experiment, view.info.card))
+    return TrainedNetwork(experiment, model_info(experiment, view))
 
 
 def test_what_is_saved_for_backward_is_counted_once() -> None:

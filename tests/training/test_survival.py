@@ -200,5 +200,5 @@ def test_the_batch_that_diverged_is_named_and_kept(binary_store, tmp_path) -> No
     told = json.loads((out / "diverged.json").read_text())
     assert len(told["cases"]) == 4 and all(name in str(caught.value) for name in told["cases"])
     with np.load(out / "diverged.npz", allow_pickle=False) as kept:
-        assert kept["images"].shape == (4, 3, 32, 32) and kept["labels"].shape == (4, 32, 32)
+        assert kept["images"].shape == (4, 1, 32, 32) and kept["labels"].shape == (4, 32, 32)
     assert told["terms"]["total"] == "nan"

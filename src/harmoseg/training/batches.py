@@ -69,7 +69,7 @@ class ShuffledBatches(Sampler[list[int]]):
 
 
 class TrainingLoader(DataLoader[Batch]):
-    """Load shuffled batches; Lightning keeps in its checkpoints how many of an epoch are done."""
+    """Load shuffled batches; a checkpoint keeps how many of an epoch are done."""
 
     def __init__(self, part: Part, batches: ShuffledBatches) -> None:
         # No worker processes: reading a memory map takes less time than passing a batch between

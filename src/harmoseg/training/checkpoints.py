@@ -53,13 +53,16 @@ class Checkpoints(pl.Callback):
         self.best: Best | None = None
 
     def state_dict(self) -> dict[str, Any]:
-        """Keep what is best with the checkpoint."""
-        return {"best": None if self.best is None else list(self.best)}
+        """Keep with the checkpoint what is best, and where in the epoch it lies."""
+        best = None if self.best is None else list(self.best)
+        return {"best": best, "loader": self._loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Take it back."""
         found = state_dict["best"]
         self.best = None if found is None else Best(*found)
+        # Lightning does it too, but not where the number of steps was asked for before.
+        self._loader.load_state_dict(state_dict["loader"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Start the clock."""
