@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import statistics
 import subprocess
 import sys
@@ -25,6 +24,7 @@ from harmoseg import HarmonizedLoss, create_model
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.hardware import resolve_precision
+from harmoseg.training.measuring import peak_memory
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import train
 
@@ -181,14 +181,15 @@ def measure_precision(size: int, rounds: int) -> tuple[str, Target]:
 
 def peak_over_imports(who: str, store: Path, size: int, steps: int) -> int:
     """Run one training in this process; return how far memory rose over what imports take."""
-    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    # VmHWM rather than ru_maxrss, which begins with that of the process that started this one.
+    before = peak_memory() or 0
     if who == "plain":
         step = plain_step("unet", size)
         for _ in range(steps):
             step()
     else:
         run_training("unet", store)
-    return 1024 * (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+    return (peak_memory() or 0) - before
 
 
 def measure_memory(store: Path, size: int, steps: int) -> tuple[str, Target]:
@@ -203,7 +204,7 @@ def measure_memory(store: Path, size: int, steps: int) -> tuple[str, Target]:
     rows = [["plain float32 loop", f"{peaks['plain'] / 1e9:.2f}"]]
     rows.append(["harmoseg train", f"{peaks['harmoseg'] / 1e9:.2f}"])
     note = (
-        "Peak of resident memory (ru_maxrss) of a process that does nothing else, less what it was "
+        "Peak of resident memory (VmHWM) of a process that does nothing else, less what it was "
         "when everything had been imported. Writing the checkpoint and the weights is included."
     )
     table = markdown_table([f"{MODELS['unet']}, {size} px, batch {BATCH}", "GB"], rows)

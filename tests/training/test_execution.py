@@ -17,6 +17,7 @@ from harmoseg.models.saved import ModelInfo
 from harmoseg.training import experiment as experiment_module
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.measuring import forget_peak_memory, peak_memory
 from harmoseg.training.run import EpochLog, train
 
 TINY = TrainingOptions(
@@ -140,6 +141,20 @@ def test_a_finished_run_says_what_it_cost(binary_store, tmp_path) -> None:
     assert done["peak_memory_bytes"] > 1e8  # PyTorch alone takes more
     environment = json.loads((tmp_path / "run" / "environment.json").read_text())
     assert environment["processor"] and environment["cores"] >= 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/clear_refs").exists(), reason="only Linux forgets")
+def test_peak_memory_is_that_of_this_run() -> None:
+    size = 300_000_000
+    forget_peak_memory()
+    before = peak_memory()
+    big = torch.ones(size, dtype=torch.uint8)
+    with_big = peak_memory()
+    del big
+    assert peak_memory() == pytest.approx(with_big, rel=0.01)  # a peak does not fall by itself
+    forget_peak_memory()
+    assert with_big - before == pytest.approx(size, rel=0.1)
+    assert peak_memory() < with_big - 0.9 * size
 
 
 def test_one_batch_per_epoch_has_no_step_to_measure(binary_store, tmp_path) -> None:
