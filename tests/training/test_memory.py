@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -43,7 +44,8 @@ def test_the_estimate_grows_by_the_same_for_every_image(network) -> None:
     parameters = sum(value.nbytes for value in network.parameters())
     two, three, nine = (estimate_memory(network, batch) for batch in (2, 3, 9))
     assert two > 3 * parameters
-    assert (nine - two) == 7 * (three - two) > 0
+    assert three > two
+    assert nine - two == pytest.approx(7 * (three - two), rel=1e-6)
 
 
 def test_the_estimate_leaves_the_network_as_it_was(network) -> None:
@@ -73,7 +75,8 @@ def test_the_estimate_is_near_what_training_takes(network) -> None:
     network.zero_grad()
     parameters = sum(value.nbytes for value in network.parameters())
     taken = peak + 2 * parameters  # the parameters themselves, and their momenta
-    assert estimate_memory(network, batch) == pytest.approx(taken, rel=0.3)
+    # Above what PyTorch hands out, for a process takes more than that, and not far above.
+    assert taken < estimate_memory(network, batch) < 1.8 * taken
 
 
 def test_the_line_is_printed_and_too_little_is_warned_of(
@@ -81,7 +84,7 @@ def test_the_line_is_printed_and_too_little_is_warned_of(
 ) -> None:
     train(binary_store, tmp_path / "a", method="unet", seed=0, options=TINY)
     said = capsys.readouterr().err
-    assert said.startswith("about 0.2 GB of memory for batch 4\n") and "warning" not in said
+    assert re.match(r"about 0\.[23] GB of memory for batch 4\n", said) and "warning" not in said
     monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
     train(binary_store, tmp_path / "b", method="unet", seed=0, options=TINY)
     assert (

@@ -6,6 +6,8 @@ import statistics
 import sys
 import time
 from array import array
+from contextlib import suppress
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -17,6 +19,8 @@ try:
     import resource
 except ImportError:  # Windows
     resource = None
+
+_PROCESS = Path("/proc/self")
 
 
 class Measurements(pl.Callback):
@@ -32,6 +36,10 @@ class Measurements(pl.Callback):
         self._steps = array("d")
         self._waits = array("d")
         self._images = 0
+
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Forget what memory an earlier training in this process took."""
+        forget_peak_memory()
 
     def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Forget the last batch of the epoch before."""
@@ -75,6 +83,14 @@ class Measurements(pl.Callback):
         }
 
 
+def forget_peak_memory() -> None:
+    """Let `peak_memory` begin anew, where the system allows it: a study trains many runs."""
+    if torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+    with suppress(OSError):
+        (_PROCESS / "clear_refs").write_text("5", encoding="ascii")
+
+
 def peak_memory() -> int | None:
     """Give the most memory held at once, in bytes: of the GPU if there is one, else the process.
 
@@ -82,7 +98,13 @@ def peak_memory() -> int | None:
     """
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
+    # Not getrusage where Linux says it better: its figure begins with that of the process which
+    # started this one, and never falls.
+    with suppress(OSError):
+        for line in (_PROCESS / "status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     if resource is None:
         return None
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, Linux KiB
+    return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, others KiB

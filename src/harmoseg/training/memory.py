@@ -15,6 +15,11 @@ from harmoseg.errors import HarmosegError
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.network import TrainedNetwork
 
+_OVERHEAD = 1.35
+"""What a process takes over what is counted: gradients of activations, workspaces of convolutions,
+gaps between blocks. On a CPU the peaks of UNet in bf16 and fp32 and of TransUNet in bf16 (224
+pixels, batch 8) were 1.40, 1.40 and 1.30 times the count."""
+
 _MEMINFO = Path("/proc/meminfo")
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -23,13 +28,14 @@ def estimate_memory(network: TrainedNetwork, batch_size: int) -> int:
     """Estimate the bytes that training a batch takes, the libraries themselves not counted.
 
     Parameters, buffers, their gradients and momenta, and what the backward pass needs: measured on
-    batches of one and of two images, and continued in a straight line. The network is left as it
-    was; it must be on the CPU.
+    batches of one and of two images, and continued in a straight line; a third more for what is
+    not counted. The network is left as it was; it must be on the CPU.
     """
     one, two = (_saved_by(network, count) for count in (1, 2))
     parameters = sum(value.nbytes for value in network.parameters())
     buffers = sum(value.nbytes for value in network.buffers())
-    return 3 * parameters + buffers + one + (two - one) * (batch_size - 1)
+    counted = 3 * parameters + buffers + one + (two - one) * (batch_size - 1)
+    return round(_OVERHEAD * counted)
 
 
 def saved_bytes(call: Callable[[], object], *, besides: frozenset[int] = frozenset()) -> int:
