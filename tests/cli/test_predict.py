@@ -28,7 +28,9 @@ def model(tmp_path):
 def test_all_predicted_is_status_zero(model, capsys) -> None:
     words = ["predict", str(model / "model"), str(model / "in"), str(model / "out")]
     assert main([*words, "--tta", "--overlays", "--window", "sliding"]) == 0
-    assert "3 of 3 predicted" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 of 3 predicted" in said
+    assert "note: this model was trained on whole planes resized to 32 x 32; under" in said
     assert len(list((model / "out" / "overlays").iterdir())) == 3
     assert main([*words, "--tta", "--overlays", "--window", "sliding"]) == 0
     assert "3 of 3 predicted (3 of them before)" in capsys.readouterr().out

@@ -223,6 +223,17 @@ def test_an_hdf5_volume_gets_labels_in_hdf5(make_model, tmp_path) -> None:
     assert (probabilities.argmax(0) == label).mean() > 0.99
 
 
+@pytest.mark.parametrize(("tile", "remark"), [(0, "whole planes"), (64, "squares of 64"), (32, "")])
+def test_another_scale_under_a_sliding_window_is_remarked(
+    make_model, tmp_path, tile, remark
+) -> None:
+    picture(tmp_path / "a.png")
+    options = replace(EXACT, window="sliding")
+    found = predict(make_model(tile=tile), tmp_path / "a.png", tmp_path / "out", options)
+    assert (remark in found.remark) and bool(found.remark) == bool(remark)
+    assert not predict(make_model(tile=tile), tmp_path / "a.png", tmp_path / "o2", EXACT).remark
+
+
 def test_images_of_many_sizes_share_batches(make_model, tmp_path) -> None:
     for i in range(7):
         picture(tmp_path / "in" / f"{i}.png", i, (30 + 7 * i, 64 - 5 * i, 3))

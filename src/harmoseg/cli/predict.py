@@ -89,6 +89,8 @@ def run(arguments: Namespace) -> int:
     )
     for row in found.failed:
         print(f"failed: {row.error}", file=sys.stderr)
+    if found.remark:
+        print(f"note: {found.remark}")
     print(found.told)
     print(f"wrote {values['out']}")
     return 1 if found.failed else 0
