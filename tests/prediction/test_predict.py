@@ -12,6 +12,7 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from PIL import Image
 
@@ -375,6 +376,51 @@ def test_files_that_fail_do_not_stop_the_others(make_model, tmp_path) -> None:
     assert "b.png" not in {row.input for row in again.failed} and len(again.failed) == 12
 
 
+def test_links_within_the_input_are_followed_and_dangling_ones_fail(make_model, tmp_path) -> None:
+    picture(tmp_path / "in" / "sub" / "a.png", shape=(40, 50))
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "sub")
+    (tmp_path / "in" / "c.nii.gz").symlink_to(tmp_path / "in" / "absent.nii.gz")
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.input for row in found.rows] == ["b.png", "c.nii.gz", "sub/a.png"]
+    assert [row.input for row in found.failed] == ["c.nii.gz"]
+    assert "c.nii.gz" in found.failed[0].error and "No such file" in found.failed[0].error
+
+
+def test_a_decoder_that_breaks_fails_its_file_alone(make_model, tmp_path, monkeypatch) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    real = module.read_case
+
+    def read(item, *rest):
+        if item.name == "a.png":
+            raise IndexError("list index out of range")
+        return real(item, *rest)
+
+    monkeypatch.setattr(module, "read_case", read)
+    found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.status for row in found.rows] == ["failed", "done"]
+    assert "a.png: cannot be read (IndexError: list index out of range)" in found.rows[0].error
+
+
+def test_a_disk_that_is_full_fails_the_file_and_leaves_nothing(
+    make_model, tmp_path, monkeypatch
+) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    real = Image.Image.save
+
+    def save(self, path, **options):
+        real(self, path, **options)
+        if path.name.endswith("a.png"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
+    assert "masks/a.png: cannot be written (No space left on device)" in found.failed[0].error
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
 def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:
     path = tmp_path / "v.nii.gz"
     image = nibabel.Nifti1Image(nifti(path), None)
@@ -489,5 +535,8 @@ def test_wrong_options_are_named(make_model, tmp_path) -> None:
         PredictionOptions(assume_spacing=(1.0, 0.0, 1.0))
     with pytest.raises(HarmosegError, match="batch_size must be 1 or more, got 0"):
         predict(make_model(), tmp_path / "a.png", tmp_path / "out", EXACT, batch_size=0)
+    if not torch.cuda.is_available():
+        with pytest.raises(HarmosegError, match="device is cuda, but PyTorch finds no such"):
+            predict(make_model(), tmp_path / "a.png", tmp_path / "out", EXACT, device="cuda")
     with pytest.raises(HarmosegError, match="not a model"):
         predict(tmp_path, tmp_path / "a.png", tmp_path / "out", EXACT)
