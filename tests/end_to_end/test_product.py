@@ -5,6 +5,9 @@ from __future__ import annotations
 import csv
 import json
 
+import numpy as np
+from PIL import Image
+
 from harmoseg.cli.main import main
 
 
@@ -33,3 +36,30 @@ def test_train_then_evaluate(binary_store, tmp_path, capsys) -> None:
     summary = json.loads((run / "evaluations" / "phantom-binary" / "summary.json").read_text())
     assert summary["cases"] == 8 and summary["method"] == "unet"
     assert "per_image" in capsys.readouterr().out
+
+
+def test_train_on_a_folder_and_predict_on_another(folder_data, tmp_path, capsys) -> None:
+    images, _ = folder_data(count=12, size=40)
+    source, run, out = images.parent, tmp_path / "runs" / "run", tmp_path / "out"
+    (tmp_path / "another").mkdir()
+    for i in range(3):
+        Image.open(images / f"case{i}.png").resize((64, 50)).save(tmp_path / f"another/{i}.png")
+    small = ["--encoder", "resnet18", "--epochs", "1", "--batch-size", "4", "--size", "32"]
+    train = ["train", str(source), "--out", str(run), "--method", "unet", *small]
+    assert main(train) == 0
+    said = capsys.readouterr().out
+    store = tmp_path / "runs" / "run-store"
+    assert f"prepared {store} from {source} (cases: 10 train, 2 test)" in said
+    assert main(train) == 0 and "is there already" in capsys.readouterr().out
+    assert main(["predict", str(run), str(tmp_path / "another"), str(out), "--overlays"]) == 0
+    for i in range(3):
+        mask = np.asarray(Image.open(out / "masks" / f"{i}.png"))
+        assert mask.shape == (50, 64) and set(np.unique(mask)) <= {0, 255}
+    # A store that was made otherwise is not replaced, and a store needs no preparing.
+    other = [*train[:-1], "48"]
+    assert main(other) == 2
+    assert "another size; remove it, or choose another --out" in capsys.readouterr().err
+    assert main(["train", str(store), *train[2:]]) == 2
+    assert "a prepared store; --size would change nothing" in capsys.readouterr().err
+    assert main(["train", str(images), *train[2:]]) == 2
+    assert "no images and no masks in it" in capsys.readouterr().err

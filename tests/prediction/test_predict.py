@@ -12,6 +12,7 @@ import h5py
 import nibabel
 import numpy as np
 import pytest
+import torch
 from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, ornt_transform
 from PIL import Image
 
@@ -223,6 +224,17 @@ def test_an_hdf5_volume_gets_labels_in_hdf5(make_model, tmp_path) -> None:
     assert (probabilities.argmax(0) == label).mean() > 0.99
 
 
+@pytest.mark.parametrize(("tile", "remark"), [(0, "whole planes"), (64, "squares of 64"), (32, "")])
+def test_another_scale_under_a_sliding_window_is_remarked(
+    make_model, tmp_path, tile, remark
+) -> None:
+    picture(tmp_path / "a.png")
+    options = replace(EXACT, window="sliding")
+    found = predict(make_model(tile=tile), tmp_path / "a.png", tmp_path / "out", options)
+    assert (remark in found.remark) and bool(found.remark) == bool(remark)
+    assert not predict(make_model(tile=tile), tmp_path / "a.png", tmp_path / "o2", EXACT).remark
+
+
 def test_images_of_many_sizes_share_batches(make_model, tmp_path) -> None:
     for i in range(7):
         picture(tmp_path / "in" / f"{i}.png", i, (30 + 7 * i, 64 - 5 * i, 3))
@@ -364,6 +376,51 @@ def test_files_that_fail_do_not_stop_the_others(make_model, tmp_path) -> None:
     assert "b.png" not in {row.input for row in again.failed} and len(again.failed) == 12
 
 
+def test_links_within_the_input_are_followed_and_dangling_ones_fail(make_model, tmp_path) -> None:
+    picture(tmp_path / "in" / "sub" / "a.png", shape=(40, 50))
+    (tmp_path / "in" / "b.png").symlink_to(tmp_path / "in" / "sub" / "a.png")
+    (tmp_path / "in" / "again").symlink_to(tmp_path / "in" / "sub")
+    (tmp_path / "in" / "c.nii.gz").symlink_to(tmp_path / "in" / "absent.nii.gz")
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.input for row in found.rows] == ["b.png", "c.nii.gz", "sub/a.png"]
+    assert [row.input for row in found.failed] == ["c.nii.gz"]
+    assert "c.nii.gz" in found.failed[0].error and "No such file" in found.failed[0].error
+
+
+def test_a_decoder_that_breaks_fails_its_file_alone(make_model, tmp_path, monkeypatch) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    real = module.read_case
+
+    def read(item, *rest):
+        if item.name == "a.png":
+            raise IndexError("list index out of range")
+        return real(item, *rest)
+
+    monkeypatch.setattr(module, "read_case", read)
+    found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.status for row in found.rows] == ["failed", "done"]
+    assert "a.png: cannot be read (IndexError: list index out of range)" in found.rows[0].error
+
+
+def test_a_disk_that_is_full_fails_the_file_and_leaves_nothing(
+    make_model, tmp_path, monkeypatch
+) -> None:
+    picture(tmp_path / "in" / "a.png")
+    picture(tmp_path / "in" / "b.png")
+    real = Image.Image.save
+
+    def save(self, path, **options):
+        real(self, path, **options)
+        if path.name.endswith("a.png"):
+            raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Image.Image, "save", save)
+    found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
+    assert "masks/a.png: cannot be written (No space left on device)" in found.failed[0].error
+    assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
 def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:
     path = tmp_path / "v.nii.gz"
     image = nibabel.Nifti1Image(nifti(path), None)
@@ -478,5 +535,8 @@ def test_wrong_options_are_named(make_model, tmp_path) -> None:
         PredictionOptions(assume_spacing=(1.0, 0.0, 1.0))
     with pytest.raises(HarmosegError, match="batch_size must be 1 or more, got 0"):
         predict(make_model(), tmp_path / "a.png", tmp_path / "out", EXACT, batch_size=0)
+    if not torch.cuda.is_available():
+        with pytest.raises(HarmosegError, match="device is cuda, but PyTorch finds no such"):
+            predict(make_model(), tmp_path / "a.png", tmp_path / "out", EXACT, device="cuda")
     with pytest.raises(HarmosegError, match="not a model"):
         predict(tmp_path, tmp_path / "a.png", tmp_path / "out", EXACT)

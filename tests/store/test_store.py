@@ -268,6 +268,14 @@ def test_empty_slices_are_trained_on_or_not_as_the_card_says(tmp_path) -> None:
         ).sum() == 3
 
 
+def test_a_training_view_says_whether_there_are_volumes(phantom_store, tmp_path) -> None:
+    found = [
+        open_training_view(path, validation_fraction=0.3).volumes
+        for path in (write_volumes(tmp_path / "s"), phantom_store)
+    ]
+    assert found == [True, False]
+
+
 def test_a_damaged_volume_is_named(tmp_path) -> None:
     path = write_volumes(tmp_path / "s")
     (path / "native" / "000001.npz").write_bytes(b"PK")

@@ -18,6 +18,8 @@ _SWITCHES = {
     "overlays": "Write pictures with the outlines of the masks too.",
 }
 
+_MOST_TOLD = 20
+
 
 def make_parser() -> Parser:
     """Describe the command."""
@@ -87,8 +89,13 @@ def run(arguments: Namespace) -> int:
         device=values["device"],
         overwrite=values["overwrite"],
     )
-    for row in found.failed:
+    for row in found.failed[:_MOST_TOLD]:
         print(f"failed: {row.error}", file=sys.stderr)
+    if len(found.failed) > _MOST_TOLD:
+        more = len(found.failed) - _MOST_TOLD
+        print(f"and {more} more: see {values['out'] / 'predictions.csv'}", file=sys.stderr)
+    if found.remark:
+        print(f"note: {found.remark}")
     print(found.told)
     print(f"wrote {values['out']}")
     return 1 if found.failed else 0

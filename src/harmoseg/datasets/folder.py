@@ -11,13 +11,14 @@ from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values, label
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_picture_pair
 from harmoseg.datasets.pictures import is_grey
-from harmoseg.datasets.preparing import PrepareOptions, prepare_listing
+from harmoseg.datasets.preparing import REPLACE, PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, in_parallel, make_listing
 from harmoseg.datasets.splitting import SplitRule, split_cases
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
-from harmoseg.store.layout import Split
+from harmoseg.store.files import read_json
+from harmoseg.store.layout import INFO_FILE, Split
 
 
 @dataclass(frozen=True)
@@ -52,13 +53,61 @@ class FolderOptions:
             raise HarmosegError(f"channels must be 1 or 3 (or 0 to decide), got {self.channels}")
 
 
-def prepare_folder(folder: FolderOptions, split: SplitRule, options: PrepareOptions) -> bool:
+def prepare_folder(
+    folder: FolderOptions, split: SplitRule, options: PrepareOptions, *, cure: str = REPLACE
+) -> bool:
     """Prepare a folder; return False where the store is there already, made from the same.
 
-    Raises HarmosegError, naming the file, for whatever is wrong with the data; nothing is then
-    left at `options.out`.
+    `cure` as for `prepare_listing`. Raises HarmosegError, naming the file, for whatever is wrong
+    with the data; nothing is then left at `options.out`.
     """
-    return prepare_listing(list_folder(folder, split), options)
+    return prepare_listing(list_folder(folder, split), options, cure=cure)
+
+
+def store_of_folder(
+    source: Path,
+    run: Path,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    size: int | None = None,
+) -> tuple[Path, str]:
+    """Give the store to train on, and a line that says what was done for it.
+
+    A prepared store is taken as it is, and nothing is said. A folder with the subfolders `images`
+    and `masks` (so called by default) is prepared with the defaults of `prepare_folder`, for
+    networks that see `size` pixels (224), into RUN-store beside the run.
+
+    Raises HarmosegError where `source` is neither, where options of preparing are given for a
+    prepared store, and as `prepare_folder` does.
+    """
+    if (source / INFO_FILE).exists():
+        given = {"images": images, "masks": masks, "size": size}
+        unused = [f"--{name}" for name, value in given.items() if value is not None]
+        if unused:
+            raise HarmosegError(
+                f"{source}: a prepared store; {', '.join(unused)} would change nothing: leave "
+                "it out, or give the folder of images and masks"
+            )
+        return source, ""
+    parts = [source / (images or "images"), source / (masks or "masks")]
+    missing = [path.name for path in parts if not path.is_dir()]
+    if missing:
+        raise HarmosegError(
+            f"{source}: neither a prepared store ({INFO_FILE} is missing) nor a folder of images "
+            f"and masks (no {' and no '.join(missing)} in it); name the subfolders with --images "
+            "and --masks, or prepare a store: harmoseg prepare --help"
+        )
+    run = run.resolve()
+    store = run.with_name(f"{run.name}-store")
+    options = PrepareOptions(store) if size is None else PrepareOptions(store, size)
+    folder = FolderOptions(parts[0], parts[1])
+    cure = "made from other files or for another size; remove it, or choose another --out"
+    if not prepare_folder(folder, SplitRule(), options, cure=cure):
+        return store, f"{store} is there already, made from the same files"
+    counts = read_json(store / INFO_FILE, what="the description of a store")["counts"]
+    told = ", ".join(f"{count} {split}" for split, count in counts.items())
+    return store, f"prepared {store} from {source} (cases: {told})"
 
 
 def list_folder(options: FolderOptions, split: SplitRule) -> Listing:

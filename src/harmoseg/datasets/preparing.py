@@ -27,6 +27,8 @@ from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
 from harmoseg.store.writing import writing_store
 
+REPLACE = "choose another output, or pass --overwrite true to replace it"
+
 
 @dataclass(frozen=True)
 class PrepareOptions:
@@ -66,12 +68,13 @@ def prepare_dataset(
     return prepare_listing(listing, options)
 
 
-def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
+def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = REPLACE) -> bool:
     """Write the store of a listing; return False where it is there already, made from the same.
 
     Whether it is the same is told by the hashes of all files and by every option; where it is, but
-    damaged, it is made again. Raises HarmosegError, naming the file, for whatever is wrong with the
-    data; nothing is then left at `options.out`.
+    damaged, it is made again. `cure` says what to do where another store is there. Raises
+    HarmosegError, naming the file, for whatever is wrong with the data; nothing is then left at
+    `options.out`.
     """
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
@@ -83,6 +86,8 @@ def prepare_listing(listing: Listing, options: PrepareOptions) -> bool:
             return False
         # Made from the same files, it holds nothing that making it again does not give back.
         options = replace(options, overwrite=True)
+    if options.out.exists() and not options.overwrite:
+        raise HarmosegError(f"{options.out}: exists already; {cure}")
     if listing.survey is not None:
         card = replace(listing.survey(), tile=tile)
     shape = (options.size, options.size, card.channels)

@@ -49,7 +49,8 @@ class Input:
         if self.problem or self.kind == "image":
             return 0
         packed = 4 if self.files[0].suffix.lower() == ".gz" or self.kind == "hdf5" else 2
-        return packed * sum(file.stat().st_size for file in self.files)
+        # A file that is not there any more is named when it is read.
+        return packed * sum(file.stat().st_size for file in self.files if file.exists())
 
 
 @dataclass(frozen=True)
@@ -100,7 +101,11 @@ def find_inputs(source: Path) -> Found:
 
 def _folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
     """Walk over a folder without following links; links to folders come with the files."""
-    for folder, names, files in os.walk(source):
+
+    def refuse(error: OSError) -> None:
+        raise HarmosegError(f"{error.filename}: cannot be searched ({error.strerror})") from error
+
+    for folder, names, files in os.walk(source, onerror=refuse):
         names.sort()
         here = Path(folder)
         links = [name for name in names if (here / name).is_symlink()]

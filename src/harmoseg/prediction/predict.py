@@ -8,23 +8,18 @@ time, and no queue between them grows with the number of inputs.
 from __future__ import annotations
 
 import json
-import os
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
-from queue import Empty, SimpleQueue
-from threading import Semaphore
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 from tqdm import tqdm
 
 from harmoseg.datasets.pictures import quiet_decoding
@@ -32,20 +27,15 @@ from harmoseg.datasets.sources import hash_files, work_ahead
 from harmoseg.errors import HarmosegError
 from harmoseg.models.precision import resolve_precision
 from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
-from harmoseg.prediction.canvas import Canvas, Weights
+from harmoseg.prediction.behind import Behind, Pending, Planes
 from harmoseg.prediction.cases import Case, problem_of, read_case
 from harmoseg.prediction.folder import FAILED, PredictionFolder, Row
 from harmoseg.prediction.inputs import Input, find_inputs
-from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device, decide
+from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
 from harmoseg.prediction.options import Device, PredictionOptions
 from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
 from harmoseg.prediction.writing import outputs_of, write_outputs
 from harmoseg.store.files import read_json
-
-_BATCHES_BEHIND = 4
-"""Predicted batches that may wait to be put together."""
-_CASES_BEHIND = 8
-"""Cases that may wait to be written."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +43,13 @@ class Predictions:
     """What became of the inputs, in order of their names.
 
     `done_before` counts those that an earlier call had predicted, `others` the files of other kinds
-    by their ending.
+    by their ending. `remark` is what a person should know of the options, if anything.
     """
 
     rows: tuple[Row, ...]
     done_before: int
     others: Counter[str]
+    remark: str = ""
 
     @property
     def failed(self) -> tuple[Row, ...]:
@@ -128,20 +119,34 @@ def predict(
     with PredictionFolder(out, claim, info.card.classes[1:], overwrite) as folder:
         before = _predict_all(folder, inputs, info, predictor, options, batch_size)
         rows = tuple(folder.rows[item.name] for item in inputs)
-    return Predictions(rows, before, found.others)
+    return Predictions(rows, before, found.others, _remark(info, options))
+
+
+def _remark(info: ModelInfo, options: PredictionOptions) -> str:
+    """Say where a sliding window shows a network another scale than training did."""
+    if options.window != "sliding" or info.card.tile == info.height:
+        return ""
+    seen = f"squares of {info.card.tile} px" if info.card.tile else "whole planes"
+    return (
+        f"this model was trained on {seen} resized to {info.width} x {info.height}; under a "
+        "sliding window it sees another scale, which can make masks much worse: look at them, or "
+        "leave --window out"
+    )
 
 
 def predict_image(
     image: NDArray[np.uint8], info: ModelInfo, predictor: Predictor, options: PredictionOptions
 ) -> NDArray[np.float32]:
     """Predict one image or volume (D, H, W, C) in memory: probabilities (D, C, H, W)."""
-    planes = _Planes(image.shape, WEIGHTS[options.window], keep=True)
+    planes = Planes(image.shape, WEIGHTS[options.window], keep=True)
     for batch in batched(cut_windows(image, info, options)):
         predicted = predictor.probabilities(stack_windows(batch, predictor))
         for window, probabilities in zip(batch, predicted, strict=True):
             planes.add(window, probabilities)
     planes.finish()
-    return np.stack(planes.kept)
+    if planes.kept is None:
+        raise RuntimeError("a case without planes")
+    return planes.kept
 
 
 def _check_apart(source: Path, out: Path) -> None:
@@ -176,59 +181,6 @@ def _claim(
     return dict(json.loads(json.dumps(values)))
 
 
-@dataclass
-class _Planes:
-    """The planes of a case (D, H, W, C), put together one after the other.
-
-    `label` is (D, H, W); `kept` are the probabilities of every plane where they are to be kept.
-    """
-
-    shape: tuple[int, ...]
-    weigh: Weights
-    keep: bool
-    kept: list[NDArray[np.float32]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        """Begin with nothing."""
-        self.label: NDArray[np.uint8] = np.empty(self.shape[:3], np.uint8)
-        self._canvas: Canvas | None = None
-        self._plane = 0
-
-    def add(self, window: Window, probabilities: Tensor) -> None:
-        """Add a window's probabilities (C, h, w); windows come in order of their planes."""
-        if window.plane != self._plane:
-            self.finish()
-            self._plane = window.plane
-        if self._canvas is None:
-            _, height, width, _ = self.shape
-            self._canvas = Canvas(height, width, self.weigh)
-        self._canvas.add(window, probabilities)
-
-    def finish(self) -> None:
-        """Decide the plane whose windows have all been added."""
-        if self._canvas is None:
-            raise RuntimeError("a plane without windows")
-        probabilities = self._canvas.finish()
-        self._canvas = None
-        self.label[self._plane] = decide(probabilities)
-        if self.keep:
-            self.kept.append(probabilities)
-
-
-@dataclass
-class _Pending:
-    """A case between the network and the disk; `seconds` is what was spent on it so far."""
-
-    case: Case
-    planes: _Planes
-    seconds: float
-    left: int = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Wait for all windows."""
-        self.left = len(self.case.windows)
-
-
 def _predict_all(
     folder: PredictionFolder,
     inputs: Sequence[Input],
@@ -250,15 +202,15 @@ def _predict_all(
             ):
                 return None
             return read_case(item, info, options)
-        except (HarmosegError, MemoryError) as error:
+        except Exception as error:  # a stranger's file: decoders raise whatever it leads them to
             return _failure(item, error)
 
-    def pending(cases: Iterable[Case | Row | None]) -> Iterator[tuple[_Pending, Window]]:
+    def pending(cases: Iterable[Case | Row | None]) -> Iterator[tuple[Pending, Window]]:
         nonlocal before
         for case in cases:
             if isinstance(case, Case):
-                planes = _Planes(case.image.shape, WEIGHTS[options.window], options.probabilities)
-                made = _Pending(case, planes, case.seconds)
+                planes = Planes(case.image.shape, WEIGHTS[options.window], options.probabilities)
+                made = Pending(case, planes, case.seconds)
                 yield from ((made, window) for window in case.windows)
             elif case is None:
                 before += 1
@@ -270,7 +222,7 @@ def _predict_all(
         folder.add(row)
         progress.update()
 
-    def write(item: _Pending) -> Row:
+    def write(item: Pending) -> Row:
         return _write(folder.path, item, info, options)
 
     with ExitStack() as stack:
@@ -278,7 +230,7 @@ def _predict_all(
         progress = stack.enter_context(
             tqdm(total=len(inputs), desc="predicting", unit="case", disable=None)
         )
-        behind = stack.enter_context(_Behind(write, record))
+        behind = stack.enter_context(Behind(write, record))
         cases = stack.enter_context(
             closing(work_ahead(read, inputs, memory=lambda item: item.memory))
         )
@@ -297,100 +249,32 @@ def _predict_all(
     return before
 
 
-class _Behind:
-    """What comes behind the network: one thread puts planes together, others write cases."""
-
-    def __init__(self, write: Callable[[_Pending], Row], record: Callable[[Row], None]) -> None:
-        self._write = write
-        self._record = record
-        self._together = ThreadPoolExecutor(1)
-        self._writers = ThreadPoolExecutor(min(4, max(2, os.cpu_count() or 1)))
-        self._batches: deque[Future[None]] = deque()
-        self._rows: SimpleQueue[Future[Row]] = SimpleQueue()
-        self._places = Semaphore(_CASES_BEHIND)
-
-    def __enter__(self) -> _Behind:
-        """Take it as it is."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for what is under way; on an error drop what was not begun."""
-        failed = kind is not None
-        try:
-            while self._batches and not failed:
-                self._batches.popleft().result()
-        finally:
-            self._together.shutdown(cancel_futures=True)
-            self._writers.shutdown(cancel_futures=failed)
-        # Also on an error: what was written is done, and is not predicted again.
-        self._collect()
-
-    def add(
-        self, batch: Sequence[tuple[_Pending, Window]], probabilities: Tensor, share: float
-    ) -> None:
-        """Hand over a batch, with the seconds that each of its windows took the network.
-
-        Waits where too much is under way. Raises what went wrong behind.
-        """
-        self._batches.append(self._together.submit(self._put, batch, probabilities, share))
-        while len(self._batches) > _BATCHES_BEHIND or self._batches[0].done():
-            self._batches.popleft().result()
-            if not self._batches:
-                break
-        self._collect()
-
-    def _put(
-        self, batch: Sequence[tuple[_Pending, Window]], predicted: Tensor, share: float
-    ) -> None:
-        for (item, window), probabilities in zip(batch, predicted, strict=True):
-            started = time.perf_counter()
-            item.planes.add(window, probabilities)
-            item.left -= 1
-            if item.left == 0:
-                item.planes.finish()
-            item.seconds += share + time.perf_counter() - started
-            if item.left == 0:
-                self._places.acquire()
-                self._writers.submit(self._write, item).add_done_callback(self._written)
-
-    def _written(self, future: Future[Row]) -> None:
-        self._places.release()
-        self._rows.put(future)
-
-    def _collect(self) -> None:
-        while True:
-            try:
-                future = self._rows.get_nowait()
-            except Empty:
-                return
-            if not future.cancelled():
-                self._record(future.result())
-
-
-def _write(out: Path, item: _Pending, info: ModelInfo, options: PredictionOptions) -> Row:
+def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions) -> Row:
     started = time.perf_counter()
     case, label = item.case, item.planes.label
-    kept = np.stack(item.planes.kept) if options.probabilities else None
     try:
-        write_outputs(out, case, info.card, label, kept, overlay=options.overlays)
+        write_outputs(out, case, info.card, label, item.planes.kept, overlay=options.overlays)
     except (HarmosegError, MemoryError) as error:
         return _failure(case.item, error)
     is_image = case.item.kind == "image"
-    counts = np.bincount(label.ravel(), minlength=len(info.card.classes))
+    # Several times faster than a histogram, which takes its input in 64 bits.
+    counts = [int(np.count_nonzero(label == c)) for c in range(1, len(info.card.classes))]
     return Row(
         case.item.name,
         case.item.kind,
         label.shape[1:] if is_image else label.shape,
         case.spacing,
         item.seconds + time.perf_counter() - started,
-        tuple(int(count) for count in counts[1:]),
+        tuple(counts),
         mask=outputs_of(case.item, options)[0],
         sha256=case.sha256,
     )
 
 
-def _failure(item: Input, error: BaseException) -> Row:
-    line = " ".join(str(error).split()) or type(error).__name__
+def _failure(item: Input, error: Exception) -> Row:
+    line = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         line = f"{item.files[0]}: too little memory for it ({line}); crop it, or free memory"
+    elif not isinstance(error, HarmosegError):
+        line = f"{item.files[0]}: cannot be read ({type(error).__name__}: {line}); replace the file"
     return Row(item.name, item.kind, error=line)
