@@ -144,7 +144,7 @@ def _timm_card(name: str) -> WeightCard:
         return card
     return replace(
         card,
-        revision=known.hf_hub_id or known.url or "",
+        revision=str(known.hf_hub_id or known.url or ""),
         licence=f"{known.license or 'not stated'} for these weights; {card.licence}",
         mean=tuple(known.mean),
         std=tuple(known.std),

@@ -36,7 +36,7 @@ def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:
     empty = network.to("meta").eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         empty(torch.empty(1, *shape, device="meta"))
-    return counter.get_total_flops()
+    return int(counter.get_total_flops())
 
 
 def describe_network(

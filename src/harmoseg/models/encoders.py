@@ -114,7 +114,7 @@ def freeze_unused(encoder: nn.Module, name: str, in_channels: int) -> None:
 def drop_unused(encoder: nn.Module, name: str, in_channels: int) -> Examination:
     """Remove every layer that no feature depends on: it would be dead weight in every file.
 
-    Returns what the encoder was found to be before. Raises HarmosegError where the encoder cannot do without them.
+    Returns what the encoder was before. Raises HarmosegError where it cannot do without them.
     """
     before = examine(encoder, name, in_channels)
     for path in list(_unused_modules(encoder, before.unused)):

@@ -86,7 +86,7 @@ def fit(module: nn.Module, stored: Mapping[str, Tensor], *, encoder: str) -> dic
 
 
 def misfits(module: nn.Module, found: Mapping[str, Tensor]) -> str:
-    """Say what of an encoder's tensors is missing, unexpected or of another shape; empty if none."""
+    """Say which of an encoder's tensors are missing, unexpected or of another shape, if any."""
     expected = module.state_dict()
     shapes = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"

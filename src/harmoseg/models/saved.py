@@ -97,7 +97,7 @@ class SavedModel:
 
         Raises HarmosegError for another type, or channels that the network does not take.
         """
-        whole = image[..., None] if np.ndim(image) == 2 else image
+        whole = image[..., None] if getattr(image, "ndim", 0) == 2 else image
         self._check(whole, ndim=3, expected="(H, W) or (H, W, C)")
         resized = resize_image(whole, self.info.height, self.info.width)
         found = F.interpolate(
