@@ -92,7 +92,7 @@ def test_a_wrong_side_file_is_refused(tmp_path, text, message) -> None:
         file_card(tmp_path / "a.safetensors", "")
 
 
-def test_known_files_are_recognised_by_their_hash(tmp_path, monkeypatch) -> None:
+def test_known_files_are_recognised_by_their_hash(tmp_path) -> None:
     known = next(card for card in _packaged() if card.sha256)
     digest = known.sha256["resnet50"]
     assert file_card(tmp_path / "renamed.safetensors", digest) == known

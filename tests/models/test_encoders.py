@@ -99,6 +99,7 @@ def test_imagenet_weights_come_through_the_library(tmp_path, monkeypatch, name, 
     asked = []
 
     def download(repo_id, filename, revision):
+        assert revision
         asked.append((repo_id, filename))
         return str(file)
 

@@ -112,18 +112,23 @@ def freeze_unused(encoder: nn.Module, name: str, in_channels: int) -> None:
 
 
 def drop_unused(encoder: nn.Module, name: str, in_channels: int) -> Examination:
-    """Remove every layer that no feature depends on: it would be dead weight in every file.
+    """Remove the layers that no feature depends on: they would be dead weight in every file.
 
-    Returns what the encoder was before. Raises HarmosegError where it cannot do without them.
+    Where an encoder cannot do without them they stay, frozen. Returns what the encoder is.
     """
     before = examine(encoder, name, in_channels)
-    for path in list(_unused_modules(encoder, before.unused)):
+    paths = list(_unused_modules(encoder, before.unused))
+    removed = {path: encoder.get_submodule(path) for path in paths}
+    for path in paths:
         encoder.set_submodule(path, _Dropped())
-    after = examine(encoder, name, in_channels)
-    if after.shapes != before.shapes:
-        raise HarmosegError(
-            f"encoder {name!r} cannot be cut behind the stages in use; choose another encoder"
-        )
+    try:
+        works = examine(encoder, name, in_channels).shapes == before.shapes
+    except (AttributeError, HarmosegError, TypeError):
+        # It looks into them, or mixes what they give with what it needs (HRNet's branches).
+        works = False
+    if not works:
+        for path, module in removed.items():
+            encoder.set_submodule(path, module)
     freeze_unused(encoder, name, in_channels)
     return before
 

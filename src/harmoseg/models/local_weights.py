@@ -112,10 +112,13 @@ def _names(key: str, encoder: str) -> Iterable[str]:
 
 def _whole_network(encoder: str) -> set[str]:
     """Name all tensors of the network that the encoder is cut from."""
-    with torch.device("meta"):
+    try:
+        with torch.device("meta"):  # names alone are asked for
+            names = set(get_encoder(encoder, depth=5).state_dict())
+    except RuntimeError:  # some families compute with numbers while they are built
         names = set(get_encoder(encoder, depth=5).state_dict())
-        if encoder.startswith("tu-"):
-            names |= set(timm.create_model(encoder.removeprefix("tu-")).state_dict())
+    if encoder.startswith("tu-"):
+        names |= set(timm.create_model(encoder.removeprefix("tu-")).state_dict())
     return names
 
 

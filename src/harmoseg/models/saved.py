@@ -124,8 +124,10 @@ class SavedModel:
                 f"{images.shape[2]}; use predict, which resizes"
             )
         device = next(self.network.parameters()).device
+        # What was resized, or read by memory map, may not be written to, which PyTorch wants.
+        prepared = normalise(images_to_tensor(np.require(images, requirements="W")).to(device))
         with torch.inference_mode():
-            logits = self.network.eval()(normalise(images_to_tensor(images).to(device))).float()
+            logits = self.network.eval()(prepared).float()
             found = logits.sigmoid() if self.info.card.mode == "binary" else logits.softmax(1)
         return np.asarray(found.cpu().numpy(), np.float32)
 
