@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
-from harmoseg.models.names import ModelName
+from harmoseg.models.names import is_model
 
 SUMMARY = "Say what a store, a trained model or a network is; draw a store's contact sheet."
 
@@ -36,7 +36,7 @@ def make_parser() -> Parser:
         help="Of a store: PNG file for a random case under every corruption at five severities.",
     )
     parser.add_argument(
-        "--model", type=ModelName, default=None, help="A network to describe, untrained."
+        "--model", type=str, default=None, help="A network to describe: unet or transunet."
     )
     parser.add_argument("--encoder", type=str, default="resnet50", help="Its encoder.")
     parser.add_argument("--size", type=int, default=224, help="Side of its images, in pixels.")
@@ -58,10 +58,10 @@ def run(arguments: Namespace) -> None:
             "info takes the path of a store or a model, or --model with the name of a network, "
             "and one of the two"
         )
-    # Here and not above: torch takes seconds to import, and --help should not wait for it.
-    from harmoseg.models.describing import describe_model, describe_network, is_model
-
     if arguments.model is not None:
+        # Here and not above: torch takes seconds to import, and a store needs none of it.
+        from harmoseg.models.describing import describe_network
+
         print(
             describe_network(
                 arguments.model,
@@ -73,6 +73,8 @@ def run(arguments: Namespace) -> None:
             )
         )
     elif is_model(arguments.path):
+        from harmoseg.models.describing import describe_model
+
         print(describe_model(arguments.path))
     else:
         _describe_store(arguments)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, get_args
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, get_args
 
 from harmoseg.errors import HarmosegError
 from harmoseg.models.names import ModelName
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
 """The names that `create_model` takes."""

@@ -14,16 +14,8 @@ from harmoseg.models.cards import file_card, library_card
 from harmoseg.models.create import create_model
 from harmoseg.models.encoders import check_encoder
 from harmoseg.models.local_weights import fit, misfits, read_weights
-from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model
+from harmoseg.models.saved import WEIGHTS_FILE, load_model
 from harmoseg.store.files import sha256_of
-
-_RUN_FILE = "experiment.yaml"
-"""What an unfinished run has already: it is no model yet, and no store either."""
-
-
-def is_model(path: Path) -> bool:
-    """Say whether a folder is, or is about to be, a model rather than a store."""
-    return any((path / name).is_file() for name in (MODEL_FILE, WEIGHTS_FILE, _RUN_FILE))
 
 
 def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:

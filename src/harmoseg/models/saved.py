@@ -27,6 +27,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
+from harmoseg.models import names
 from harmoseg.models.create import create_model
 from harmoseg.store.card import Card, card_from_mapping
 from harmoseg.store.cutting import resize_image
@@ -34,8 +35,8 @@ from harmoseg.store.files import check_schema, make_folder, read_json, sha256_of
 from harmoseg.store.tensors import images_to_tensor, normalise
 
 SCHEMA = 1
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = names.MODEL_FILE
+WEIGHTS_FILE = names.WEIGHTS_FILE
 
 _AGAIN = "copy both files again from where the model was made, or train again"
 
