@@ -26,6 +26,7 @@ from harmoseg.cli.parsing import with_config_first
         ["evaluate"],
         ["compare"],
         ["info"],
+        ["export"],
         ["demo"],
     ],
 )

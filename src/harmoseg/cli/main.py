@@ -13,7 +13,17 @@ import harmoseg
 from harmoseg.cli.parsing import with_config_first, with_underscores
 from harmoseg.errors import HarmosegError, Terminated
 
-_COMMANDS = ("demo", "prepare", "info", "verify", "compare", "train", "evaluate", "predict")
+_COMMANDS = (
+    "demo",
+    "prepare",
+    "info",
+    "verify",
+    "compare",
+    "train",
+    "evaluate",
+    "predict",
+    "export",
+)
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 

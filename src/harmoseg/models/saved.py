@@ -18,19 +18,25 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
+from harmoseg.models import names
 from harmoseg.models.create import create_model
 from harmoseg.store.card import Card, card_from_mapping
+from harmoseg.store.cutting import resize_image
 from harmoseg.store.files import check_schema, make_folder, read_json, sha256_of, write_json
+from harmoseg.store.tensors import images_to_tensor, normalise
 
 SCHEMA = 1
-MODEL_FILE = "model.json"
-WEIGHTS_FILE = "weights.safetensors"
+MODEL_FILE = names.MODEL_FILE
+WEIGHTS_FILE = names.WEIGHTS_FILE
 
 _AGAIN = "copy both files again from where the model was made, or train again"
 
@@ -85,6 +91,60 @@ class SavedModel:
     path: Path
     info: ModelInfo
     network: nn.Module
+
+    def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        """Predict the label map (H, W) of one image (H, W) or (H, W, C) of bytes, at its size.
+
+        The image is resized to what the network sees, its probabilities back to the image, and
+        every pixel decided there: foreground above 0.5, or the class of the greatest probability.
+
+        Raises HarmosegError for another type, or channels that the network does not take.
+        """
+        whole = image[..., None] if getattr(image, "ndim", 0) == 2 else image
+        self._check(whole, ndim=3, expected="(H, W) or (H, W, C)")
+        resized = resize_image(whole, self.info.height, self.info.width)
+        found = F.interpolate(
+            torch.from_numpy(self.probabilities(resized[None])),
+            size=whole.shape[:2],
+            mode="bilinear",
+            align_corners=False,
+        )[0]
+        label = found[0] > 0.5 if self.info.card.mode == "binary" else found.argmax(0)
+        return np.asarray(label.numpy(), np.uint8)
+
+    def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Predict images (B, H, W, C) of bytes at the network's size: (B, classes, H, W).
+
+        The one class of a binary model is the foreground.
+
+        Raises HarmosegError for another type, size or number of channels.
+        """
+        self._check(images, ndim=4, expected="(B, H, W, C)")
+        height, width = self.info.height, self.info.width
+        if images.shape[1:3] != (height, width):
+            raise HarmosegError(
+                f"this network sees images of {height} x {width}, got {images.shape[1]} x "
+                f"{images.shape[2]}; use predict, which resizes"
+            )
+        device = next(self.network.parameters()).device
+        # What was resized, or read by memory map, may not be written to, which PyTorch wants.
+        prepared = normalise(images_to_tensor(np.require(images, requirements="W")).to(device))
+        with torch.inference_mode():
+            logits = self.network.eval()(prepared).float()
+            found = logits.sigmoid() if self.info.card.mode == "binary" else logits.softmax(1)
+        return np.asarray(found.cpu().numpy(), np.float32)
+
+    def _check(self, images: NDArray[np.uint8], *, ndim: int, expected: str) -> None:
+        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+            found = getattr(images, "dtype", type(images).__name__)
+            raise HarmosegError(f"expected an array of bytes (uint8, 0 to 255), got {found}")
+        if images.ndim != ndim or not images.size:
+            raise HarmosegError(f"expected an array of shape {expected}, got {images.shape}")
+        if images.shape[-1] != self.info.channels:
+            raise HarmosegError(
+                f"this network takes {self.info.channels} channel(s), got {images.shape[-1]} in an "
+                f"array of shape {images.shape}"
+            )
 
 
 def save_model(folder: Path, info: ModelInfo, weights: Mapping[str, Tensor]) -> None:

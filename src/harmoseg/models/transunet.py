@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
+from harmoseg.models.encoders import PROBE_SIZE, drop_unused
 
 _STRIDE = 16
 _ENCODER_DEPTH = 4
@@ -27,6 +28,10 @@ class TransUNet(SegmentationModel):
     (any others raise HarmosegError naming the nearest). After Chen et al., arXiv:2102.04306, in
     the paper's configuration: a 1 x 1 embedding to `width` channels, a learned position embedding
     (interpolated to the size of the input), `depth` pre-norm blocks with `heads` attention heads.
+    Layers of the encoder behind stride 16 are removed. `encoder_options` go to timm where the
+    encoder is ``tu-NAME``.
+
+    Raises HarmosegError where these do not fit together, or the encoder has no stage at stride 16.
     """
 
     def __init__(
@@ -40,16 +45,18 @@ class TransUNet(SegmentationModel):
         width: int = 768,
         heads: int = 8,
         decoder_channels: Sequence[int] = (256, 128, 64, 16),
+        **encoder_options: Any,
     ) -> None:
         super().__init__()
-        if width % heads:
-            raise HarmosegError(
-                f"width must be a multiple of heads, got width {width} and {heads} heads"
-            )
+        _check_transformer(depth, width, heads, decoder_channels)
         self.encoder = get_encoder(
-            encoder_name, in_channels=in_channels, depth=_ENCODER_DEPTH, weights=encoder_weights
+            encoder_name,
+            in_channels=in_channels,
+            depth=_ENCODER_DEPTH,
+            weights=encoder_weights,
+            **encoder_options,
         )
-        _drop_unused_stages(self.encoder)
+        _check_stages(encoder_name, drop_unused(self.encoder, encoder_name, in_channels).shapes)
         channels: Sequence[int] = self.encoder.out_channels
         self.bottleneck = TransformerBottleneck(channels[-1], depth=depth, width=width, heads=heads)
         self.decoder = UnetDecoder(
@@ -134,16 +141,33 @@ def _init_linear(module: nn.Module) -> None:
         nn.init.zeros_(module.bias)
 
 
-def _drop_unused_stages(encoder: Any) -> None:
-    """Remove the stages beyond stride 16, which would be dead weight and break DDP.
+def _check_transformer(depth: int, width: int, heads: int, decoder_channels: Sequence[int]) -> None:
+    for name, value in (("depth", depth), ("width", width), ("heads", heads)):
+        if value < 1:
+            raise HarmosegError(f"{name} must be 1 or more, got {value}")
+    if width % heads:
+        raise HarmosegError(
+            f"width must be a multiple of heads, got width {width} and {heads} heads"
+        )
+    if len(decoder_channels) != _ENCODER_DEPTH:
+        raise HarmosegError(
+            f"decoder_channels must be {_ENCODER_DEPTH} numbers, one per stage, got "
+            f"{list(decoder_channels)}"
+        )
 
-    The library keeps all stages of a ResNet whatever the depth. Families that build only what
-    the depth asks for have nothing to remove.
-    """
-    encoder.removed_stages = ()
-    if isinstance(getattr(encoder, "layer4", None), nn.Module):
-        del encoder.layer4
-        encoder.removed_stages = ("layer4",)
+
+def _check_stages(encoder_name: str, shapes: Sequence[tuple[int, ...]]) -> None:
+    """Raise HarmosegError unless the features end at stride 16, one for every halving."""
+    expected = tuple(size // _STRIDE for size in PROBE_SIZE)
+    if len(shapes) == _ENCODER_DEPTH + 1 and shapes[-1][1:] == expected:
+        return
+    height, width = shapes[-1][1:]
+    raise HarmosegError(
+        f"encoder {encoder_name!r} cannot carry TransUNet, which needs {_ENCODER_DEPTH} stages, "
+        f"the last at stride {_STRIDE}: of an image of {PROBE_SIZE[0]} x {PROBE_SIZE[1]} its "
+        f"{len(shapes) - 1} stages leave {height} x {width}, not {expected[0]} x {expected[1]}; "
+        "choose another encoder"
+    )
 
 
 def _check_size(images: Tensor) -> None:

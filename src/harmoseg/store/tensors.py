@@ -18,14 +18,22 @@ def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:
     return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2)
 
 
-def normalise(images: Tensor) -> Tensor:
-    """Scale (B, C, H, W) images in [0, 255] to float32 with ImageNet's mean and deviation.
+def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Give the mean and the deviation of every channel of images in [0, 1].
 
-    Three channels take the values per channel, any other number their mean over the channels.
+    Three channels have ImageNet's own values, any other number their mean over the channels.
     """
     mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
-    if images.shape[1] != 3:
-        mean, std = mean.mean().reshape(1), std.mean().reshape(1)
+    if channels != 3:
+        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
+    return tuple(mean.tolist()), tuple(std.tolist())
+
+
+def normalise(images: Tensor) -> Tensor:
+    """Scale (B, C, H, W) images in [0, 255] to float32 by `normalisation`."""
     shape = (1, -1, 1, 1)
-    scaled = images.float() / 255
-    return (scaled - mean.to(images.device).reshape(shape)) / std.to(images.device).reshape(shape)
+    mean, std = (
+        torch.tensor(values, device=images.device).reshape(shape)
+        for values in normalisation(images.shape[1])
+    )
+    return (images.float() / 255 - mean) / std
