@@ -1,4 +1,4 @@
-"""A trainer of one's own: five short epochs, to see that a training runs.
+"""A trainer of one's own: three short epochs, to see that a training runs.
 
 nnU-Net takes several folders, separated as those in PATH are::
 
@@ -23,6 +23,6 @@ class nnUNetTrainerHarmonizedTry(nnUNetTrainerHarmonized):  # noqa: N801
         device: torch.device = torch.device("cuda"),  # noqa: B008
     ) -> None:
         super().__init__(plans, configuration, fold, dataset_json, device)
-        self.num_epochs = 5
-        self.num_iterations_per_epoch = 20
-        self.num_val_iterations_per_epoch = 5
+        self.num_epochs = 3
+        self.num_iterations_per_epoch = 12
+        self.num_val_iterations_per_epoch = 4
