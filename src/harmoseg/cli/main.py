@@ -13,7 +13,7 @@ import harmoseg
 from harmoseg.cli.parsing import with_config_first, with_underscores
 from harmoseg.errors import HarmosegError
 
-_COMMANDS = ("demo", "prepare", "info", "verify", "compare", "train", "evaluate")
+_COMMANDS = ("demo", "prepare", "info", "verify", "compare", "train", "evaluate", "export")
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 
