@@ -183,7 +183,6 @@ class SaveMask(MapTransform):
                 output_ext=ending,
                 output_dtype=np.uint8,
                 separate_folder=False,
-                squeeze_end_dims=False,
             )
             for spatial_dims, ending in ((2, ".png"), (3, ".nii.gz"))
         }
@@ -233,10 +232,10 @@ def _turned(image: MetaTensor, wanted: NDArray[Any]) -> MetaTensor:
 
 
 def _with_meta(values: NDArray[Any] | Tensor, image: MetaTensor) -> MetaTensor:
-    tensor = torch.as_tensor(
-        np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
-    )
-    return MetaTensor(tensor, affine=image.affine.clone(), meta=dict(image.meta))
+    array = np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
+    # MONAI warns of an affine that is given twice.
+    meta = {name: value for name, value in image.meta.items() if name != "affine"}
+    return MetaTensor(torch.as_tensor(array), affine=image.affine.clone(), meta=meta)
 
 
 def _assemble(parts: Sequence[tuple[Slice, Tensor]], height: int, width: int) -> Tensor:
