@@ -96,13 +96,13 @@ def make_model(folder: Path, card: Card, *, channels: int, size: int = 32) -> Pa
         trained={"seed": 3},
     )
     network = info.build()
-    # Batch norm of an untrained network would carry nearly nothing of the image to the output.
-    network.train()
     with torch.no_grad():
-        for _ in range(3):
-            logits = network(torch.randn(4, channels, size, size))
-        middle = logits.transpose(0, 1).flatten(1).median(1).values
-        network.segmentation_head[0].bias -= middle
+        # As after a training: batch norms that know their inputs, outputs on both sides of a half.
+        network.train()
+        for _ in range(8):
+            network(torch.randn(2, channels, size, size) - 1)
+        logits = network.eval()(torch.randn(2, channels, size, size) - 1)
+        network.segmentation_head[0].bias -= logits.transpose(0, 1).flatten(1).median(1).values
     save_model(folder, info, network.state_dict())
     return folder
 
