@@ -24,6 +24,7 @@ from harmoseg.cli.parsing import with_config_first
         ["prepare", "phantom"],
         ["train"],
         ["evaluate"],
+        ["export"],
         ["compare"],
         ["info"],
         ["export"],

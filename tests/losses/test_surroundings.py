@@ -146,6 +146,16 @@ def test_deep_supervision_is_the_weighted_mean() -> None:
     assert only_first.item() == pytest.approx(loss(logits, target).item())
 
 
+def test_deep_supervision_takes_a_loss_for_every_depth() -> None:
+    logits, target = batch("multiclass")
+    coarse = torch.nn.functional.avg_pool2d(logits, 2)
+    losses = [HarmonizedLoss("multiclass", spectral_weight=weight) for weight in (0.2, 0.7)]
+    targets = [target, target[:, 1::2, 1::2]]
+    expected = losses[0](logits, target) * 2 / 3 + losses[1](coarse, targets[1]) / 3
+    found = DeepSupervisionLoss(losses)([logits, coarse], targets)
+    assert found.item() == pytest.approx(expected.item(), rel=1e-6)
+
+
 def test_deep_supervision_shrinks_the_target_to_classes_that_are_there() -> None:
     target = torch.tensor([0, 7])[torch.randint(0, 2, (1, 8, 8))]
     seen = []
@@ -165,6 +175,9 @@ def test_deep_supervision_names_what_does_not_fit() -> None:
     loss = DeepSupervisionLoss(HarmonizedLoss("binary"), weights=[1.0, 0.5])
     with pytest.raises(ValueError, match=r"1 output\(s\), 1 target\(s\) and 2 weight\(s\)"):
         loss([logits], target)
+    each = DeepSupervisionLoss([HarmonizedLoss("binary"), HarmonizedLoss("binary")])
+    with pytest.raises(ValueError, match=r"1 output\(s\) and 2 loss\(es\)"):
+        each([logits], target)
     with pytest.raises(ValueError, match="not all 0"):
         DeepSupervisionLoss(HarmonizedLoss("binary"), weights=[0.0])
 

@@ -1,4 +1,4 @@
-"""harmoseg export: a trained network in a format that others read."""
+"""harmoseg export: a trained model in a form that others read or run."""
 
 from __future__ import annotations
 
@@ -9,32 +9,44 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
 
-SUMMARY = "Write a trained network in a format that others read."
+SUMMARY = "Write a trained model in a form that others read or run."
 
 
 def make_parser() -> Parser:
     """Describe the command."""
     parser = Parser(prog="harmoseg export", description=SUMMARY)
     parser.add_argument("model", type=Path, help="The model folder or finished run.")
-    parser.add_argument("out", type=Path, help="The file to write; OUT.json beside it explains it.")
+    parser.add_argument(
+        "out", type=Path, help="The file to write, explained by OUT.json; for monai, the folder."
+    )
     parser.add_argument(
         "--format",
-        type=Literal["onnx", "torch"],
+        type=Literal["onnx", "torch", "monai"],
         default="onnx",
-        help="onnx (NAME.onnx), or torch, a program of torch.export (NAME.pt2).",
+        help="The network alone as onnx (NAME.onnx) or torch, a program of torch.export "
+        "(NAME.pt2); or monai, a bundle with preprocessing.",
     )
     parser.add_argument(
-        "--batch", type=int, default=0, help="Fix the number of images; 0 leaves it free."
+        "--batch",
+        type=int,
+        default=0,
+        help="Fix the number of images of a network alone; 0 leaves it free.",
     )
     parser.add_argument(
-        "--overwrite", type=bool, default=False, help="Replace a file that is there already."
+        "--overwrite", type=bool, default=False, help="Replace what is there already."
     )
     return parser
 
 
 def run(arguments: Namespace) -> None:
-    """Export."""
+    """Export, and say what was written."""
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
+    if arguments.format == "monai":
+        from harmoseg.integrations.monai_bundle import export_bundle
+
+        out = export_bundle(arguments.model, arguments.out, overwrite=arguments.overwrite)
+        print(f"wrote {out}: how to run it is in {out / 'docs' / 'README.md'}")
+        return
     from harmoseg.models.exporting import export_onnx, export_torch
     from harmoseg.models.saved import load_model
 

@@ -60,15 +60,19 @@ def read_image(path: Path, channels: int) -> Decoded[np.uint8]:
     Raises HarmosegError naming the file where it cannot be decoded or holds NaN.
     """
     with _opened(path) as picture:
-        orientation = _orientation(picture)
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode.startswith(("I", "F")):
-            grey = _to_eight_bits(np.asarray(upright, dtype=np.float64), path)
-            return Decoded(np.repeat(grey[..., None], channels, axis=2), orientation)
-        if upright.mode == "P":
-            upright = upright.convert("RGBA")
-        converted = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
-    return Decoded(converted.reshape(*converted.shape[:2], channels), orientation)
+        return Decoded(upright_bytes(picture, channels, path), _orientation(picture))
+
+
+def upright_bytes(picture: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
+    """Bring a picture that is open to (H, W, channels) uint8, upright; see `read_image`."""
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):
+        grey = _to_eight_bits(np.asarray(upright, dtype=np.float64), path)
+        return np.repeat(grey[..., None], channels, axis=2)
+    if upright.mode == "P":
+        upright = upright.convert("RGBA")
+    converted = np.asarray(upright.convert("L" if channels == 1 else "RGB"))
+    return converted.reshape(*converted.shape[:2], channels)
 
 
 def read_mask_values(path: Path) -> Decoded[np.integer]:

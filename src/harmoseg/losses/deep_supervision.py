@@ -16,15 +16,19 @@ class DeepSupervisionLoss(nn.Module):
     `target` is one target of the finest size, which is shrunk to the others by nearest neighbour,
     or a sequence with one target per output. A single tensor of logits is a sequence of one.
 
-    `weights` gives the weight of every output; 1, 1/2, 1/4, ... if absent. They are normalised to
-    add up to 1. Raises ValueError where the numbers of outputs, targets and weights differ.
+    `loss` is one for all outputs, or a sequence with one per output, where they differ: the voxels
+    of a coarser output are larger, say. `weights` gives the weight of every output; 1, 1/2, 1/4,
+    ... if absent. They are normalised to add up to 1. Raises ValueError where the numbers of
+    outputs, targets, weights and losses differ.
     """
 
-    def __init__(self, loss: nn.Module, *, weights: Sequence[float] | None = None) -> None:
+    def __init__(
+        self, loss: nn.Module | Sequence[nn.Module], *, weights: Sequence[float] | None = None
+    ) -> None:
         super().__init__()
         if weights is not None and not (min(weights) >= 0 < sum(weights)):
             raise ValueError(f"weights must be 0 or more and not all 0, got {list(weights)}")
-        self.loss = loss
+        self.loss = loss if isinstance(loss, nn.Module) else nn.ModuleList(loss)
         self.weights = None if weights is None else tuple(weights)
 
     def forward(
@@ -43,9 +47,15 @@ class DeepSupervisionLoss(nn.Module):
                 f"{len(scales)} output(s), {len(targets)} target(s) and {len(weights)} weight(s); "
                 "expected one target and one weight per output"
             )
+        each = self.loss if isinstance(self.loss, nn.ModuleList) else [self.loss] * len(scales)
+        if len(each) != len(scales):
+            raise ValueError(
+                f"{len(scales)} output(s) and {len(each)} loss(es); expected one loss per output, "
+                "or one for all"
+            )
         losses = [
-            weight * self.loss(logits, truth)
-            for weight, logits, truth in zip(weights, scales, targets, strict=True)
+            weight * loss(logits, truth)
+            for weight, loss, logits, truth in zip(weights, each, scales, targets, strict=True)
             if weight > 0
         ]
         return torch.stack(losses).sum() / sum(weights)

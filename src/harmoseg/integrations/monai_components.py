@@ -1,0 +1,265 @@
+"""What the configuration of an exported MONAI bundle is made of; it needs MONAI.
+
+An image enters as MONAI's ``LoadImage`` gives it: (C, X, Y), or (1, X, Y, Z) for a volume. It is
+brought to what the network was trained on by the functions that prepare a store, and not by
+transforms that resample a little differently: a bundle predicts what harmoseg predicts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from monai.data.meta_tensor import MetaTensor
+from monai.inferers.inferer import Inferer
+from monai.transforms.io.array import SaveImage
+from monai.transforms.transform import MapTransform
+from nibabel.orientations import (
+    apply_orientation,
+    axcodes2ornt,
+    inv_ornt_aff,
+    io_orientation,
+    ornt_transform,
+)
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
+from harmoseg.datasets.volumes import scale_intensities
+from harmoseg.errors import HarmosegError
+from harmoseg.metrics import top_label
+from harmoseg.store.card import TaskMode
+from harmoseg.store.cutting import Sample, cut
+from harmoseg.store.layout import Slice
+from harmoseg.store.tensors import images_to_tensor, normalise
+
+_VOLUMES = (".nii", ".nii.gz")
+_BATCH = 16
+
+
+def list_inputs(folder: str) -> list[dict[str, str]]:
+    """List the pictures and NIfTI volumes of a folder; raise HarmosegError where there are none."""
+    names = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    endings = (*SUFFIXES, *_VOLUMES)
+    found = [{"image": str(path)} for path in names if path.name.lower().endswith(endings)]
+    if not found:
+        raise HarmosegError(
+            f"{folder}: no image in it; expected pictures (PNG, JPEG, TIFF, BMP) or NIfTI volumes: "
+            "give their folder with --dataset_dir"
+        )
+    return found
+
+
+def picture_converter(channels: int) -> Callable[[Image.Image], Image.Image]:
+    """Give what MONAI's ``PILReader`` makes of a picture before it takes the pixels.
+
+    Upright, with 8 bits and 1 or 3 `channels`, as `harmoseg.datasets.pictures.read_image`.
+    """
+
+    def convert(picture: Image.Image) -> Image.Image:
+        path = Path(str(getattr(picture, "filename", "picture")))
+        pixels = upright_bytes(picture, channels, path)
+        return Image.fromarray(pixels[..., 0] if channels == 1 else pixels)
+
+    return convert
+
+
+class PrepareAsStored(MapTransform):
+    """Bring intensities to 0 ... 255, and turn volumes to `axes`, as `harmoseg prepare` does.
+
+    `window` gives the intensities of volumes that become 0 and 255, their own percentiles when
+    empty. Pictures are left as `picture_converter` made them. Raises HarmosegError for what the
+    network does not take.
+    """
+
+    def __init__(
+        self, keys: Sequence[str], channels: int, axes: str = "", window: Sequence[float] = ()
+    ) -> None:
+        super().__init__(keys)
+        self.channels, self.axes = channels, axes
+        self.window = (float(window[0]), float(window[1])) if window else None
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the images prepared."""
+        prepared = dict(data)
+        for key in self.key_iterator(prepared):
+            prepared[key] = self._prepare(prepared[key])
+        return prepared
+
+    def _prepare(self, image: MetaTensor) -> MetaTensor:
+        path = Path(str(image.meta.get("filename_or_obj", "image")))
+        if image.ndim not in {3, 4} or len(image) != self.channels:
+            raise HarmosegError(
+                f"{path}: {len(image)} channel(s) of {image.ndim - 1} dimensions, expected "
+                f"{self.channels} channel(s) of a picture or of a volume"
+            )
+        if image.ndim == 3:
+            return image
+        if self.axes:
+            image = _turned(image, axcodes2ornt(self.axes))
+        planes = np.asarray(image.as_tensor())[0].transpose(2, 1, 0)
+        scaled = scale_intensities(planes, self.window, path)
+        return _with_meta(scaled.transpose(2, 1, 0)[None], image)
+
+
+class PlaneInferer(Inferer):
+    """Show the planes of an image to a network as they were shown to it in training.
+
+    Planes, or with a `tile` squares of that side cut from them, are resized to `size`; the
+    probabilities come back at the resolution of the image, those of overlapping squares averaged.
+    """
+
+    def __init__(self, size: int, mode: TaskMode, tile: int = 0) -> None:
+        super().__init__()
+        self.size, self.mode, self.tile = size, mode, tile
+
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
+        """Return probabilities (B, K, X, Y) or (B, K, X, Y, Z) for images of values 0 ... 255."""
+        images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
+        return torch.stack([self._predict(image, network) for image in images])
+
+    def _predict(self, image: Tensor, network: Callable[..., Any]) -> Tensor:
+        flat = image.ndim == 3
+        volume = image[..., None] if flat else image
+        # (C, X, Y, Z) to the store's (D, H, W, C).
+        pixels = volume.permute(3, 2, 1, 0).cpu().numpy().astype(np.uint8)
+        sample = Sample(pixels, np.zeros(pixels.shape[:3], np.uint8))
+        slices = cut(sample, size=self.size, tile=self.tile)
+        found = self._probabilities(slices.images, network, image.device)
+        planes: list[list[tuple[Slice, Tensor]]] = [[] for _ in pixels]
+        for place, probabilities in zip(slices.slices, found, strict=True):
+            planes[place.plane].append((place, probabilities))
+        height, width = pixels.shape[1:3]
+        # A plane (K, H, W) is (K, Y, X).
+        whole = torch.stack([_assemble(parts, height, width) for parts in planes], dim=-1)
+        whole = whole.transpose(1, 2)
+        return whole[..., 0] if flat else whole
+
+    def _probabilities(
+        self, images: NDArray[np.uint8], network: Callable[..., Any], device: torch.device
+    ) -> Iterable[Tensor]:
+        for start in range(0, len(images), _BATCH):
+            batch = normalise(images_to_tensor(images[start : start + _BATCH]).to(device))
+            with torch.inference_mode():
+                logits = network(batch.contiguous(memory_format=torch.channels_last)).float()
+            yield from logits.sigmoid() if self.mode == "binary" else logits.softmax(1)
+
+
+class Decide(MapTransform):
+    """Turn probabilities (K, ...) into class indices (1, ...), 0 for the background.
+
+    One channel is foreground above a half; of several the most probable counts.
+    """
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data with the probabilities decided."""
+        decided = dict(data)
+        for key in self.key_iterator(decided):
+            found = np.asarray(decided[key].as_tensor().cpu())
+            label = np.asarray(found[0] > 0.5, np.uint8) if len(found) == 1 else top_label(found)[0]
+            decided[key] = _with_meta(label[None], decided[key])
+        return decided
+
+
+class SaveMask(MapTransform):
+    """Write class indices under the image's name: PNG for a picture, NIfTI for a volume.
+
+    A volume is first turned back to the axes of its file.
+    """
+
+    def __init__(self, keys: Sequence[str], output_dir: str) -> None:
+        super().__init__(keys)
+        self.writers = {
+            spatial_dims: SaveImage(
+                output_dir,
+                output_postfix="",
+                output_ext=ending,
+                output_dtype=np.uint8,
+                separate_folder=False,
+            )
+            for spatial_dims, ending in ((2, ".png"), (3, ".nii.gz"))
+        }
+
+    def __call__(self, data: Mapping[Hashable, Any]) -> dict[Hashable, Any]:
+        """Return the data, its masks written."""
+        saved = dict(data)
+        for key in self.key_iterator(saved):
+            mask = saved[key]
+            if mask.ndim == 4:
+                mask = _turned(mask, io_orientation(np.asarray(mask.meta["original_affine"])))
+            saved[key] = self.writers[mask.ndim - 1](mask)
+        return saved
+
+
+class Prediction:
+    """Prepare, predict and save one image after the other: what ``monai.bundle run`` runs."""
+
+    def __init__(
+        self,
+        dataset: Iterable[Mapping[str, Any]],
+        network: nn.Module,
+        inferer: Inferer,
+        postprocessing: Callable[[Mapping[str, Any]], Any],
+        device: torch.device,
+    ) -> None:
+        self.dataset, self.network, self.device = dataset, network.eval(), device
+        self.inferer, self.postprocessing = inferer, postprocessing
+
+    def run(self) -> None:
+        """Write the mask of every image."""
+        for item in self.dataset:
+            image = item["image"]
+            found = self.inferer(image[None].to(self.device), self.network)[0]
+            self.postprocessing({**item, "pred": _with_meta(found, image)})
+
+
+def _turned(image: MetaTensor, wanted: NDArray[Any]) -> MetaTensor:
+    """Turn (C, X, Y, Z) to an orientation, its affine with it."""
+    affine = np.asarray(image.affine.cpu(), np.float64)
+    turn = ornt_transform(io_orientation(affine), wanted)
+    values = np.asarray(image.as_tensor().cpu())
+    turned = np.stack([apply_orientation(channel, turn) for channel in values])
+    result = _with_meta(turned, image)
+    result.affine = torch.as_tensor(affine @ inv_ornt_aff(turn, values.shape[1:]))
+    return result
+
+
+def _with_meta(values: NDArray[Any] | Tensor, image: MetaTensor) -> MetaTensor:
+    array = np.ascontiguousarray(values) if isinstance(values, np.ndarray) else values
+    # MONAI warns of an affine that is given twice.
+    meta = {name: value for name, value in image.meta.items() if name != "affine"}
+    return MetaTensor(torch.as_tensor(array), affine=image.affine.clone(), meta=meta)
+
+
+def _assemble(parts: Sequence[tuple[Slice, Tensor]], height: int, width: int) -> Tensor:
+    """Put the probabilities (K, h, w) of a plane's slices together: (K, height, width)."""
+    sums: Tensor | None = None
+    weights = torch.zeros(height, width)
+    for place, probabilities in parts:
+        shape = (place.height, place.width)
+        if probabilities.shape[1:] != shape:
+            probabilities = F.interpolate(
+                probabilities[None], size=shape, mode="bilinear", align_corners=False
+            )[0]
+        if shape == (height, width):
+            return probabilities
+        sums = probabilities.new_zeros(len(probabilities), height, width) if sums is None else sums
+        weights = weights.to(probabilities.device)
+        rows, columns = (1 - (2 * (torch.arange(n) + 0.5) / n - 1).abs() for n in shape)
+        taper = (rows[:, None] * columns).to(probabilities.device)
+        where = (
+            slice(place.top, place.top + place.height),
+            slice(place.left, place.left + place.width),
+        )
+        sums[:, *where] += taper * probabilities
+        weights[where] += taper
+    if sums is None:
+        raise RuntimeError("a plane without slices")
+    return sums / weights
