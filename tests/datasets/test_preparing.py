@@ -325,6 +325,31 @@ def test_images_of_every_kind(folder_data, mode, channels) -> None:
     assert disc > store.images[store.labels == 0].mean() + 30
 
 
+def test_floating_point_files_are_named_where_they_say_nothing(folder_data) -> None:
+    images, masks = folder_data()
+    values = np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40)
+    values[3, 4] = np.nan
+    (images / "case1.png").unlink()
+    Image.fromarray(values).save(images / "case1.tif")
+    with pytest.raises(HarmosegError, match=r"images/case1.tif: image holds NaN or infinite"):
+        prepare(images, masks)
+    Image.fromarray(np.nan_to_num(values)).save(images / "case1.tif")
+    (masks / "case2.png").unlink()
+    Image.fromarray(values).save(masks / "case2.tif")
+    with pytest.raises(HarmosegError, match=r"masks/case2.tif: mask of floating-point values"):
+        prepare(images, masks)
+
+
+def test_a_mask_with_a_palette_gives_its_indices(folder_data) -> None:
+    images, masks = folder_data()
+    for file in masks.iterdir():
+        picture = Image.fromarray((read(file) > 127).astype(np.uint8) * 2, "P")
+        picture.putpalette([0, 0, 0, 0, 0, 255, 255, 0, 0])  # black, blue, red
+        picture.save(file)
+    store = prepare(images, masks, label_values=[0, 1, 2])
+    assert set(np.unique(store.labels)) == {0, 2}
+
+
 def test_one_colour_image_makes_the_set_a_colour_set(folder_data) -> None:
     images, masks = folder_data(count=4)
     file = images / "case0.png"

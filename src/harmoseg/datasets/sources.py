@@ -297,7 +297,7 @@ def _hash_files(files: Sequence[Path]) -> str:
     try:
         digests = "\n".join(sha256_of(file) for file in files)
     except OSError as error:
-        raise HarmosegError(f"{error.filename}: cannot be read ({error.strerror})") from error
+        _raise_unreadable(error)
     return hashlib.sha256(digests.encode()).hexdigest()
 
 

@@ -42,7 +42,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     lock = lock_folder(partial)
     try:
         yield partial
@@ -60,7 +60,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         else:
             partial.rename(out)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if lock is not None:
@@ -129,7 +129,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -145,7 +145,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -177,7 +177,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def read_csv(path: Path, *, columns: Sequence[str], what: str) -> list[dict[str, str]]:
@@ -218,5 +218,6 @@ def check_schema(found: object, expected: int, path: Path, *, cure: str) -> None
         )
 
 
-def _unwritable(path: Path, error: OSError) -> HarmosegError:
+def unwritable(path: Path, error: OSError) -> HarmosegError:
+    """Make the error of a file or folder that cannot be written, as on a full disk."""
     return HarmosegError(f"{path}: cannot be written ({error.strerror or error})")
