@@ -2,8 +2,9 @@
 
 python benchmarks/evaluating.py --pair RUN STORE [--pair RUN STORE] --out evaluating.md
 
-For every pair of a run and a store the whole of `evaluate`, reading and writing included, takes
-turns with the network alone on the same images, already in memory and in the same batches.
+RUN is a finished run of `harmoseg train`. For every pair of a run and a store the whole of
+`evaluate`, reading and writing included, takes turns with the network alone on the same images,
+already in memory and in the same batches.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import argparse
 import statistics
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -38,36 +40,49 @@ def main() -> None:
         experiment, _ = open_run(run)
         card = open_store(store).info.card
         name = f"{card.name}, {experiment.options.encoder}, {experiment.height} px"
-        whole, alone, slices = measure(run, store)
-        shares = [1 - b / a for a, b in zip(whole, alone, strict=True)]
+        turns, slices = measure(run, store)
+        shares = [1 - turn.alone / turn.whole for turn in turns]
+        of_work = [1 - turn.work_alone / turn.work_whole for turn in turns]
         share = statistics.median(shares)
         rows.append(
             [
                 name,
                 str(slices),
-                f"{statistics.median(whole):.2f}",
-                f"{statistics.median(alone):.2f}",
+                f"{statistics.median(turn.whole for turn in turns):.2f}",
+                f"{statistics.median(turn.alone for turn in turns):.2f}",
                 f"{100 * share:.1f}",
                 f"{100 * min(shares):.1f} to {100 * max(shares):.1f}",
+                f"{100 * statistics.median(of_work):.1f}",
             ]
         )
         asked = f"<= {100 * MOST_OUTSIDE:.0f} %"
         targets.append(Target(name, asked, f"{100 * share:.1f} %", share <= MOST_OUTSIDE))
     header = ["store, encoder, size", "slices", "evaluate, s", "network alone, s"]
-    table = markdown_table([*header, "outside, %", "range"], rows)
+    table = markdown_table([*header, "outside, %", "range", "of processor time, %"], rows)
     publish(
         "Time of an evaluation outside the network",
         [
             targets_table(targets),
             f"Medians of {ROUNDS} rounds, each of one evaluation (clean images, all metrics, all "
-            "files) and of the network alone.",
+            "files) and of the network alone. Processor time is that of all threads together: it "
+            "knows no other work on the machine, and no thread that only waits.",
             table,
         ],
         arguments.out,
     )
 
 
-def measure(run: Path, store: Path) -> tuple[list[float], list[float], int]:
+@dataclass(frozen=True)
+class Turn:
+    """Seconds of an evaluation and of the network alone, and the processor seconds of both."""
+
+    whole: float
+    alone: float
+    work_whole: float
+    work_alone: float
+
+
+def measure(run: Path, store: Path) -> tuple[list[Turn], int]:
     """Time evaluations and the network alone, in turns; return also the number of slices."""
     experiment, network = open_run(run)
     data = open_store(store)
@@ -80,19 +95,26 @@ def measure(run: Path, store: Path) -> tuple[list[float], list[float], int]:
     ]
     network.eval()
     bf16 = experiment.options.precision == "bf16"
-    whole, alone = [], []
+    turns = []
     with tempfile.TemporaryDirectory() as folder:
-        for turn in range(ROUNDS + 1):
-            start = time.perf_counter()
-            evaluate(run, store, Path(folder) / str(turn))
-            middle = time.perf_counter()
+        for number in range(ROUNDS + 1):
+            start = time.perf_counter(), time.process_time()
+            evaluate(run, store, Path(folder) / str(number))
+            middle = time.perf_counter(), time.process_time()
             with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=bf16):
                 for batch in batches:
                     network(batch)
-            whole.append(middle - start)
-            alone.append(time.perf_counter() - middle)
+            end = time.perf_counter(), time.process_time()
+            turns.append(
+                Turn(
+                    whole=middle[0] - start[0],
+                    alone=end[0] - middle[0],
+                    work_whole=middle[1] - start[1],
+                    work_alone=end[1] - middle[1],
+                )
+            )
     # The first turn fills caches.
-    return whole[1:], alone[1:], len(rows)
+    return turns[1:], len(rows)
 
 
 if __name__ == "__main__":

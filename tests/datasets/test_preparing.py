@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
 import signal
 import struct
@@ -20,7 +21,7 @@ from PIL import Image
 from harmoseg import HarmosegError
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.sources import READING
+from harmoseg.datasets.sources import READING, list_files
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.verification.integrity import is_native_label
 from harmoseg.store.reading import open_store
@@ -86,7 +87,9 @@ def test_an_unchanged_folder_is_not_prepared_again(folder_data, monkeypatch) -> 
             prepare_folder(*other)
 
 
-@pytest.mark.parametrize("what", ["table", "edit", "pixel", "label", "absent", "cut", "size"])
+@pytest.mark.parametrize(
+    "what", ["table", "edit", "pixel", "label", "absent", "cut", "size", "head"]
+)
 def test_a_damaged_store_is_made_again(folder_data, what) -> None:
     images, masks = folder_data()
     out = images.parent / "store"
@@ -102,6 +105,7 @@ def test_a_damaged_store_is_made_again(folder_data, what) -> None:
         "absent": native.unlink,
         "cut": lambda: native.write_bytes(sound[native][:-5]),
         "size": lambda: Image.new("L", (41, 40)).save(native),
+        "head": lambda: native.write_bytes(b"x" + sound[native][1:]),
     }
     damage[what]()
     assert prepare_folder(*ways)
@@ -206,11 +210,44 @@ def test_a_link_out_of_the_source_is_refused(folder_data, tmp_path) -> None:
     (images / "case0.png").symlink_to(tmp_path / "secret.png")
     with pytest.raises(HarmosegError, match=r"case0.png: a symbolic link that leaves the source"):
         prepare(images, masks)
+    # A folder behind such a link would not be entered, and its cases be missing without a word.
+    (images / "case0.png").unlink()
+    (tmp_path / "elsewhere").mkdir()
+    (images / "more").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(HarmosegError, match=r"images/more: a symbolic link that leaves the source"):
+        prepare(images, masks)
+    (images / "more").unlink()
+    (images / "case0.png").touch()
     # Within the source, and to the source itself, links are fine.
     (images / "case0.png").unlink()
     (images / "case0.png").symlink_to(images / "case1.png")
     (tmp_path / "link").symlink_to(images)
     prepare(tmp_path / "link", masks)
+
+
+def test_a_folder_that_cannot_be_read_is_named(folder_data, monkeypatch) -> None:
+    images, masks = folder_data()
+    (images / "more").mkdir()
+    scan = os.scandir
+
+    def refuse(path):
+        if Path(path).name == "more":
+            raise PermissionError(13, "Permission denied", str(path))
+        return scan(path)
+
+    monkeypatch.setattr("os.scandir", refuse)
+    with pytest.raises(HarmosegError, match=r"images/more: cannot be read \(Permission denied\)"):
+        prepare(images, masks)
+
+
+def test_files_are_listed_folder_by_folder_without_hidden_ones(tmp_path) -> None:
+    names = ("a-b/1.png", "a/2.png", "a/1.png", "B.png", "a/.3.png", ".a/4.png", "__MACOSX/5.png")
+    for name in names:
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "broken.png").symlink_to(tmp_path / "absent.png")
+    listed = [path.relative_to(tmp_path).as_posix() for path in list_files(tmp_path)]
+    assert listed == ["B.png", "a/1.png", "a/2.png", "a-b/1.png"]
 
 
 def test_an_empty_image_is_named(folder_data) -> None:
@@ -286,6 +323,31 @@ def test_images_of_every_kind(folder_data, mode, channels) -> None:
     assert store.images.max() > 150  # the disc is still bright
     disc = store.images[store.labels == 1].mean()
     assert disc > store.images[store.labels == 0].mean() + 30
+
+
+def test_floating_point_files_are_named_where_they_say_nothing(folder_data) -> None:
+    images, masks = folder_data()
+    values = np.linspace(0, 1, 1600, dtype=np.float32).reshape(40, 40)
+    values[3, 4] = np.nan
+    (images / "case1.png").unlink()
+    Image.fromarray(values).save(images / "case1.tif")
+    with pytest.raises(HarmosegError, match=r"images/case1.tif: image holds NaN or infinite"):
+        prepare(images, masks)
+    Image.fromarray(np.nan_to_num(values)).save(images / "case1.tif")
+    (masks / "case2.png").unlink()
+    Image.fromarray(values).save(masks / "case2.tif")
+    with pytest.raises(HarmosegError, match=r"masks/case2.tif: mask of floating-point values"):
+        prepare(images, masks)
+
+
+def test_a_mask_with_a_palette_gives_its_indices(folder_data) -> None:
+    images, masks = folder_data()
+    for file in masks.iterdir():
+        picture = Image.fromarray((read(file) > 127).astype(np.uint8) * 2, "P")
+        picture.putpalette([0, 0, 0, 0, 0, 255, 255, 0, 0])  # black, blue, red
+        picture.save(file)
+    store = prepare(images, masks, label_values=[0, 1, 2])
+    assert set(np.unique(store.labels)) == {0, 2}
 
 
 def test_one_colour_image_makes_the_set_a_colour_set(folder_data) -> None:

@@ -242,7 +242,7 @@ def test_an_unknown_condition_is_named_before_anything_is_read(tmp_path) -> None
 def test_what_does_not_fit_is_named(run, phantom_store, binary_store, tmp_path) -> None:
     with pytest.raises(HarmosegError, match="mode is binary, the run was trained with multiclass"):
         evaluate(run, binary_store, tmp_path / "e")
-    with pytest.raises(HarmosegError, match=r"no case has the split 'val'; found {'train': 12"):
+    with pytest.raises(HarmosegError, match=r"no case has the split 'val'; found 12 train"):
         evaluate(run, phantom_store, tmp_path / "e", options=EvaluationOptions(split="val"))
     other = tmp_path / "other"
     prepare_phantom(PhantomOptions(other, count=4, size=48))

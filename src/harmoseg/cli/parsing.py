@@ -19,7 +19,10 @@ _UNKNOWN_KEY = re.compile(
 )
 _SUBCOMMAND = re.compile(r"Subcommand '(?P<name>[\w.-]+)'")
 _UNKNOWN_COMMAND = re.compile(r"invalid choice: '(?P<found>[^']*)' \(choose from (?P<known>.*)\)")
-_WRONG_TYPE = re.compile(r"Parser key [\"'](?P<key>[\w.]+)[\"']: (?P<problem>.*)", re.DOTALL)
+_WRONG_TYPE = re.compile(r"Parser key [\"'](?P<key>[\w.-]+)[\"']: (?P<problem>.*)", re.DOTALL)
+_EXPECTED = re.compile(r"Expected an? (\[.*?\]|\w+)")
+_GOT = re.compile(r"(?:Got|Given) value: (.*)$")
+_REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 
 
 class Parser(jsonargparse.ArgumentParser):
@@ -48,8 +51,13 @@ class Parser(jsonargparse.ArgumentParser):
             return f"unknown option {key!r}" + _nearest(key, sorted(_keys(self._named_in(text))))
         wrong = _WRONG_TYPE.search(text)
         if wrong:
-            problem = re.sub(r"<class '(\w+)'>|typing\.Literal", r"\1", wrong["problem"])
-            return f"option {wrong['key'].rpartition('.')[2]!r}: {problem}"
+            return f"option {wrong['key'].rpartition('.')[2]!r}: {_plainly(wrong['problem'])}"
+        required = _REQUIRED.search(text)
+        if required:
+            names = (name.rpartition(".")[2] for name in required["names"].split(", "))
+            positional = {action.dest for action in self._actions if not action.option_strings}
+            told = (name if name in positional else f"--{name}" for name in names)
+            return f"missing: {', '.join(told)}"
         return text
 
     def _named_in(self, text: str) -> Any:
@@ -81,6 +89,21 @@ def with_config_first(arguments: Sequence[str]) -> list[str]:
         first = rest[place : place + 2] + first
         del rest[place : place + 2]
     return first + rest
+
+
+def _plainly(problem: str) -> str:
+    """Say which values are wanted and what was given, where the library's words can be read."""
+    problem = re.sub(r"<class '(\w+)'>|typing\.Literal", r"\1", problem)
+    wanted = [name.strip("[]").replace("'", "") for name in _EXPECTED.findall(problem)]
+    given = _GOT.search(problem)
+    if not (wanted and given):
+        return problem
+    # An option that may be left away has None for a value, which nobody can write.
+    kinds = [_KINDS.get(name, f"one of {name}") for name in wanted if name != "NoneType"]
+    return f"expected {' or '.join(kinds)}, got {given[1]!r}"
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "str": "text"}
 
 
 def _nearest(found: str, known: Sequence[str]) -> str:

@@ -17,7 +17,7 @@ from harmoseg.datasets.readers import READERS
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.store.describing import remarks_of
-from harmoseg.store.reading import open_store
+from harmoseg.store.reading import read_info
 
 SUMMARY = "Turn a dataset's files into a prepared store."
 
@@ -54,7 +54,7 @@ def run(arguments: Namespace) -> None:
         choices = SourceOptions(**_taken(values, SourceOptions))
         made = prepare_dataset(arguments.dataset, values["source"], options, choices)
     print(f"prepared {out}" if made else f"{out} is there already, made from the same files")
-    for remark in remarks_of(open_store(out).info):
+    for remark in remarks_of(read_info(out)):
         print(f"note: {remark}")
 
 

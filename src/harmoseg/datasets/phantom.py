@@ -14,7 +14,6 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import ndimage
 
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.errors import HarmosegError
@@ -184,7 +183,7 @@ def _paint(
 
 def _texture(random: np.random.Generator, shape: tuple[int, ...], grain: float) -> Array:
     """Give noise of unit deviation, smooth over `grain` pixels."""
-    noise = ndimage.gaussian_filter(random.normal(size=shape), grain, mode="wrap")
+    noise = _smooth(random.normal(size=shape), grain, mode="wrap")
     return np.asarray(noise / noise.std())
 
 
@@ -200,5 +199,13 @@ def _acquire(
     slope = random.normal(size=2)
     slope *= shading / np.hypot(*slope)
     image = image * (1 + slope[0] * x + slope[1] * y)
-    image = ndimage.gaussian_filter(np.clip(image, 0, None), blur * size) ** gamma
+    image = _smooth(np.clip(image, 0, None), blur * size) ** gamma
     return np.clip(image + random.normal(0, noise, image.shape), 0, 1)
+
+
+def _smooth(image: Array, sigma: float, *, mode: Literal["reflect", "wrap"] = "reflect") -> Array:
+    # Here and not above: the command line knows the phantom's options whatever it prepares, and
+    # SciPy takes a good part of a second to load.
+    from scipy import ndimage
+
+    return np.asarray(ndimage.gaussian_filter(image, sigma, mode=mode))

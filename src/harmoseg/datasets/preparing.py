@@ -17,7 +17,7 @@ from harmoseg.datasets.sources import (
     SourceCase,
     SourceOptions,
     check_complete,
-    hash_files,
+    hash_cases,
     in_parallel,
 )
 from harmoseg.datasets.verification.integrity import is_whole
@@ -78,8 +78,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
     """
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
-    paths = [item.files for item in listing.cases]
-    hashes = list(in_parallel(hash_files, paths, "hashing"))
+    hashes = hash_cases(listing.cases)
     recipe = _recipe(replace(listing, card=card), hashes, options.size)
     if not options.overwrite and _recipe_of(options.out) == recipe:
         if is_whole(options.out):

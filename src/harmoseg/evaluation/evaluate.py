@@ -130,7 +130,8 @@ def evaluate(
     numbers = data.cases_of(options.split)
     if not numbers:
         raise HarmosegError(
-            f"{store}: no case has the split {options.split!r}; found {dict(data.info.counts)}"
+            f"{store}: no case has the split {options.split!r}; found {data.info.told_counts()}; "
+            "choose one of these with --split"
         )
     determined_by = {
         "schema": SCHEMA,

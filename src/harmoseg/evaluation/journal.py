@@ -14,7 +14,7 @@ from typing import Any, TextIO
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.measuring import CaseScores
-from harmoseg.store.files import lock_folder, make_folder
+from harmoseg.store.files import lock_folder, make_folder, unwritable
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -60,7 +60,7 @@ class Journal(AbstractContextManager["Journal"]):
                 self._write({"key": self._key})
         except OSError as error:
             self._close()
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
         return self
 
     def __exit__(
@@ -85,7 +85,7 @@ class Journal(AbstractContextManager["Journal"]):
         try:
             self._write({"condition": condition, "case": number, "scores": scores.to_json()})
         except OSError as error:
-            raise _unwritable(self._path, error) from error
+            raise unwritable(self._path, error) from error
         self._found[condition, number] = scores
 
     def probabilities(self, condition: str) -> Callable[[int], Path]:
@@ -144,7 +144,3 @@ class Journal(AbstractContextManager["Journal"]):
             self._found.clear()
             return 0
         return whole
-
-
-def _unwritable(path: Path, error: OSError) -> HarmosegError:
-    return HarmosegError(f"{path}: cannot be written ({error.strerror or error})")

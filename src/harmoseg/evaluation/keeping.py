@@ -9,8 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.errors import HarmosegError
-from harmoseg.store.files import make_folder
+from harmoseg.store.files import make_folder, unwritable
 
 
 class ProbabilityFile:
@@ -30,7 +29,7 @@ class ProbabilityFile:
             self._stream = self._partial.open("wb")
             np.lib.format.write_array_header_1_0(self._stream, header)
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self._path, error) from error
 
     def __enter__(self) -> ProbabilityFile:
         """Take the file as it is."""
@@ -52,7 +51,7 @@ class ProbabilityFile:
         try:
             self._stream.write(plane.astype("<f2").tobytes())
         except OSError as error:
-            raise self._unwritable(error) from error
+            raise unwritable(self._path, error) from error
 
     def finish(self) -> None:
         """Give the whole file its name. Raises HarmosegError where the disk is full."""
@@ -60,7 +59,4 @@ class ProbabilityFile:
             self._stream.close()
             self._partial.replace(self._path)
         except OSError as error:
-            raise self._unwritable(error) from error
-
-    def _unwritable(self, error: OSError) -> HarmosegError:
-        return HarmosegError(f"{self._path}: cannot be written ({error.strerror or error})")
+            raise unwritable(self._path, error) from error

@@ -22,7 +22,7 @@ def describe_store(store: Store) -> str:
     )
     lines = {
         "dataset": f"{card.title} ({card.modality}, {card.mode})",
-        "cases": ", ".join(f"{count} {split}" for split, count in info.counts.items()),
+        "cases": info.told_counts(),
         "subsets": _describe_subsets(store),
         "groups": _describe_groups(store),
         "slices": _describe_slices(store),

@@ -24,6 +24,7 @@ except ImportError:  # Windows: folders are not locked there, and what a kill le
     fcntl = None
 
 _SECONDS_TO_LOCK = 2.0
+_READ_AT_ONCE = 1 << 18
 
 
 @contextmanager
@@ -41,7 +42,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     try:
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     lock = lock_folder(partial)
     try:
         yield partial
@@ -59,7 +60,7 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         else:
             partial.rename(out)
     except OSError as error:
-        raise _unwritable(out, error) from error
+        raise unwritable(out, error) from error
     finally:
         shutil.rmtree(partial, ignore_errors=True)
         if lock is not None:
@@ -128,7 +129,7 @@ def make_folder(path: Path) -> None:
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_text(path: Path, text: str) -> None:
@@ -144,7 +145,7 @@ def write_bytes(path: Path, data: bytes) -> None:
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -176,7 +177,7 @@ def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, An
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)
-        raise _unwritable(path, error) from error
+        raise unwritable(path, error) from error
 
 
 def read_csv(path: Path, *, columns: Sequence[str], what: str) -> list[dict[str, str]]:
@@ -200,8 +201,13 @@ def read_csv(path: Path, *, columns: Sequence[str], what: str) -> list[dict[str,
 
 def sha256_of(path: Path) -> str:
     """Hash a file's content."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+    hashed = hashlib.sha256()
+    # Not hashlib.file_digest, which takes and clears a quarter of a megabyte for every file: of
+    # thousands of small ones that is more work than their hashes.
+    with path.open("rb", buffering=0) as stream:
+        while block := stream.read(_READ_AT_ONCE):
+            hashed.update(block)
+    return hashed.hexdigest()
 
 
 def check_schema(found: object, expected: int, path: Path, *, cure: str) -> None:
@@ -212,5 +218,6 @@ def check_schema(found: object, expected: int, path: Path, *, cure: str) -> None
         )
 
 
-def _unwritable(path: Path, error: OSError) -> HarmosegError:
+def unwritable(path: Path, error: OSError) -> HarmosegError:
+    """Make the error of a file or folder that cannot be written, as on a full disk."""
     return HarmosegError(f"{path}: cannot be written ({error.strerror or error})")

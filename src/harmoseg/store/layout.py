@@ -134,6 +134,10 @@ class StoreInfo:
     hashes: Mapping[str, str]
     provenance: Mapping[str, Any]
 
+    def told_counts(self) -> str:
+        """Say how many cases each split has."""
+        return ", ".join(f"{count} {split}" for split, count in self.counts.items())
+
 
 def native_name(index: int, *, depth: int) -> str:
     """Name the native label file of case number `index`.

@@ -107,7 +107,7 @@ def open_store(path: Path) -> Store:
     Raises HarmosegError where the folder is missing, half-written, of another schema version, or
     where its parts do not fit each other.
     """
-    info = _read_info(path)
+    info = read_info(path)
     table = path / CASES_FILE
     cases = tuple(
         Case.from_row(row, table)
@@ -136,7 +136,8 @@ def _read_slices(path: Path, cases: tuple[Case, ...]) -> NDArray[np.int64]:
     return np.asarray(values, dtype=np.int64).reshape(len(rows), len(SLICE_FIELDS))
 
 
-def _read_info(path: Path) -> StoreInfo:
+def read_info(path: Path) -> StoreInfo:
+    """Read what store.json says of a store; raise HarmosegError as `open_store` does."""
     if not path.is_dir():
         raise HarmosegError(f"{path}: no such store; make one with: harmoseg prepare --help")
     file = path / INFO_FILE

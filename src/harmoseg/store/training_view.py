@@ -79,7 +79,7 @@ def open_training_view(path: Path, *, validation_fraction: float) -> TrainingVie
     train = store.cases_of("train")
     if not train:
         raise HarmosegError(
-            f"{path}: no case has the split 'train' (found {dict(store.info.counts)}); this store "
+            f"{path}: no case has the split 'train' (found {store.info.told_counts()}); this store "
             "can be evaluated on, not trained on"
         )
     validation = store.cases_of("val")

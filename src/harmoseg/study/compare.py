@@ -206,7 +206,7 @@ def _open_stores(paths: tuple[Path, ...]) -> dict[str, Store]:
             )
         if not store.cases_of("test"):
             raise HarmosegError(
-                f"{path}: no case has the split 'test' (found {dict(store.info.counts)}); a "
+                f"{path}: no case has the split 'test' (found {store.info.told_counts()}); a "
                 "comparison needs cases to test on"
             )
         stores[name] = store

@@ -87,7 +87,9 @@ def test_a_foreign_folder_is_refused_by_name(name, tmp_path) -> None:
 
 
 def test_an_unknown_dataset_and_split_are_named(tmp_path) -> None:
-    with pytest.raises(HarmosegError, match=r"unknown dataset 'acd'; known: synapse, acdc"):
+    with pytest.raises(
+        HarmosegError, match=r"unknown dataset 'acd'; did you mean 'acdc'\? Known: synapse"
+    ):
         list_dataset("acd", tmp_path, SourceOptions())
     with pytest.raises(HarmosegError, match="unknown split 'random'; this dataset has: official"):
         list_dataset("kvasir-seg", tmp_path, SourceOptions(split="random"))
@@ -152,6 +154,10 @@ def test_etis_in_its_original_form(tmp_path) -> None:
     (root / "Ground Truth" / "p2.tif").unlink()
     with pytest.raises(HarmosegError, match=r"2.tif: no mask; expected p2.tif"):
         list_dataset("etis-larib", root, PART)
+    (root / "ETIS-LaribPolypDB" / "2.tif").unlink()
+    mask(root / "Ground Truth" / "p3.tif")
+    with pytest.raises(HarmosegError, match=r"p3.tif: a mask without an image"):
+        list_dataset("etis-larib", root, PART)
 
 
 # PolypGen
@@ -203,6 +209,16 @@ def test_isic_2017_is_split_by_folder_and_superpixels_are_passed_over(tmp_path) 
     assert store.info.counts == {"train": 3, "test": 2}
     (remark,) = store.info.provenance["remarks"]
     assert "no val part" in remark and "ISIC-2017_Validation_Data" in remark
+
+
+def test_an_image_in_two_parts_is_named(tmp_path) -> None:
+    root = tmp_path / "s"
+    for part in ("Training", "Validation"):
+        isic(root, (f"ISIC-2017_{part}_Data", f"ISIC-2017_{part}_Part1_GroundTruth"), range(2))
+    with pytest.raises(
+        HarmosegError, match=r"'ISIC_0000000' is there more than once \(.*Training.*Validation"
+    ):
+        list_dataset("isic-2017", root, PART)
 
 
 FOLDERS_2018 = ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_GroundTruth")
@@ -366,6 +382,13 @@ def test_monuseg_takes_masks_where_polygons_are_not_complete(tmp_path) -> None:
     assert store.info.provenance["determined_by"] == {"labels": "masks"}
     (tmp_path / "s" / "masks" / f"{names[0]}.png").unlink()
     with pytest.raises(HarmosegError, match=rf"1 tile\(s\) have no label \({names[0]}\)"):
+        list_dataset("monuseg", tmp_path / "s", PART)
+
+
+def test_two_files_of_one_tile_are_named(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    tile(tmp_path / "s" / "copy", names[0], annotation(SQUARE))
+    with pytest.raises(HarmosegError, match=rf"two files of one name: .*{names[0]}.tif and .*copy"):
         list_dataset("monuseg", tmp_path / "s", PART)
 
 

@@ -590,6 +590,20 @@ def test_a_volume_with_its_slices_last_is_refused(tmp_path) -> None:
     assert prepared("synapse", tmp_path / "s").cases[0].depth == 3
 
 
+def test_a_scan_without_labels_is_named(tmp_path) -> None:
+    write_abdomen(tmp_path / "s")[1].unlink()
+    with pytest.raises(
+        HarmosegError, match=r"img0001.nii.gz: patient without mask, label0001.nii.gz is missing"
+    ):
+        list_dataset("synapse", tmp_path / "s", PART)
+    # Test scans of the challenge, which have none, are no part of the lists.
+    write_abdomen(tmp_path / "s", 61)[1].unlink()
+    write_abdomen(tmp_path / "s", 1)
+    assert [case.case for case in list_dataset("synapse", tmp_path / "s", PART).cases] == [
+        "case0001"
+    ]
+
+
 @pytest.mark.parametrize("kind", ["img", "label"])
 def test_two_files_of_one_scan_are_named(tmp_path, kind) -> None:
     write_abdomen(tmp_path / "s")
@@ -606,6 +620,19 @@ def test_slices_of_one_number_are_named(tmp_path) -> None:
         (tmp_path / "s" / folder / "case0005_slice000.npz").write_bytes(b"")
     with pytest.raises(HarmosegError, match="two files with one id"):
         list_dataset("synapse", tmp_path / "s", PART)
+
+
+def test_slices_of_several_shapes_are_named(tmp_path) -> None:
+    image = np.random.default_rng(0).uniform(0, 1, (3, 16, 16)).astype(np.float32)
+    write_preprocessed(tmp_path / "s", image, as_slices=True)
+    file = tmp_path / "s" / "case0005_slice002.npz"
+    for shapes, message in (
+        (((16, 15), (16, 15)), r"shape \(16, 15\), the slices before it have \(16, 16\)"),
+        (((16, 16), (16, 15)), r"image of shape \(16, 16\) and label of shape \(16, 15\)"),
+    ):
+        np.savez(file, image=np.zeros(shapes[0]), label=np.zeros(shapes[1]))
+        with pytest.raises(HarmosegError, match=f"slice002.npz: {message}"):
+            prepared("synapse", tmp_path / "s")
 
 
 def test_labels_may_be_packed_or_not_whatever_the_images_are(tmp_path) -> None:

@@ -432,10 +432,12 @@ def test_where_files_are_missing_the_others_are_still_checked(tmp_path) -> None:
     ("path", "dataset", "message"),
     [
         ("absent", None, "absent: no such folder"),
-        (".", "kvasir", "unknown dataset 'kvasir'; known: "),
+        ("file", None, "file: a file; expected the folder of a store or of a dataset"),
+        (".", "kvasir", r"unknown dataset 'kvasir'; did you mean 'kvasir-seg'\? Known: synapse"),
     ],
 )
 def test_mistakes_in_the_command(tmp_path, path, dataset, message) -> None:
+    (tmp_path / "file").touch()
     with pytest.raises(HarmosegError, match=message):
         verify(tmp_path / path, dataset)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -31,12 +32,20 @@ READERS: Mapping[str, Reader] = {
 """What lists the cases of each dataset, by the name of its card."""
 
 
+def check_known(name: str) -> None:
+    """Raise HarmosegError, with the nearest known name, unless `name` is that of a dataset."""
+    if name not in READERS:
+        nearest = difflib.get_close_matches(name, READERS, n=1, cutoff=0.0)[0]
+        raise HarmosegError(
+            f"unknown dataset {name!r}; did you mean {nearest!r}? Known: {', '.join(READERS)}"
+        )
+
+
 def list_dataset(name: str, source: Path, options: SourceOptions) -> Listing:
     """List the cases of one of the package's datasets.
 
     Raises HarmosegError for an unknown name, and for whatever of the layout, the files or the
     split is not as the dataset's page says.
     """
-    if name not in READERS:
-        raise HarmosegError(f"unknown dataset {name!r}; known: {', '.join(READERS)}")
+    check_known(name)
     return named_from_root(READERS[name](source, options))

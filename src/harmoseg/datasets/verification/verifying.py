@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.datasets.pictures import SUFFIXES
-from harmoseg.datasets.readers import READERS, list_dataset
+from harmoseg.datasets.readers import READERS, check_known, list_dataset
 from harmoseg.datasets.sources import Listing, SourceOptions
 from harmoseg.datasets.verification import checking
 from harmoseg.datasets.verification.facts import CaseFacts, Gathered, gather
@@ -64,9 +64,10 @@ def verify(
     """
     options = options or SourceOptions()
     if not path.is_dir():
-        raise HarmosegError(f"{path}: no such folder; expected a store or a dataset's files")
-    if dataset is not None and dataset not in READERS:
-        raise HarmosegError(f"unknown dataset {dataset!r}; known: {', '.join(READERS)}")
+        found = "a file" if path.exists() else "no such folder"
+        raise HarmosegError(f"{path}: {found}; expected the folder of a store or of a dataset")
+    if dataset is not None:
+        check_known(dataset)
     if (path / INFO_FILE).is_file():
         given = {"dataset": dataset, "split": options.split, "fold": options.fold}
         told = [f"--{name}" for name, value in given.items() if value is not None]
