@@ -289,11 +289,12 @@ def hash_cases(cases: Sequence[SourceCase]) -> list[str]:
     parts = [
         cases[start : start + _HASHED_AT_ONCE] for start in range(0, len(cases), _HASHED_AT_ONCE)
     ]
-    hashes = in_parallel(lambda part: [_hash_files(item.files) for item in part], parts, "hashing")
+    hashes = in_parallel(lambda part: [hash_files(item.files) for item in part], parts, "hashing")
     return [digest for part in hashes for digest in part]
 
 
-def _hash_files(files: Sequence[Path]) -> str:
+def hash_files(files: Sequence[Path]) -> str:
+    """Hash the contents of some files together; raise HarmosegError where one cannot be read."""
     try:
         digests = "\n".join(sha256_of(file) for file in files)
     except OSError as error:
