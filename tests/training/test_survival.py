@@ -10,6 +10,7 @@ import signal
 import time
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,6 +23,7 @@ from harmoseg.training import run as run_module
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import train
+from harmoseg.training.stopping import Stopping
 
 OPTIONS = TrainingOptions(
     encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"
@@ -202,3 +204,34 @@ def test_the_batch_that_diverged_is_named_and_kept(binary_store, tmp_path) -> No
     with np.load(out / "diverged.npz", allow_pickle=False) as kept:
         assert kept["images"].shape == (4, 1, 32, 32) and kept["labels"].shape == (4, 32, 32)
     assert told["terms"]["total"] == "nan"
+
+
+@pytest.mark.parametrize(
+    ("losses", "diverges"),
+    [
+        ([2.0] * 5 + [5.0] * 50, False),  # bad, but no divergence
+        ([2.0] * 5 + [2.0, 30.0, 2.0, 2.0], False),  # one hard batch
+        ([2.0] * 5 + [8.0] * 50, True),
+        ([0.1] * 5 + [2.0] * 50, False),  # a run continued from good weights
+        ([2.0, float("nan")], True),
+    ],
+)
+def test_what_counts_as_divergence(tmp_path, losses, diverges) -> None:
+    # A learning rate of 10 on real images took the third way: normalisation keeps numbers finite.
+    stopping = Stopping(tmp_path, ["a"], checkpoints=None)
+    trainer = SimpleNamespace(
+        current_epoch=0, optimizers=[SimpleNamespace(param_groups=[{"lr": 0.1}])]
+    )
+    module = SimpleNamespace(device=torch.device("cpu"))
+    batch = (torch.zeros(1, 1, 2, 2), torch.zeros(1, 2, 2), torch.zeros(1, dtype=torch.long))
+    said = None
+    for i, loss in enumerate(losses):
+        again = Stopping(tmp_path, ["a"], checkpoints=None)
+        again.load_state_dict(stopping.state_dict())  # as a run that continues
+        try:
+            again.on_train_batch_end(trainer, module, {"terms": {"total": loss}}, batch, i)
+        except HarmosegError as error:
+            said = str(error)
+            break
+        stopping = again
+    assert (said is not None) == diverges

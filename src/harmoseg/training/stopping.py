@@ -1,7 +1,12 @@
-"""When training stops before its end: asked to by a signal, or because it has diverged."""
+"""When training stops before its end: asked to by a signal, or because it has diverged.
+
+It has diverged where a loss is not finite, and where losses stay far above where they began: a
+learning rate that is much too high mostly ends there, for normalisation keeps numbers finite.
+"""
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,7 +16,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
-import torch
 
 from harmoseg.errors import HarmosegError
 from harmoseg.store.files import write_json
@@ -22,6 +26,12 @@ from harmoseg.training.ranks import largest
 DIVERGED_FILE = "diverged"
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _GO_ON, _STOP, _DIVERGED = range(3)
+_BEGINNING = 5
+"""So many steps say where the loss begins."""
+_FAR = 3.0
+"""Times the loss at the beginning."""
+_MEMORY = 0.9
+"""Of the running mean of the loss, which forgets half within seven steps."""
 
 
 class Stopped(BaseException):
@@ -33,7 +43,7 @@ class Stopped(BaseException):
 
 
 class Stopping(pl.Callback):
-    """Save and stop when a signal asks for it; stop at the first loss that is not finite.
+    """Save and stop when a signal asks for it; stop where training has diverged.
 
     The first SIGINT or SIGTERM is answered after the batch at work, the second at once. Put it
     before `checkpoints`: what has diverged must not be saved.
@@ -45,6 +55,18 @@ class Stopping(pl.Callback):
         self._checkpoints = checkpoints
         self._asked = 0
         self._before: dict[int, Any] = {}
+        self._steps = 0
+        self._first = 0.0
+        self._recent = 0.0
+
+    def state_dict(self) -> dict[str, Any]:
+        """Keep with the checkpoint where the loss began and where it is."""
+        return {"steps": self._steps, "first": self._first, "recent": self._recent}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take it back."""
+        self._steps = state_dict["steps"]
+        self._first, self._recent = state_dict["first"], state_dict["recent"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals, in place of Lightning, which would stop without saving."""
@@ -63,12 +85,14 @@ class Stopping(pl.Callback):
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, i: int
     ) -> None:
-        """Stop where that is due. Raises HarmosegError where the loss is not finite."""
-        finite = bool(torch.isfinite(outputs["terms"]["total"]))
-        mine = _STOP if self._asked else _GO_ON
-        state = largest(mine if finite else _DIVERGED, pl_module.device)
+        """Stop where that is due. Raises HarmosegError where training has diverged."""
+        loss = float(outputs["terms"]["total"])
+        self._remember(loss)
+        diverged = not math.isfinite(loss) or self._is_far()
+        mine = _DIVERGED if diverged else _STOP if self._asked else _GO_ON
+        state = largest(mine, pl_module.device)
         if state == _DIVERGED:
-            raise self._diverged(trainer, outputs, batch, i, write=not finite)
+            raise self._diverged(trainer, outputs, batch, i, write=diverged)
         if state == _STOP and self._checkpoints.save_within_epoch(trainer, i):
             raise Stopped(self._asked or signal.SIGTERM)
 
@@ -81,6 +105,17 @@ class Stopping(pl.Callback):
         if self._asked:
             raise Stopped(number)
         self._asked = number
+
+    def _remember(self, loss: float) -> None:
+        self._steps += 1
+        if self._steps <= _BEGINNING:
+            self._first += (loss - self._first) / self._steps
+            self._recent = self._first
+        else:
+            self._recent = _MEMORY * self._recent + (1 - _MEMORY) * loss
+
+    def _is_far(self) -> bool:
+        return self._steps > _BEGINNING and self._recent > _FAR * max(self._first, 1.0)
 
     def _diverged(
         self, trainer: pl.Trainer, outputs: Any, batch: Batch, i: int, *, write: bool
@@ -96,8 +131,11 @@ class Stopping(pl.Callback):
             told = {name: repr(value) for name, value in terms.items()}  # JSON has no NaN
             write_json(file.with_suffix(".json"), {"where": where, "cases": names, "terms": told})
         said = ", ".join(f"{name} {value:.4g}" for name, value in terms.items())
+        what = f"the loss, {self._first:.3g} at first, has risen to {self._recent:.3g}"
+        if not math.isfinite(terms["total"]):
+            what = "the loss is not finite"
         return HarmosegError(
-            f"training diverged in {where}: the loss is not finite ({said}). Cases of the batch: "
+            f"training diverged in {where}: {what} ({said}). Cases of the batch: "
             f"{', '.join(names)}; its images and labels are in {file}. Mostly the learning rate is "
             f"too high ({trainer.optimizers[0].param_groups[0]['lr']:g} at this step): use a "
             "smaller learning_rate in a new folder, or look at these cases"
