@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -254,3 +256,11 @@ def test_a_batch_of_another_size_is_refused(tmp_path) -> None:
         SavedModel(tmp_path, describe(), Brightness(1)).probabilities(
             np.zeros((1, 48, 32, 3), np.uint8)
         )
+
+
+def test_an_image_larger_than_the_squares_of_training_is_refused() -> None:
+    info = describe(card=replace(BINARY, tile=40))
+    model = SavedModel(Path(), info, info.build().eval())
+    assert model.predict(np.zeros((40, 40, 3), np.uint8)).shape == (40, 40)
+    with pytest.raises(HarmosegError, match="trained on squares of 40 px, got an image of 40 x 41"):
+        model.predict(np.zeros((40, 41, 3), np.uint8))

@@ -27,15 +27,14 @@ from nibabel.orientations import (
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics import top_label
+from harmoseg.prediction.canvas import Canvas
 from harmoseg.store.card import TaskMode
 from harmoseg.store.cutting import Sample, cut
-from harmoseg.store.layout import Slice
 from harmoseg.store.tensors import images_to_tensor, normalise
 
 _VOLUMES = (".nii", ".nii.gz")
@@ -133,13 +132,12 @@ class PlaneInferer(Inferer):
         sample = Sample(pixels, np.zeros(pixels.shape[:3], np.uint8))
         slices = cut(sample, size=self.size, tile=self.tile)
         found = self._probabilities(slices.images, network, image.device)
-        planes: list[list[tuple[Slice, Tensor]]] = [[] for _ in pixels]
+        planes = [Canvas(*pixels.shape[1:3]) for _ in pixels]
         for place, probabilities in zip(slices.slices, found, strict=True):
-            planes[place.plane].append((place, probabilities))
-        height, width = pixels.shape[1:3]
+            planes[place.plane].add(place, probabilities)
         # A plane (K, H, W) is (K, Y, X).
-        whole = torch.stack([_assemble(parts, height, width) for parts in planes], dim=-1)
-        whole = whole.transpose(1, 2)
+        whole = torch.from_numpy(np.stack([plane.finish() for plane in planes], axis=-1))
+        whole = whole.transpose(1, 2).to(image.device)
         return whole[..., 0] if flat else whole
 
     def _probabilities(
@@ -236,30 +234,3 @@ def _with_meta(values: NDArray[Any] | Tensor, image: MetaTensor) -> MetaTensor:
     # MONAI warns of an affine that is given twice.
     meta = {name: value for name, value in image.meta.items() if name != "affine"}
     return MetaTensor(torch.as_tensor(array), affine=image.affine.clone(), meta=meta)
-
-
-def _assemble(parts: Sequence[tuple[Slice, Tensor]], height: int, width: int) -> Tensor:
-    """Put the probabilities (K, h, w) of a plane's slices together: (K, height, width)."""
-    sums: Tensor | None = None
-    weights = torch.zeros(height, width)
-    for place, probabilities in parts:
-        shape = (place.height, place.width)
-        if probabilities.shape[1:] != shape:
-            probabilities = F.interpolate(
-                probabilities[None], size=shape, mode="bilinear", align_corners=False
-            )[0]
-        if shape == (height, width):
-            return probabilities
-        sums = probabilities.new_zeros(len(probabilities), height, width) if sums is None else sums
-        weights = weights.to(probabilities.device)
-        rows, columns = (1 - (2 * (torch.arange(n) + 0.5) / n - 1).abs() for n in shape)
-        taper = (rows[:, None] * columns).to(probabilities.device)
-        where = (
-            slice(place.top, place.top + place.height),
-            slice(place.left, place.left + place.width),
-        )
-        sums[:, *where] += taper * probabilities
-        weights[where] += taper
-    if sums is None:
-        raise RuntimeError("a plane without slices")
-    return sums / weights

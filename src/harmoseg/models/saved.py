@@ -98,10 +98,17 @@ class SavedModel:
         The image is resized to what the network sees, its probabilities back to the image, and
         every pixel decided there: foreground above 0.5, or the class of the greatest probability.
 
-        Raises HarmosegError for another type, or channels that the network does not take.
+        Raises HarmosegError for another type, for channels that the network does not take, and for
+        an image larger than the squares that it was trained on.
         """
         whole = image[..., None] if getattr(image, "ndim", 0) == 2 else image
         self._check(whole, ndim=3, expected="(H, W) or (H, W, C)")
+        tile = self.info.card.tile
+        if tile and max(whole.shape[:2]) > tile:
+            raise HarmosegError(
+                f"this network was trained on squares of {tile} px, got an image of "
+                f"{whole.shape[0]} x {whole.shape[1]}; harmoseg predict cuts images into squares"
+            )
         resized = resize_image(whole, self.info.height, self.info.width)
         found = F.interpolate(
             torch.from_numpy(self.probabilities(resized[None])),
