@@ -62,9 +62,9 @@ class ModelInfo:
     height: int
     width: int
     channels: int
-    volumes: bool = False
     options: Mapping[str, Any] = field(default_factory=dict)
     trained: Mapping[str, Any] = field(default_factory=dict)
+    volumes: bool = False
 
     @property
     def channels_out(self) -> int:

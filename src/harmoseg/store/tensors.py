@@ -23,10 +23,9 @@ def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
 
     Three channels have ImageNet's own values, any other number their mean over the channels.
     """
-    mean, std = torch.tensor(_MEAN), torch.tensor(_STD)
-    if channels != 3:
-        mean, std = mean.mean().expand(channels), std.mean().expand(channels)
-    return tuple(mean.tolist()), tuple(std.tolist())
+    if channels == 3:
+        return _MEAN, _STD
+    return (sum(_MEAN) / 3,) * channels, (sum(_STD) / 3,) * channels
 
 
 def normalise(images: Tensor) -> Tensor:
