@@ -34,12 +34,13 @@ types: $(VENV)/.installed
 layers: $(VENV)/.installed
 	$(BIN)/lint-imports
 
+# Tests work on tiny tensors, for which a team of threads costs more than it gives.
 unit: $(VENV)/.installed
-	$(BIN)/python -m pytest --ignore tests/documentation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --ignore tests/documentation
 
 # What the README and docs tell people to type is run as written.
 snippets: $(VENV)/.installed
-	$(BIN)/python -m pytest tests/documentation
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/documentation
 
 lock:
 	rm -rf $(VENV)-lock
