@@ -179,3 +179,17 @@ def test_the_fused_optimiser_steps_as_the_plain_one_and_always_alike() -> None:
     fused, again = weights_after_three_steps(True), weights_after_three_steps(True)
     assert torch.equal(fused, again)
     torch.testing.assert_close(fused, weights_after_three_steps(False), rtol=1e-5, atol=1e-6)
+
+
+def test_checkpointed_training_ends_as_training_that_keeps_everything(
+    binary_store, tmp_path
+) -> None:
+    for name, execution in (("kept", Execution()), ("again", Execution(checkpointing=True))):
+        start(binary_store, tmp_path / name, execution=execution)
+    kept, again = (load_file(tmp_path / name / "weights.safetensors") for name in ("kept", "again"))
+    assert all(torch.equal(kept[name], again[name]) for name in kept)
+
+
+def test_checkpointing_and_several_devices_exclude_each_other() -> None:
+    with pytest.raises(HarmosegError, match="checkpointing works on one device"):
+        Execution(checkpointing=True, devices=2)

@@ -19,6 +19,7 @@ from torch import Tensor
 from harmoseg.errors import HarmosegError
 from harmoseg.store.files import make_folder, sha256_of
 from harmoseg.training.batches import TrainingLoader
+from harmoseg.training.ranks import largest
 
 _KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
@@ -73,8 +74,8 @@ class Checkpoints(pl.Callback):
     ) -> None:
         """Save within the epoch where the last time is long ago."""
         due = time.monotonic() - self._saved >= self._seconds
-        # The process that writes decides for all, whose clocks differ.
-        if trainer.strategy.broadcast(due):
+        # All at once: the clocks of several processes differ.
+        if largest(int(due), pl_module.device):
             self.save_within_epoch(trainer, i)
 
     def save_within_epoch(self, trainer: pl.Trainer, batch_index: int) -> bool:

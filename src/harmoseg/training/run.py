@@ -29,6 +29,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.models.checkpointing import checkpoint_blocks
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.files import (
     check_schema,
@@ -113,6 +114,8 @@ def train(
             model_info(experiment, view),
             validation_cases=len(view.validation.cases),
         )
+        if execution.checkpointing:
+            checkpoint_blocks(network.network)
         if not process_number():
             tell_memory(network, devices=ranks)
             # Only now: an option that cannot be must not leave a folder that refuses its
