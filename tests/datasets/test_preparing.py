@@ -292,6 +292,8 @@ def test_killed_while_writing_it_starts_clean(folder_data, tmp_path, monkeypatch
     images, masks = folder_data()
     # Slow enough to be killed between two cases.
     slow = (
+        # A shell starts what runs in the background deaf to SIGINT.
+        "import signal; signal.signal(signal.SIGINT, signal.default_int_handler);"
         "import time, harmoseg.store.writing as w; add = w.StoreWriter.add;"
         "w.StoreWriter.add = lambda *a: (time.sleep(0.2), add(*a))"
     )
