@@ -27,6 +27,7 @@ import lightning.pytorch as pl
 import torch
 from safetensors.torch import save_file
 from torch import nn
+from torch.utils.data import DataLoader
 
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.models.checkpointing import checkpoint_blocks
@@ -40,7 +41,12 @@ from harmoseg.store.files import (
     write_text,
 )
 from harmoseg.store.training_view import TrainingView, open_training_view
-from harmoseg.training.batches import training_loader, validation_loader
+from harmoseg.training.batches import (
+    Batch,
+    TrainingLoader,
+    training_loader,
+    validation_loader,
+)
 from harmoseg.training.checkpoints import (
     Checkpoints,
     network_weights,
@@ -146,27 +152,32 @@ def train(
         )
         for logger in loggers:
             logger.log_hyperparams(_hyperparameters(experiment))
-        try:
-            trainer.fit(
-                network,
-                loader,
-                validation,
-                ckpt_path=_continued_from(out),
-                weights_only=True,
-            )
-        except Stopped as stop:
-            if stop.number == signal.SIGTERM:
-                raise Terminated from None
-            raise KeyboardInterrupt from None
-        except SystemExit:
-            # Lightning answers a KeyboardInterrupt with an exit of its own.
-            if trainer.interrupted:
-                raise KeyboardInterrupt from None
-            raise
+        _fit(trainer, network, loader, validation, out)
     if trainer.is_global_zero:
         measured = {"seconds": round(time.monotonic() - started, 1), **measurements.summary()}
         _finish(out, network, view, checkpoints, measured)
     return experiment
+
+
+def _fit(
+    trainer: pl.Trainer,
+    network: TrainedNetwork,
+    loader: TrainingLoader,
+    validation: DataLoader[Batch] | None,
+    out: Path,
+) -> None:
+    """Train to the end; raise Terminated or KeyboardInterrupt where a signal stopped it."""
+    try:
+        trainer.fit(network, loader, validation, ckpt_path=_continued_from(out), weights_only=True)
+    except Stopped as stop:
+        if stop.number == signal.SIGTERM:
+            raise Terminated from None
+        raise KeyboardInterrupt from None
+    except SystemExit:
+        # Lightning answers a KeyboardInterrupt with an exit of its own.
+        if trainer.interrupted:
+            raise KeyboardInterrupt from None
+        raise
 
 
 def check_trainable(store: Path, experiment: Experiment) -> None:
