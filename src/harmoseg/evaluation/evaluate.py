@@ -23,14 +23,23 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from tqdm import tqdm
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.measuring import CaseScores, Measuring, distance_unit, measure_cases
 from harmoseg.evaluation.predicting import Prediction
+from harmoseg.evaluation.reading import (
+    BINS_FILE,
+    CALIBRATION_FILE,
+    CASES_FILE,
+    CLEAN,
+    RINGS_FILE,
+    SCHEMA,
+    SUMMARY_FILE,
+    Evaluation,
+    open_evaluation,
+)
 from harmoseg.evaluation.scores import ConditionScores
 from harmoseg.evaluation.summary import summarise, summarise_subsets
 from harmoseg.evaluation.tables import (
@@ -43,15 +52,11 @@ from harmoseg.evaluation.tables import (
     case_rows,
     ring_rows,
 )
-from harmoseg.metrics.overlap import COUNTS
 from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.files import (
     check_replaceable,
-    check_schema,
     folder_in_progress,
-    read_csv,
-    read_json,
     sha256_of,
     write_csv,
     write_json,
@@ -60,11 +65,6 @@ from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import open_run
-
-SCHEMA = 3
-CASES_FILE = "cases.csv"
-SUMMARY_FILE = "summary.json"
-CLEAN = "clean"
 
 
 @dataclass(frozen=True)
@@ -82,25 +82,6 @@ class EvaluationOptions:
     corruption_seed: int = 0
     flips: bool = False
     measuring: Measuring = field(default_factory=Measuring)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation folder holds.
-
-    `counts_of` gives for every condition, ``clean`` first, the counts (cases, classes, 4) with the
-    background as class 0; `cases` and `classes` name the first two axes.
-    """
-
-    cases: tuple[str, ...]
-    classes: tuple[str, ...]
-    counts_of: dict[str, NDArray[np.int64]]
-    summary: dict[str, Any]
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Give the counts of the clean images."""
-        return self.counts_of[CLEAN]
 
 
 def evaluate(
@@ -177,40 +158,7 @@ def evaluate(
                 journal.move_probabilities(corruptions, folder / "probabilities")
             write_json(folder / SUMMARY_FILE, summary)
         journal.remove()
-    return Evaluation(
-        tuple(data.cases[number].case for number in numbers),
-        data.info.card.classes,
-        {name: part.counts for name, part in parts.items()},
-        summary,
-    )
-
-
-def open_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation folder; raise HarmosegError where it is missing or damaged."""
-    summary = read_json(path / SUMMARY_FILE, what="the summary of an evaluation")
-    check_schema(summary.get("schema"), SCHEMA, path / SUMMARY_FILE, cure="evaluate again")
-    file = path / CASES_FILE
-    columns = ("case", "class", "condition", *COUNTS)
-    rows = read_csv(file, columns=columns, what="the table of an evaluation")
-    try:
-        classes = tuple(summary["classes"])
-        conditions = (CLEAN, *summary["conditions"])
-        shape = (len(conditions), int(summary["cases"]), len(classes), len(COUNTS))
-    except (KeyError, TypeError, ValueError) as error:
-        raise HarmosegError(
-            f"{path / SUMMARY_FILE}: damaged, {error} is missing or wrong; evaluate again"
-        ) from error
-    named = [(row["condition"], row["class"]) for row in rows]
-    expected = [(name, c) for name in conditions for _ in range(shape[1]) for c in classes]
-    if named != expected:
-        raise HarmosegError(f"{file}: {len(rows)} rows do not fit {SUMMARY_FILE}; evaluate again")
-    try:
-        values = [[int(row[name]) for name in COUNTS] for row in rows]
-    except ValueError as error:
-        raise HarmosegError(f"{file}: a count is no number ({error}); evaluate again") from error
-    counts = np.asarray(values, dtype=np.int64).reshape(shape)
-    cases = tuple(row["case"] for row in rows[: shape[1] * shape[2] : shape[2]])
-    return Evaluation(cases, classes, dict(zip(conditions, counts, strict=True)), summary)
+    return open_evaluation(out)
 
 
 def check_fit(experiment: Experiment, store: Store) -> None:
@@ -278,6 +226,6 @@ def _write_tables(
     cases = [data.cases[number] for number in numbers]
     rows = (row for name, part in parts.items() for row in case_rows(name, part, cases, classes))
     write_csv(folder / CASES_FILE, case_columns(parts[CLEAN]), rows)
-    write_csv(folder / "calibration.csv", CALIBRATION_COLUMNS, calibration_rows(parts, cases))
-    write_csv(folder / "bins.csv", BIN_COLUMNS, bin_rows(parts))
-    write_csv(folder / "rings.csv", RING_COLUMNS, ring_rows(parts, cases, classes))
+    write_csv(folder / CALIBRATION_FILE, CALIBRATION_COLUMNS, calibration_rows(parts, cases))
+    write_csv(folder / BINS_FILE, BIN_COLUMNS, bin_rows(parts))
+    write_csv(folder / RINGS_FILE, RING_COLUMNS, ring_rows(parts, cases, classes))

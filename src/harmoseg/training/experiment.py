@@ -17,6 +17,7 @@ from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.files import check_schema, sha256_of
 from harmoseg.store.layout import StoreInfo
 from harmoseg.training.method import parse_method
+from harmoseg.training.objective import source_hash
 
 SCHEMA = 1
 
@@ -89,9 +90,9 @@ class TrainingOptions:
 class Experiment:
     """Everything that determines a run, with nothing left to choose.
 
-    `store_fingerprint` and `weights_sha256` stand for contents, so that moving a file changes
-    nothing; `store_name`, `mode`, `classes`, `height`, `width` and `channels` are what the network
-    was made for.
+    `store_fingerprint`, `weights_sha256` and `loss_sha256` (of the file of a loss that is named by
+    its import path) stand for contents, so that moving a file changes nothing; `store_name`,
+    `mode`, `classes`, `height`, `width` and `channels` are what the network was made for.
     """
 
     method: str
@@ -105,6 +106,7 @@ class Experiment:
     height: int
     width: int
     channels: int
+    loss_sha256: str | None = None
 
     @property
     def key(self) -> str:
@@ -120,9 +122,9 @@ class Experiment:
         """Name the fields in which another experiment differs, with both values."""
         mine, theirs = self._identity(), other._identity()
         return [
-            f"{name}: {mine[name]!r} instead of {theirs[name]!r}"
-            for name in mine
-            if mine[name] != theirs[name]
+            f"{name}: {mine.get(name)!r} instead of {theirs.get(name)!r}"
+            for name in {**mine, **theirs}
+            if mine.get(name) != theirs.get(name)
         ]
 
     def _identity(self) -> dict[str, Any]:
@@ -130,6 +132,8 @@ class Experiment:
         options = values.pop("options")
         if self.weights_sha256 is not None:
             options["weights"] = None  # the hash says more than the path
+        if self.loss_sha256 is None:
+            del values["loss_sha256"]  # most runs have none, and their keys must stay what they are
         return {**values, **options, "schema": SCHEMA, "classes": list(self.classes)}
 
 
@@ -149,8 +153,9 @@ def resolve_experiment(
             )
         weights_sha256 = sha256_of(path)
     card: Card = store.card
+    parsed = parse_method(method)
     return Experiment(
-        method=str(parse_method(method)),
+        method=str(parsed),
         seed=seed,
         options=replace(options, precision=resolve_precision(options.precision)),
         weights_sha256=weights_sha256,
@@ -161,6 +166,7 @@ def resolve_experiment(
         height=store.height,
         width=store.width,
         channels=store.channels,
+        loss_sha256=source_hash(parsed),
     )
 
 

@@ -57,6 +57,11 @@ def _saved_by(network: TrainedNetwork, batch: int) -> int:
     """Count what a batch keeps, weights included, with tensors that have a shape and no data."""
     experiment = network.experiment
     space = (experiment.height, experiment.width)
+    # Without an imported loss: what its code does with tensors that hold nothing is unknown.
+    loss = network.loss.harmonized
+    channels = experiment.channels_out
+    # Once for real: the rings of a size are kept for later, and must be real then.
+    loss(torch.zeros(1, channels, *space), torch.zeros(1, *space, dtype=torch.long))
     was_training = network.training
     # Evaluation keeps the same tensors, and takes a single image.
     network.eval()
@@ -70,7 +75,7 @@ def _saved_by(network: TrainedNetwork, batch: int) -> int:
         ):
             images = torch.zeros((batch, experiment.channels, *space), dtype=torch.uint8)
             labels = torch.zeros((batch, *space), dtype=torch.long)
-            return saved_bytes(lambda: network.loss(network.logits(images), labels))
+            return saved_bytes(lambda: loss(network.logits(images), labels))
     finally:
         network.train(was_training)
 

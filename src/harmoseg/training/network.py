@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmoseg.losses import HarmonizedLoss
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.models.saved import ModelInfo
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
@@ -20,6 +19,7 @@ from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.method import parse_method
+from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import rank, summed, synchronise_batch_norm, world_size
 
 
@@ -39,16 +39,9 @@ class TrainedNetwork(pl.LightningModule):
         self.experiment = experiment
         method = parse_method(experiment.method)
         self.network = info.build(weights=experiment.options.weights)
-        self.loss = HarmonizedLoss(
-            experiment.mode,
-            spectral_weight=method.spectral_weight,
-            reduction=method.reduction,
-            # Of several processes the loss is that of the whole batch.
-            across_ranks=method.reduction == "batch",
-        )
-        self._validation_loss = HarmonizedLoss(
-            experiment.mode, spectral_weight=method.spectral_weight, reduction=method.reduction
-        )
+        # Of several processes the loss is that of the whole batch.
+        self.loss = Objective(method, experiment.mode, across_ranks=method.reduction == "batch")
+        self._validation_loss = Objective(method, experiment.mode)
         self._counts = np.zeros((validation_cases, len(experiment.classes), 4), np.int64)
         self._loss_sum = torch.zeros(2, dtype=torch.float64)  # of losses, and of slices
 

@@ -66,7 +66,9 @@ from harmoseg.training.hardware import describe_environment
 from harmoseg.training.loggers import make_loggers
 from harmoseg.training.measuring import Measurements
 from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
+from harmoseg.training.method import parse_method
 from harmoseg.training.network import TrainedNetwork, model_info
+from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import MONITOR, check_schedule, schedule_callbacks
 from harmoseg.training.stopping import Stopped, Stopping
@@ -183,7 +185,7 @@ def _fit(
 def check_trainable(store: Path, experiment: Experiment) -> None:
     """Raise HarmosegError for whatever can be known to fail before `experiment` is trained.
 
-    Opens the data, makes the network, and sends one empty image through it.
+    Opens the data, makes the network, sends one empty image through it, and tries its objective.
     """
     options = experiment.options
     view = open_training_view(store, validation_fraction=options.validation_fraction)
@@ -192,6 +194,18 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     network = model_info(experiment, view).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
+    Objective(parse_method(experiment.method), experiment.mode).check(len(experiment.classes))
+
+
+def read_experiment(path: Path) -> Experiment:
+    """Read what determines a run, finished or not; raise HarmosegError where there is none."""
+    file = path / EXPERIMENT_FILE
+    if not file.is_file():
+        raise HarmosegError(
+            f"{path}: not a run ({EXPERIMENT_FILE} is missing); make one with: "
+            "harmoseg train --help"
+        )
+    return experiment_from_yaml(file.read_text(encoding="utf-8"), file)
 
 
 def open_run(path: Path) -> tuple[Experiment, nn.Module]:
@@ -199,13 +213,7 @@ def open_run(path: Path) -> tuple[Experiment, nn.Module]:
 
     Raises HarmosegError where the folder is no run, is unfinished, or its weights do not fit.
     """
-    file = path / EXPERIMENT_FILE
-    if not file.is_file():
-        raise HarmosegError(
-            f"{path}: not a run ({EXPERIMENT_FILE} is missing); make one with: "
-            "harmoseg train --help"
-        )
-    experiment = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
+    experiment = read_experiment(path)
     if not all((path / name).is_file() for name in (DONE_FILE, MODEL_FILE, WEIGHTS_FILE)):
         raise HarmosegError(
             f"{path}: the run is not finished ({DONE_FILE}, {MODEL_FILE} or {WEIGHTS_FILE} is "

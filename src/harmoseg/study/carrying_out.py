@@ -1,0 +1,165 @@
+"""Carry out one run of a study: train it, and evaluate it on every store that tests.
+
+The same for a study's own process, a process beside it and a cluster's node. A run folder keeps its
+evaluations, so that studies that share a folder of runs share them too::
+
+    runs/NAME/                    a run; see `harmoseg.training.run`
+    runs/NAME/evaluations/STORE/  its evaluations; see `harmoseg.evaluation.evaluate`
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
+from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_evaluation
+from harmoseg.store.files import lock_folder, make_folder
+from harmoseg.store.layout import Split
+from harmoseg.store.reading import open_store
+from harmoseg.study.plan import options_from_json, read_plan
+from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.run import DONE_FILE, train
+
+EVALUATIONS = "evaluations"
+_POLL_SECONDS = 2.0
+
+
+@dataclass(frozen=True)
+class Work:
+    """What there is to do for one run, in values that can go to another process."""
+
+    name: str
+    folder: Path
+    stores: tuple[Path, ...]
+    method: str
+    seed: int
+    options: TrainingOptions
+    split: Split
+    conditions: tuple[str, ...]
+
+    @property
+    def evaluations(self) -> dict[str, tuple[Path, Split]]:
+        """Name every store that tests, with its path and the split that is scored."""
+        return {
+            path.name: (path, self.split if path == self.stores[0] else "test")
+            for path in self.stores
+        }
+
+
+def all_work(study: Path) -> list[Work]:
+    """List what a study's plan asks for, seed by seed, so that an early end has whole seeds."""
+    plan = read_plan(study)
+    runs = Path(plan["runs_folder"])
+    return [_work(dataset, run, runs) for dataset in plan["datasets"] for run in dataset["runs"]]
+
+
+def work_named(study: Path, name: str) -> Work:
+    """Find one run of a study. Raises HarmosegError where the plan has none of that name."""
+    for work in all_work(study):
+        if work.name == name:
+            return work
+    raise HarmosegError(f"{study}: the plan has no run named {name!r}")
+
+
+def carry_out(work: Work) -> None:
+    """Train and evaluate, as far as that is not done yet.
+
+    Where another process is at the run, as when the study that started it was killed, waits until
+    that is done. Raises what `train` and `evaluate` raise.
+    """
+    lock = _lock(work.folder)
+    try:
+        if not (work.folder / DONE_FILE).exists():
+            train(
+                work.stores[0],
+                work.folder,
+                method=work.method,
+                seed=work.seed,
+                options=work.options,
+            )
+        for name, (store, split) in work.evaluations.items():
+            _evaluate(work, name, store, split)
+    finally:
+        if lock is not None:
+            os.close(lock)
+
+
+def is_done(work: Work) -> bool:
+    """Say whether nothing is left to do."""
+    return (work.folder / DONE_FILE).exists() and all(
+        finished_evaluation(work, name) is not None for name in work.evaluations
+    )
+
+
+def finished_evaluation(work: Work, name: str) -> Evaluation | None:
+    """Open the evaluation of a run on a store; None where it is missing or lacks a condition."""
+    folder = work.folder / EVALUATIONS / name
+    if not (folder / SUMMARY_FILE).exists():
+        return None
+    found = open_evaluation(folder)
+    store, split = work.evaluations[name]
+    fits = (
+        found.summary["store_fingerprint"] == open_store(store).info.fingerprint
+        and found.summary["split"] == split
+        and set(work.conditions) <= set(found.counts_of)
+    )
+    return found if fits else None
+
+
+def _evaluate(work: Work, name: str, store: Path, split: Split) -> None:
+    if finished_evaluation(work, name) is not None:
+        return
+    out = work.folder / EVALUATIONS / name
+    evaluate(
+        work.folder,
+        store,
+        out,
+        conditions=_conditions(work, out, split),
+        options=EvaluationOptions(split=split),
+        overwrite=True,
+    )
+
+
+def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
+    """Name what to score: what this study asks for, and what another one has asked for before."""
+    before: Sequence[str] = ()
+    if (out / SUMMARY_FILE).exists():
+        found = open_evaluation(out)
+        if found.summary["split"] == split:
+            before = [name for name in found.counts_of if name != CLEAN]
+    return tuple(dict.fromkeys((*work.conditions, *before)))
+
+
+def _lock(folder: Path) -> int | None:
+    """Lock a run against other studies' processes; the system lets go however this one ends."""
+    beside = folder.parent / f".{folder.name}.lock"
+    make_folder(beside)
+    told = False
+    while True:
+        try:
+            return lock_folder(beside)
+        except OSError:
+            if not told:
+                print(f"waiting for another process at {folder}", file=sys.stderr)
+            told = True
+            time.sleep(_POLL_SECONDS)
+
+
+def _work(dataset: dict[str, Any], run: dict[str, Any], runs: Path) -> Work:
+    return Work(
+        name=run["name"],
+        folder=runs / run["name"],
+        stores=tuple(Path(path) for path in dataset["stores"]),
+        method=run["method"],
+        seed=int(run["seed"]),
+        options=options_from_json(dataset["options"]),
+        split=dataset["split"],
+        conditions=tuple(dataset["conditions"]),
+    )

@@ -1,0 +1,42 @@
+"""Conduct a study: settle its plan, carry out what is not done yet, read what there is.
+
+A study is a folder::
+
+    study.json       what it is to do; see `harmoseg.study.plan`
+    runs/            one folder per run, unless studies share a folder of runs
+    failures/        a message for every run that failed
+    logs/            what runs printed that had a process of their own
+    results.csv      every measure of every case, class and condition of every run
+    tables/          as Markdown, LaTeX and CSV
+    figures/         as PNG and SVG
+    report.html      all of it, for people
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from harmoseg.study.carrying_out import all_work
+from harmoseg.study.plan import StudyPlan, settle, write_plan
+from harmoseg.study.results import Study, open_study, write_results
+from harmoseg.study.running import Executor, in_turn, run_all
+
+RUNS = "runs"
+
+
+def run_study(
+    plan: StudyPlan, out: Path, *, runs: Path | None = None, executor: Executor = in_turn
+) -> Study:
+    """Run what is not there yet, and read what is; called again, it continues.
+
+    Everything that can be checked is checked before the first training begins. `runs` is a folder
+    of runs that several studies may share; what one of them has run, no other repeats.
+
+    Raises HarmosegError for a plan that cannot be, and where no run has finished.
+    """
+    tasks = settle(plan)
+    write_plan(out, runs or out / RUNS, plan, tasks)
+    run_all(out, all_work(out), executor)
+    study = open_study(out)
+    write_results(study)
+    return study

@@ -1,0 +1,272 @@
+"""What a study is to do, settled and checked before anything is trained.
+
+The plan is kept as ``study.json`` in the study's folder, so that a worker process, a cluster's node
+and the status command know it without asking again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.store.corruptions import parse_corruption
+from harmoseg.store.files import check_schema, make_folder, read_json, write_json
+from harmoseg.store.layout import Split
+from harmoseg.store.reading import Store, open_store
+from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
+from harmoseg.training.method import parse_method
+from harmoseg.training.run import check_trainable
+
+SCHEMA = 2
+STUDY_FILE = "study.json"
+Controls = Literal["none", "reduction", "all"]
+
+
+@dataclass(frozen=True)
+class DatasetPlan:
+    """A store to train on, and what is trained and tested there.
+
+    `also` are stores that only test, on their test splits: other centres, other scanners. `split`
+    is what is scored of the store trained on. `conditions` are corruptions scored beside the clean
+    images.
+    """
+
+    store: Path
+    methods: tuple[str, ...]
+    options: TrainingOptions
+    also: tuple[Path, ...] = ()
+    split: Split = "test"
+    conditions: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class StudyPlan:
+    """Methods on datasets over seeds.
+
+    `controls` says which methods are added where they are missing: ``reduction``, for every method
+    with a term the same without it; ``all``, that and the same with an overlap term of equal weight
+    in the term's place. `table` names the table of the paper that the study makes.
+    """
+
+    datasets: tuple[DatasetPlan, ...]
+    seeds: int
+    title: str = ""
+    table: str | None = None
+    controls: Controls = "none"
+
+
+@dataclass(frozen=True)
+class PlannedRun:
+    """One run: its name in the folder of runs, and what determines it."""
+
+    name: str
+    experiment: Experiment
+
+
+@dataclass(frozen=True)
+class Task:
+    """A dataset of a study with nothing left open.
+
+    `methods` are in their canonical spelling, controls among them; `stores` by folder name, the one
+    trained on first; `conditions` canonical, without ``clean``.
+    """
+
+    name: str
+    stores: dict[str, Store]
+    methods: tuple[str, ...]
+    options: TrainingOptions
+    split: Split
+    conditions: tuple[str, ...]
+    runs: tuple[PlannedRun, ...]
+
+
+def settle(plan: StudyPlan) -> tuple[Task, ...]:
+    """Open and check everything that can be known to fail before the first training begins.
+
+    Raises HarmosegError naming what is wrong and where.
+    """
+    if plan.seeds < 1:
+        raise HarmosegError(f"seeds must be 1 or more, got {plan.seeds}")
+    if not plan.datasets:
+        raise HarmosegError("datasets: none given; name one store or more")
+    tasks: dict[str, Task] = {}
+    for dataset in plan.datasets:
+        task = _settle_dataset(dataset, plan)
+        if task.name in tasks:
+            raise HarmosegError(
+                f"datasets: two of them train on a store named {task.name!r}, by which tables call "
+                "it; rename one folder, or make two studies"
+            )
+        tasks[task.name] = task
+    return tuple(tasks.values())
+
+
+def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]:
+    """Spell methods canonically, each once, and add the controls that are missing.
+
+    A control comes before the first method that needs it.
+    """
+    found: dict[str, None] = {}
+    for text in methods:
+        method = parse_method(text)
+        if controls != "none" and method.term is not None:
+            found.setdefault(str(method.plain))
+        if controls == "all" and method.overlap_control is not None:
+            found.setdefault(str(method.overlap_control))
+        found.setdefault(str(method))
+    return tuple(found)
+
+
+def reference_of(method: str, methods: Sequence[str]) -> str | None:
+    """Name the method that `method` is to be compared with, None for the first reference.
+
+    A method with a term is compared with the same network and reduction without it, its control;
+    where that was not run, and for every other method, with the first of the study.
+    """
+    control = str(parse_method(method).plain)
+    if control != method and control in methods:
+        return control
+    first = methods[0]
+    # The control of the first method is its reference already: not the other way round too.
+    return None if method == first or reference_of(first, methods) == method else first
+
+
+def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) -> None:
+    """Claim the folder of a study. Raises HarmosegError where it holds something else."""
+    file = out / STUDY_FILE
+    if file.exists():
+        _check_same_stores(file, tasks)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise HarmosegError(f"{out}: exists and is not a study; use another folder")
+    make_folder(out)
+    write_json(
+        file,
+        {
+            "schema": SCHEMA,
+            "title": plan.title,
+            "table": plan.table,
+            "seeds": plan.seeds,
+            "runs_folder": str(runs.resolve()),
+            "datasets": [_dataset_to_json(task) for task in tasks],
+        },
+    )
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """Read ``study.json``; raise HarmosegError where it is none, damaged or of another schema."""
+    file = out / STUDY_FILE
+    if not file.is_file():
+        raise HarmosegError(
+            f"{out}: not a study ({STUDY_FILE} is missing); make one with: harmoseg study RECIPE"
+        )
+    found = read_json(file, what="the plan of a study")
+    check_schema(found.get("schema"), SCHEMA, file, cure="use a new folder")
+    return found
+
+
+def options_from_json(values: dict[str, Any]) -> TrainingOptions:
+    """Read what `write_plan` wrote of the options of a dataset."""
+    return TrainingOptions(**values)
+
+
+def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
+    methods = with_controls(dataset.methods, plan.controls)
+    if not methods:
+        raise HarmosegError("methods: none given; name one or more, for example unet unet+scc")
+    conditions = tuple(dict.fromkeys(str(parse_corruption(text)) for text in dataset.conditions))
+    stores = _open_stores(dataset)
+    name = next(iter(stores))
+    info = stores[name].info
+    runs = [
+        PlannedRun(run_name(experiment), experiment)
+        for seed in range(plan.seeds)
+        for experiment in (
+            resolve_experiment(method, seed, dataset.options, info) for method in methods
+        )
+    ]
+    for run in runs[: len(methods)]:  # one seed of each
+        for store in stores.values():
+            check_fit(run.experiment, store)
+        check_trainable(dataset.store, run.experiment)
+    return Task(name, stores, methods, dataset.options, dataset.split, conditions, tuple(runs))
+
+
+def _open_stores(dataset: DatasetPlan) -> dict[str, Store]:
+    _check_split(dataset)
+    stores: dict[str, Store] = {}
+    for path in (dataset.store, *dataset.also):
+        store = open_store(path)
+        name = path.resolve().name
+        if name in stores:
+            raise HarmosegError(
+                f"{path}: two stores have the folder name {name!r}, by which tables and figures "
+                "call them; rename one of the folders"
+            )
+        split: Split = "test" if stores else dataset.split
+        if not store.cases_of(split):
+            raise HarmosegError(
+                f"{path}: no case has the split {split!r} (found {store.info.told_counts()}); a "
+                "comparison needs cases to test on"
+            )
+        stores[name] = store
+    return stores
+
+
+def _check_split(dataset: DatasetPlan) -> None:
+    """Raise HarmosegError where what is scored had a part in training."""
+    if dataset.split == "test":
+        return
+    if dataset.split == "train":
+        raise HarmosegError(f"{dataset.store}: split is 'train', which the networks have learned")
+    if dataset.options.select == "best" or dataset.options.patience:
+        raise HarmosegError(
+            f"{dataset.store}: split is 'val', which also selects the best epoch or the end of "
+            "training; set select: last and patience: 0"
+        )
+
+
+def run_name(experiment: Experiment) -> str:
+    """Name the folder of a run; equal names, equal runs."""
+    # Only letters and digits reach the file system; the key tells runs apart.
+    readable = re.sub(r"[^a-z0-9]+", "-", f"{experiment.store_name}-{experiment.method}".lower())
+    return f"{readable}-seed{experiment.seed}-{experiment.key}"
+
+
+def _check_same_stores(file: Path, tasks: Sequence[Task]) -> None:
+    """Raise HarmosegError where a study of other data lies in the folder."""
+    found = read_plan(file.parent)
+    before = {item["name"]: item["fingerprint"] for item in found["datasets"]}
+    for task in tasks:
+        fingerprint = task.stores[task.name].info.fingerprint
+        if before.get(task.name, fingerprint) != fingerprint or not before.keys() & {
+            item.name for item in tasks
+        }:
+            raise HarmosegError(
+                f"{file.parent}: holds a study of another store ({', '.join(before)}); use another "
+                "folder"
+            )
+
+
+def _dataset_to_json(task: Task) -> dict[str, Any]:
+    stores = [str(store.path.resolve()) for store in task.stores.values()]
+    options = asdict(task.options)
+    if options["weights"] not in (None, "imagenet"):
+        options["weights"] = str(Path(options["weights"]).resolve())
+    return {
+        "name": task.name,
+        "fingerprint": task.stores[task.name].info.fingerprint,
+        "stores": stores,
+        "split": task.split,
+        "conditions": list(task.conditions),
+        "methods": list(task.methods),
+        "options": options,
+        "runs": [
+            {"name": run.name, "method": run.experiment.method, "seed": run.experiment.seed}
+            for run in task.runs
+        ],
+    }
