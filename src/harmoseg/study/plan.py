@@ -33,7 +33,9 @@ class DatasetPlan:
 
     `also` are stores that only test, on their test splits: other centres, other scanners. `split`
     is what is scored of the store trained on. `conditions` are corruptions scored beside the clean
-    images.
+    images. `controls` says which methods are added where they are missing: ``reduction``, for every
+    method with a term the same without it; ``all``, that and the same with an overlap term of equal
+    weight in the term's place.
     """
 
     store: Path
@@ -42,22 +44,17 @@ class DatasetPlan:
     also: tuple[Path, ...] = ()
     split: Split = "test"
     conditions: tuple[str, ...] = ()
+    controls: Controls = "none"
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Methods on datasets over seeds.
-
-    `controls` says which methods are added where they are missing: ``reduction``, for every method
-    with a term the same without it; ``all``, that and the same with an overlap term of equal weight
-    in the term's place. `table` names the table of the paper that the study makes.
-    """
+    """Methods on datasets over seeds; `table` names the table of the paper that the study makes."""
 
     datasets: tuple[DatasetPlan, ...]
     seeds: int
     title: str = ""
     table: str | None = None
-    controls: Controls = "none"
 
 
 @dataclass(frozen=True)
@@ -175,7 +172,7 @@ def options_from_json(values: dict[str, Any]) -> TrainingOptions:
 
 
 def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
-    methods = with_controls(dataset.methods, plan.controls)
+    methods = with_controls(dataset.methods, dataset.controls)
     if not methods:
         raise HarmosegError("methods: none given; name one or more, for example unet unet+scc")
     conditions = tuple(dict.fromkeys(str(parse_corruption(text)) for text in dataset.conditions))

@@ -51,6 +51,11 @@ def run_all(study: Path, works: Sequence[Work], executor: Executor) -> dict[str,
     return failures
 
 
+def executor_for(jobs: int) -> Executor:
+    """Choose by the number of runs at a time."""
+    return in_turn if jobs == 1 else side_by_side(jobs)
+
+
 def in_turn(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
     """Carry out works in this process, one after the other."""
     for work in works:

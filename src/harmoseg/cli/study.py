@@ -1,0 +1,59 @@
+"""harmoseg study: carry out a recipe."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+
+SUMMARY = "Carry out a recipe: a table of the paper, or a study of your own."
+
+
+def make_parser() -> Parser:
+    """Describe the command."""
+    parser = Parser(
+        prog="harmoseg study",
+        description=f"{SUMMARY} Interrupted, the same command continues; what another recipe has "
+        "run into the same folder of runs is not repeated. See also: harmoseg study status, "
+        "harmoseg study report.",
+    )
+    parser.add_argument("recipe", type=Path, help="The recipe, a YAML file.")
+    parser.add_argument(
+        "--stores", type=Path, default=Path("stores"), help="Folder of the prepared stores."
+    )
+    parser.add_argument(
+        "--out", type=Path, default=None, help="The study folder; studies/RECIPE if absent."
+    )
+    parser.add_argument(
+        "--runs",
+        type=Path,
+        default=None,
+        help="Folder of runs, which studies may share; runs beside the study folder if absent.",
+    )
+    parser.add_argument("--seeds", type=int | None, default=None, help="Instead of the recipe's.")
+    parser.add_argument(
+        "--weights", type=str | None, default=None, help="Encoder weights instead of the recipe's."
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
+    )
+    return parser
+
+
+def run(arguments: Namespace) -> None:
+    """Carry out the recipe, write its report, print its main table."""
+    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.study.conducting import run_study
+    from harmoseg.study.recipe import read_recipe, with_options
+    from harmoseg.study.running import executor_for
+    from harmoseg.study.tables import to_markdown
+
+    plan = read_recipe(arguments.recipe, arguments.stores)
+    plan = with_options(plan, seeds=arguments.seeds, weights=arguments.weights)
+    out = arguments.out or Path("studies") / arguments.recipe.stem
+    runs = arguments.runs or out.parent / "runs"
+    study = run_study(plan, out, runs=runs, executor=executor_for(arguments.jobs))
+    print(to_markdown(write_report(study)[0]))
+    print(f"report: {out / REPORT_FILE}")

@@ -1,0 +1,196 @@
+"""Read a recipe: datasets x methods x weights x seeds x conditions in one YAML file."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any, cast, get_args
+
+import jsonargparse
+import yaml
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.layout import SPLITS, Split
+from harmoseg.study.plan import Controls, DatasetPlan, StudyPlan
+from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.method import parse_method
+
+TABLES = tuple(f"table{number}" for number in range(1, 7))
+_OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")
+_OF_STUDY = ("title", "table", "seeds", "datasets", *_OF_BOTH)
+_OF_DATASET = ("store", "also", "split", *_OF_BOTH)
+_STORE_NAME = re.compile(r"[^/\\]+")
+
+
+def read_recipe(file: Path, stores: Path) -> StudyPlan:
+    """Read a recipe, which names the stores that lie in the folder `stores`.
+
+    A dataset may have its own ``methods``, ``lambdas``, ``controls`` and ``conditions`` in place of
+    the study's; its ``training`` options are laid over the study's. With ``lambdas``, every
+    method whose term has no weight of its own is run with each of them.
+
+    Raises HarmosegError naming the file, the key, what was found and what is expected.
+    """
+    values = _read_yaml(file)
+    where = str(file)
+    _check_keys(values, _OF_STUDY, where)
+    datasets = _sequence(values.get("datasets"), f"{where}: datasets", of=Mapping)
+    if not datasets:
+        raise HarmosegError(f"{where}: datasets: none given; name one store or more")
+    table = values.get("table")
+    if table is not None:
+        _choice(table, TABLES, f"{where}: table")
+    seeds = values.get("seeds", 3)
+    if not isinstance(seeds, int) or isinstance(seeds, bool):
+        raise HarmosegError(f"{where}: seeds: expected a whole number, got {seeds!r}")
+    shared = {key: values[key] for key in _OF_BOTH if key in values}
+    return StudyPlan(
+        datasets=tuple(
+            _dataset(shared, entry, number, file, stores)
+            for number, entry in enumerate(datasets, 1)
+        ),
+        seeds=seeds,
+        title=str(values.get("title", "")),
+        table=table,
+    )
+
+
+def with_options(
+    plan: StudyPlan, *, seeds: int | None = None, weights: str | None = None
+) -> StudyPlan:
+    """Set what was said beside the recipe, for all its datasets."""
+    datasets = plan.datasets
+    if weights is not None:
+        datasets = tuple(
+            replace(dataset, options=replace(dataset.options, weights=weights))
+            for dataset in datasets
+        )
+    return replace(plan, datasets=datasets, seeds=plan.seeds if seeds is None else seeds)
+
+
+def _dataset(
+    study: Mapping[str, Any], entry: Mapping[str, Any], number: int, file: Path, stores: Path
+) -> DatasetPlan:
+    where = f"{file}: dataset {number}"
+    _check_keys(entry, _OF_DATASET, where)
+    if "store" not in entry:
+        raise HarmosegError(f"{where}: store: missing; name a store in {stores}")
+    where = f"{file}: dataset {entry['store']!r}"
+    values = {**study, **entry}
+    methods = _texts(values.get("methods", []), f"{where}: methods")
+    if not methods:
+        raise HarmosegError(f"{where}: methods: none given, neither here nor for the study")
+    training = {
+        **_mapping(study.get("training"), f"{file}: training"),
+        **_mapping(entry.get("training"), f"{where}: training"),
+    }
+    return DatasetPlan(
+        store=_store(entry["store"], stores, f"{where}: store"),
+        methods=_with_weights(methods, values.get("lambdas"), f"{where}: lambdas"),
+        options=_options(training, f"{where}: training"),
+        also=tuple(
+            _store(name, stores, f"{where}: also")
+            for name in _texts(entry.get("also", []), f"{where}: also")
+        ),
+        split=cast(Split, _choice(entry.get("split", "test"), SPLITS, f"{where}: split")),
+        conditions=_texts(values.get("conditions", []), f"{where}: conditions"),
+        controls=cast(
+            Controls,
+            _choice(values.get("controls", "all"), get_args(Controls), f"{where}: controls"),
+        ),
+    )
+
+
+def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str, ...]:
+    if lambdas is None:
+        return tuple(methods)
+    weights = _sequence(lambdas, where, of=(int, float))
+    found: list[str] = []
+    for text in methods:
+        method = parse_method(text)
+        if method.term is None or ":" in text:
+            found.append(text)
+            continue
+        # Spelled and read again: so a weight that cannot be is refused as in any method.
+        head = f"{method.model}+{method.term}"
+        tail = "" if method.reduction == "batch" else f"@{method.reduction}"
+        found += [str(parse_method(f"{head}:{weight}{tail}")) for weight in weights]
+    return tuple(found)
+
+
+def _options(values: Mapping[str, Any], where: str) -> TrainingOptions:
+    _check_keys(values, [field.name for field in fields(TrainingOptions)], where)
+    parser = jsonargparse.ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(TrainingOptions, None)
+    try:
+        found = parser.parse_object(dict(values)).as_dict()
+    except Exception as error:  # its kinds of errors vary with its version
+        lines = " ".join(str(error).split())
+        raise HarmosegError(f"{where}: {lines}") from error
+    try:
+        return TrainingOptions(**found)
+    except HarmosegError as error:
+        raise HarmosegError(f"{where}: {error}") from error
+
+
+def _store(name: Any, stores: Path, where: str) -> Path:
+    """Take a folder's name, and nothing that leads elsewhere."""
+    if not isinstance(name, str) or not _STORE_NAME.fullmatch(name) or name in (".", ".."):
+        raise HarmosegError(
+            f"{where}: expected the name of a folder in {stores}, got {name!r}; say with --stores "
+            "where that lies"
+        )
+    return stores / name
+
+
+def _read_yaml(file: Path) -> Mapping[str, Any]:
+    try:
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarmosegError(f"{file}: cannot be read ({error}); give a recipe's file") from error
+    except yaml.YAMLError as error:
+        raise HarmosegError(f"{file}: not YAML ({error})") from error
+    if not isinstance(values, Mapping):
+        raise HarmosegError(
+            f"{file}: not a recipe; expected the keys {', '.join(_OF_STUDY)} with their values"
+        )
+    return values
+
+
+def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
+    for key in values:
+        if key not in known:
+            nearest = difflib.get_close_matches(str(key), known, n=1, cutoff=0.0)[0]
+            raise HarmosegError(
+                f"{where}: unknown key {key!r}; did you mean {nearest!r}? "
+                f"(expected {', '.join(known)})"
+            )
+
+
+def _choice(value: Any, choices: Sequence[str], where: str) -> str:
+    if value not in choices:
+        raise HarmosegError(f"{where}: expected one of {', '.join(choices)}, got {value!r}")
+    return str(value)
+
+
+def _mapping(value: Any, where: str) -> Mapping[str, Any]:
+    if value is None:
+        return {}
+    if not isinstance(value, Mapping):
+        raise HarmosegError(f"{where}: expected options with their values, got {value!r}")
+    return value
+
+
+def _sequence(value: Any, where: str, *, of: Any) -> Sequence[Any]:
+    if value is None:
+        return []
+    if not isinstance(value, list) or not all(isinstance(item, of) for item in value):
+        raise HarmosegError(f"{where}: expected a list, got {value!r}")
+    return value
+
+
+def _texts(value: Any, where: str) -> tuple[str, ...]:
+    return tuple(_sequence(value, where, of=str))
