@@ -1,4 +1,4 @@
-"""harmoseg compare: does the spectral term help on this store?"""
+"""harmoseg compare: does a term help on this store?"""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.study.layout import Controls
 from harmoseg.training.experiment import TrainingOptions
 
 SUMMARY = "Compare methods on a store over several seeds, with statistics and a report."
@@ -27,7 +28,15 @@ def make_parser() -> Parser:
         type=str,
         nargs="+",
         default=["unet", "unet+scc"],
-        help="Methods as model[+term[:weight]][@reduction], the reference first.",
+        help="Methods as model[+term[:weight]][@reduction], the reference first. A term is scc, "
+        "rings, low, mid, high, dice, or the import path of a loss.",
+    )
+    parser.add_argument(
+        "--controls",
+        type=Controls,
+        default="reduction",
+        help="Methods added where they are missing: reduction, the same without the term; all, "
+        "also the same with an overlap term of equal weight in its place; none.",
     )
     parser.add_argument("--seeds", type=int, default=3, help="Number of seeds per method.")
     parser.add_argument(
@@ -37,6 +46,16 @@ def make_parser() -> Parser:
         default=[],
         help="Further stores whose test splits are scored: other centres, other scanners.",
     )
+    parser.add_argument(
+        "--conditions",
+        type=str,
+        nargs="*",
+        default=[],
+        help="Corruptions scored beside the clean images, as in harmoseg evaluate --condition.",
+    )
+    parser.add_argument(
+        "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
+    )
     parser.add_class_arguments(TrainingOptions, None)
     return parser
 
@@ -44,18 +63,24 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Run the study, write its report, print its main tables."""
     from harmoseg.report.html import REPORT_FILE, write_report
-    from harmoseg.study.compare import StudyPlan, run_study
+    from harmoseg.study.conducting import run_study
+    from harmoseg.study.plan import DatasetPlan, StudyPlan
+    from harmoseg.study.running import executor_for
     from harmoseg.study.tables import to_markdown
 
     values = arguments.as_dict()
     options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
     out = values["out"] or Path(f"compare-{values['store'].resolve().name}")
-    plan = StudyPlan(
+    dataset = DatasetPlan(
+        store=values["store"],
         methods=tuple(values["methods"]),
-        seeds=values["seeds"],
-        stores=(values["store"], *values["also"]),
         options=TrainingOptions(**options),
+        also=tuple(values["also"]),
+        conditions=tuple(values["conditions"]),
+        controls=values["controls"],
     )
-    for table in write_report(run_study(plan, out))[:2]:
+    plan = StudyPlan((dataset,), values["seeds"])
+    study = run_study(plan, out, executor=executor_for(values["jobs"]))
+    for table in write_report(study)[:2]:
         print(to_markdown(table))
     print(f"report: {out / REPORT_FILE}")

@@ -26,7 +26,8 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Make two domains of the phantom, compare two methods on them, print table and report."""
     from harmoseg.report.html import REPORT_FILE, write_report
-    from harmoseg.study.compare import StudyPlan, run_study
+    from harmoseg.study.conducting import run_study
+    from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.tables import to_markdown
 
     stores = (arguments.out / "phantom-A", arguments.out / "phantom-B")
@@ -36,12 +37,13 @@ def run(arguments: Namespace) -> None:
     ):
         if not (options.out / INFO_FILE).exists():
             prepare_phantom(options)
-    plan = StudyPlan(
+    dataset = DatasetPlan(
+        store=stores[0],
         methods=("unet", "unet+scc"),
-        seeds=2,
-        stores=stores,
         options=TrainingOptions(encoder="resnet18", epochs=14),
+        also=stores[1:],
     )
+    plan = StudyPlan((dataset,), seeds=2)
     out = arguments.out / "study"
     for table in write_report(run_study(plan, out))[:2]:
         print(to_markdown(table))

@@ -19,11 +19,13 @@ _COMMANDS = (
     "info",
     "verify",
     "compare",
+    "study",
     "train",
     "evaluate",
     "predict",
     "export",
 )
+_OF_A_STUDY = ("status", "report")
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 
@@ -67,6 +69,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(name: str, arguments: list[str]) -> int:
+    if name == "study" and arguments and arguments[0] in _OF_A_STUDY:
+        command = _command(f"study_{arguments[0]}")
+        return command.run(command.make_parser().parse_args(arguments[1:])) or 0
     if name not in _COMMANDS:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
         raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")

@@ -23,11 +23,11 @@ from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_ev
 from harmoseg.store.files import lock_folder, make_folder
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
-from harmoseg.study.plan import options_from_json, read_plan
+from harmoseg.study.layout import EVALUATIONS, lock_of, read_plan
+from harmoseg.study.plan import options_from_json
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE, train
 
-EVALUATIONS = "evaluations"
 _POLL_SECONDS = 2.0
 
 
@@ -139,7 +139,7 @@ def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
 
 def _lock(folder: Path) -> int | None:
     """Lock a run against other studies' processes; the system lets go however this one ends."""
-    beside = folder.parent / f".{folder.name}.lock"
+    beside = lock_of(folder)
     make_folder(beside)
     told = False
     while True:

@@ -17,11 +17,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from harmoseg.study.carrying_out import all_work
+from harmoseg.study.layout import RUNS
 from harmoseg.study.plan import StudyPlan, settle, write_plan
 from harmoseg.study.results import Study, open_study, write_results
 from harmoseg.study.running import Executor, in_turn, run_all
-
-RUNS = "runs"
 
 
 def run_study(

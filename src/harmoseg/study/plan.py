@@ -10,21 +10,18 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.store.corruptions import parse_corruption
-from harmoseg.store.files import check_schema, make_folder, read_json, write_json
+from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
+from harmoseg.study.layout import SCHEMA, STUDY_FILE, Controls, read_plan
 from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
 from harmoseg.training.method import parse_method
 from harmoseg.training.run import check_trainable
-
-SCHEMA = 2
-STUDY_FILE = "study.json"
-Controls = Literal["none", "reduction", "all"]
 
 
 @dataclass(frozen=True)
@@ -152,18 +149,6 @@ def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) ->
             "datasets": [_dataset_to_json(task) for task in tasks],
         },
     )
-
-
-def read_plan(out: Path) -> dict[str, Any]:
-    """Read ``study.json``; raise HarmosegError where it is none, damaged or of another schema."""
-    file = out / STUDY_FILE
-    if not file.is_file():
-        raise HarmosegError(
-            f"{out}: not a study ({STUDY_FILE} is missing); make one with: harmoseg study RECIPE"
-        )
-    found = read_json(file, what="the plan of a study")
-    check_schema(found.get("schema"), SCHEMA, file, cure="use a new folder")
-    return found
 
 
 def options_from_json(values: dict[str, Any]) -> TrainingOptions:

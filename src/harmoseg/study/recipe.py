@@ -14,7 +14,8 @@ import yaml
 
 from harmoseg.errors import HarmosegError
 from harmoseg.store.layout import SPLITS, Split
-from harmoseg.study.plan import Controls, DatasetPlan, StudyPlan
+from harmoseg.study.layout import Controls
+from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.method import parse_method
 

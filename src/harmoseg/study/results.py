@@ -18,7 +18,7 @@ from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.study.carrying_out import Work, all_work, finished_evaluation
 from harmoseg.study.failures import read_failures
-from harmoseg.study.plan import read_plan
+from harmoseg.study.layout import read_plan
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import DONE_FILE, read_experiment
 

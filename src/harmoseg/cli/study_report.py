@@ -1,0 +1,29 @@
+"""harmoseg study report: tables, figures and report of what has finished."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+
+SUMMARY = "Write tables, figures and report of a study anew, from the runs that have finished."
+
+
+def make_parser() -> Parser:
+    """Describe the command."""
+    parser = Parser(prog="harmoseg study report", description=f"{SUMMARY} Trains nothing.")
+    parser.add_argument("study", type=Path, help="The study folder.")
+    return parser
+
+
+def run(arguments: Namespace) -> None:
+    """Write them and say where."""
+    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.study.results import open_study, write_results
+
+    study = open_study(arguments.study)
+    write_results(study)
+    write_report(study)
+    print(f"report: {arguments.study / REPORT_FILE}")

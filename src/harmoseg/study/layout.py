@@ -1,0 +1,42 @@
+"""The names of a study's files, and its plan as it lies on disk: light, for the status command."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.files import check_schema, read_json
+
+Controls = Literal["none", "reduction", "all"]
+SCHEMA = 2
+STUDY_FILE = "study.json"
+RUNS = "runs"
+EVALUATIONS = "evaluations"
+# Of a run and of an evaluation, whose own modules load the libraries that train; a test compares.
+DONE_FILE = "done.json"
+LOG_FILE = "log.csv"
+SUMMARY_FILE = "summary.json"
+
+
+def read_plan(out: Path) -> dict[str, Any]:
+    """Read ``study.json``; raise HarmosegError where it is none, damaged or of another schema."""
+    file = out / STUDY_FILE
+    if not file.is_file():
+        raise HarmosegError(
+            f"{out}: not a study ({STUDY_FILE} is missing); make one with: harmoseg study RECIPE"
+        )
+    found = read_json(file, what="the plan of a study")
+    check_schema(found.get("schema"), SCHEMA, file, cure="use a new folder")
+    missing = {"title", "table", "seeds", "runs_folder", "datasets"} - found.keys()
+    if missing:
+        raise HarmosegError(
+            f"{file}: damaged, {', '.join(sorted(missing))} missing; run the study again to write "
+            "it anew"
+        )
+    return found
+
+
+def lock_of(run: Path) -> Path:
+    """Say which folder stands for a run while a process is at it."""
+    return run.parent / f".{run.name}.lock"

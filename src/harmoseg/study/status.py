@@ -1,0 +1,171 @@
+"""How far a study is, from its files alone: nothing here waits for the libraries that train."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.files import lock_folder
+from harmoseg.study.estimating import Durations, tell_time
+from harmoseg.study.failures import read_failures
+from harmoseg.study.layout import (
+    DONE_FILE,
+    EVALUATIONS,
+    LOG_FILE,
+    SUMMARY_FILE,
+    lock_of,
+    read_plan,
+)
+
+State = Literal["finished", "running", "failed", "begun", "waiting"]
+_STATES: tuple[State, ...] = ("finished", "running", "begun", "failed", "waiting")
+
+
+@dataclass(frozen=True)
+class RunState:
+    """Where one run is: `epochs` of all that are asked for, before it is finished."""
+
+    name: str
+    dataset: str
+    method: str
+    seed: int
+    state: State
+    epochs: int
+    of_epochs: int
+
+
+@dataclass(frozen=True)
+class Status:
+    """Where every run of a study is, what has failed, and about how many seconds are left."""
+
+    title: str
+    runs: tuple[RunState, ...]
+    failures: dict[str, str]
+    seconds_left: float | None
+
+    def count(self, state: State) -> int:
+        """Count the runs in a state."""
+        return sum(run.state == state for run in self.runs)
+
+
+def study_status(folder: Path) -> Status:
+    """Look at a study; raise HarmosegError where the folder is none."""
+    plan = read_plan(folder)
+    where = Path(plan["runs_folder"])
+    try:
+        names = [run["name"] for dataset in plan["datasets"] for run in dataset["runs"]]
+        failures = read_failures(folder, names)
+        runs = tuple(
+            _state(dataset, run, where / run["name"], failed=run["name"] in failures)
+            for dataset in plan["datasets"]
+            for run in dataset["runs"]
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarmosegError(
+            f"{folder}: its plan is damaged ({error} is missing or wrong); run the study again"
+        ) from error
+    return Status(plan["title"] or folder.name, runs, failures, _seconds_left(runs, where))
+
+
+def tell_status(status: Status) -> str:
+    """Write a status for people."""
+    counts = [f"{status.count(state)} {state}" for state in _STATES if status.count(state)]
+    first = f"{status.title}: {len(status.runs)} runs: {', '.join(counts)}"
+    if status.seconds_left:
+        first += f"; about {tell_time(status.seconds_left)} left"
+    lines = [first]
+    for dataset in dict.fromkeys(run.dataset for run in status.runs):
+        mine = [run for run in status.runs if run.dataset == dataset]
+        lines += ["", f"{dataset}"]
+        methods = list(dict.fromkeys(run.method for run in mine))
+        width = max(map(len, methods))
+        lines += [
+            f"  {method:<{width}}  {_tell_runs([run for run in mine if run.method == method])}"
+            for method in methods
+        ]
+    if status.failures:
+        lines += ["", "failed:"]
+        lines += [f"  {name}: {message}" for name, message in status.failures.items()]
+    return "\n".join(lines)
+
+
+def _tell_runs(runs: Sequence[RunState]) -> str:
+    counts = Counter(run.state for run in runs)
+    told = [f"{counts['finished']}/{len(runs)} finished"]
+    for state in _STATES[1:]:
+        if counts[state]:
+            found = [run for run in runs if run.state == state]
+            seeds = ", ".join(
+                f"{run.seed} (epoch {run.epochs} of {run.of_epochs})"
+                if run.epochs
+                else f"{run.seed}"
+                for run in found
+            )
+            told.append(f"{state}: seed {seeds}")
+    return "; ".join(told)
+
+
+def _state(dataset: dict[str, Any], run: dict[str, Any], folder: Path, *, failed: bool) -> RunState:
+    stores = [Path(path).name for path in dataset["stores"]]
+    trained = (folder / DONE_FILE).exists()
+    evaluated = all((folder / EVALUATIONS / name / SUMMARY_FILE).exists() for name in stores)
+    state: State = "waiting"
+    if trained and evaluated:
+        state = "finished"
+    elif _is_locked(lock_of(folder)):
+        state = "running"
+    elif failed:
+        state = "failed"
+    elif folder.exists():
+        state = "begun"
+    epochs = 0 if state == "finished" else _epochs(folder / LOG_FILE)
+    return RunState(
+        run["name"],
+        dataset["name"],
+        run["method"],
+        int(run["seed"]),
+        state,
+        epochs,
+        int(dataset["options"]["epochs"]),
+    )
+
+
+def _is_locked(lock: Path) -> bool:
+    if not lock.exists():
+        return False
+    try:
+        handle = lock_folder(lock)
+    except OSError:
+        return True
+    if handle is not None:
+        os.close(handle)
+    return False
+
+
+def _epochs(log: Path) -> int:
+    try:
+        return max(0, len(log.read_text(encoding="utf-8").splitlines()) - 1)
+    except OSError:
+        return 0
+
+
+def _seconds_left(runs: Sequence[RunState], where: Path) -> float | None:
+    durations = Durations()
+    for run in runs:
+        if run.state == "finished":
+            durations.add_file(run.dataset, where / run.name / DONE_FILE)
+    left = [run for run in runs if run.state in ("running", "begun", "waiting")]
+    parts = [durations.of([run.dataset]) for run in left]
+    if None in parts:
+        return None
+    together = sum(
+        (1 - run.epochs / run.of_epochs) * part
+        for run, part in zip(left, parts, strict=True)
+        if part is not None
+    )
+    return together / max(1, sum(run.state == "running" for run in runs))
