@@ -1,4 +1,4 @@
-"""How a method is spelled."""
+"""How a method is spelled, and which controls it has."""
 
 from __future__ import annotations
 
@@ -9,22 +9,51 @@ from harmoseg.training.method import parse_method
 
 
 @pytest.mark.parametrize(
-    ("text", "canonical", "weight", "reduction"),
+    ("text", "canonical", "term", "weight", "reduction"),
     [
-        ("unet", "unet", 0.0, "batch"),
-        ("unet+scc", "unet+scc", 0.2, "batch"),
-        ("unet+scc:0.20", "unet+scc", 0.2, "batch"),
-        ("transunet+scc:0.5@sample", "transunet+scc:0.5@sample", 0.5, "sample"),
-        ("unet+scc:0.12345678", "unet+scc:0.12345678", 0.12345678, "batch"),
-        ("unet@sample", "unet@sample", 0.0, "sample"),
-        ("unet@batch", "unet", 0.0, "batch"),
+        ("unet", "unet", None, 0.0, "batch"),
+        ("unet+scc", "unet+scc", "scc", 0.2, "batch"),
+        ("unet+scc:0.20", "unet+scc", "scc", 0.2, "batch"),
+        ("transunet+scc:0.5@sample", "transunet+scc:0.5@sample", "scc", 0.5, "sample"),
+        ("unet+scc:0.12345678", "unet+scc:0.12345678", "scc", 0.12345678, "batch"),
+        ("unet+rings:1.0", "unet+rings:1", "rings", 1.0, "batch"),
+        ("unet+mid@sample", "unet+mid@sample", "mid", 0.2, "sample"),
+        ("unet+dice:2", "unet+dice:2", "dice", 2.0, "batch"),
+        (
+            "unet+monai.losses.FocalLoss:0.5@sample",
+            "unet+monai.losses.FocalLoss:0.5@sample",
+            "monai.losses.FocalLoss",
+            0.5,
+            "sample",
+        ),
+        ("unet@sample", "unet@sample", None, 0.0, "sample"),
+        ("unet@batch", "unet", None, 0.0, "batch"),
     ],
 )
-def test_spellings(text, canonical, weight, reduction) -> None:
+def test_spellings(text, canonical, term, weight, reduction) -> None:
     method = parse_method(text)
     assert str(method) == canonical
-    assert (method.spectral_weight, method.reduction) == (weight, reduction)
+    assert (method.term, method.weight, method.reduction) == (term, weight, reduction)
     assert parse_method(canonical) == method
+    assert method.is_imported == (term is not None and "." in term)
+
+
+@pytest.mark.parametrize(
+    ("text", "plain", "overlap"),
+    [
+        ("unet", "unet", None),
+        ("unet+scc", "unet", "unet+dice"),
+        ("unet+rings:1@sample", "unet@sample", "unet+scc:1@sample"),
+        ("transunet+high:0.3", "transunet", "transunet+scc:0.3"),
+        ("unet+dice:0.5", "unet", None),
+        ("unet+monai.losses.FocalLoss:0.5", "unet", "unet+dice:0.5"),
+    ],
+)
+def test_controls_differ_in_the_term_alone(text, plain, overlap) -> None:
+    method = parse_method(text)
+    assert str(method.plain) == plain
+    control = method.overlap_control
+    assert (None if control is None else str(control)) == overlap
 
 
 @pytest.mark.parametrize(
@@ -32,6 +61,7 @@ def test_spellings(text, canonical, weight, reduction) -> None:
     [
         ("unt", "unknown model 'unt'; did you mean 'unet'"),
         ("unet+sc", "unknown term 'sc'; did you mean 'scc'"),
+        ("unet+ring:1", "unknown term 'ring'; did you mean 'rings'"),
         ("unet@samples", "unknown reduction 'samples'; did you mean 'sample'"),
         ("unet+scc:0", "weight '0' must be a number above 0"),
         ("unet+scc:much", "weight 'much' must be a number above 0"),

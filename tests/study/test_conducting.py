@@ -1,0 +1,378 @@
+"""A study: what it leaves on disk, that it continues, and what it refuses."""
+
+from __future__ import annotations
+
+import csv
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from harmoseg import HarmosegError
+from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.store.reading import open_store
+from harmoseg.study import carrying_out
+from harmoseg.study.conducting import run_study
+from harmoseg.study.plan import DatasetPlan, StudyPlan, reference_of, with_controls
+from harmoseg.study.results import Study, open_study
+from harmoseg.study.running import executor_for, side_by_side
+from harmoseg.study.status import study_status, tell_status
+from harmoseg.study.tables import paired_differences
+from harmoseg.training.experiment import TrainingOptions
+
+TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+METHODS = ("unet", "unet+scc")
+
+
+def dataset(store: Path, *also: Path, methods: tuple[str, ...] = METHODS) -> DatasetPlan:
+    return DatasetPlan(store, methods, TINY, also)
+
+
+def plan(
+    store: Path, *also: Path, methods: tuple[str, ...] = METHODS, seeds: int = 2
+) -> StudyPlan:
+    return StudyPlan((dataset(store, *also, methods=methods),), seeds)
+
+
+@pytest.fixture(scope="module")
+def study(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
+    conditions = replace(dataset(phantom_store), conditions=("gaussian",))
+    out = tmp_path_factory.mktemp("studies") / "study"
+    return run_study(StudyPlan((conditions,), 2), out)
+
+
+def read(study: Study) -> list[dict[str, str]]:
+    with (study.folder / "results.csv").open(newline="") as stream:
+        return list(csv.DictReader(stream))
+
+
+def test_results_hold_every_measure_of_every_case_once(study, phantom_store) -> None:
+    rows = read(study)
+    store = open_store(phantom_store)
+    tested = {case.case for case in store.cases if case.split == "test"}
+    names = ("method", "seed", "condition", "case", "class")
+    keys = {tuple(row[name] for name in names) for row in rows}
+    classes = len(store.info.card.classes) - 1
+    assert len(rows) == len(keys) == 2 * 2 * 2 * 8 * classes
+    assert {row["case"] for row in rows} == tested
+    assert {row["condition"] for row in rows} == {"clean", "gaussian:0.01"}
+    assert {"DSC", "HD95_pooled_px", "ECE", "log_magnitude_r"} < rows[0].keys()
+
+
+def test_values_are_those_of_the_evaluation(study) -> None:
+    task = study.tasks[0]
+    run = next(run for run in task.runs if run.experiment.seed == 1)
+    method, evaluation = run.experiment.method, run.evaluations["phantom"]
+    counts = evaluation.counts[:, 1].astype(float)
+    dice = 2 * counts[:, 0] / (2 * counts[:, 0] + counts[:, 1] + counts[:, 2])
+    first = evaluation.classes[1]
+    assert np.allclose(task.values(method, "phantom", "DSC", label=first)[1], 100 * dice, rtol=1e-6)
+    noisy = task.values(method, "phantom", "ECE", condition="gaussian:0.01")
+    assert noisy.shape == (2, 8)
+    assert np.allclose(noisy[1], 100 * evaluation.measures["ECE"]["gaussian:0.01"])
+    distances = task.values(method, "phantom", "HD95_pooled_px", label=first)[1]
+    told = evaluation.measures["HD95_pooled_px"]["clean"][:, 1]
+    assert np.array_equal(distances, told, equal_nan=True)
+
+
+def test_differences_pair_cases_and_seeds(study) -> None:
+    task = study.tasks[0]
+    ours, theirs = task.paired("unet+scc", "unet", "phantom", "DSC")
+    difference = next(item for item in paired_differences(study) if item.metric == "DSC")
+    assert (difference.method, difference.reference) == ("unet+scc", "unet")
+    assert difference.estimate.mean == pytest.approx(np.nanmean(ours - theirs), abs=1e-3)
+
+
+def test_a_second_call_repeats_nothing(study, phantom_store, monkeypatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise RuntimeError("done again")
+
+    monkeypatch.setattr(carrying_out, "evaluate", refuse)
+    monkeypatch.setattr(carrying_out, "train", refuse)
+    again = run_study(plan(phantom_store), study.folder)
+    expected = study.tasks[0].scores("unet", "phantom", "DSC")
+    assert np.array_equal(again.tasks[0].scores("unet", "phantom", "DSC"), expected)
+
+
+def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(carrying_out, "train", None)
+    other = run_study(
+        plan(phantom_store, methods=("unet",)), tmp_path / "other", runs=study.folder / "runs"
+    )
+    assert other.tasks[0].runs[0].folder == study.tasks[0].runs[0].folder
+    # What the first study scored beside the clean images stays.
+    assert "gaussian:0.01" in other.tasks[0].runs[0].evaluations["phantom"].counts_of
+
+
+def test_a_wider_study_keeps_the_runs_it_has(study, phantom_store, tmp_path) -> None:
+    import shutil
+
+    folder = Path(shutil.copytree(study.folder, tmp_path / "study"))
+    before = {path.name for path in (folder / "runs").iterdir()}
+    wider = run_study(plan(phantom_store, methods=(*METHODS, "unet@sample"), seeds=1), folder)
+    after = {path.name for path in (folder / "runs").iterdir()}
+    assert before < after
+    assert wider.tasks[0].methods == ("unet", "unet+scc", "unet@sample")
+
+
+def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypatch) -> None:
+    def broken(store: Path, out: Path, *, method: str, seed: int, **options: object) -> None:
+        if method == "unet" and seed == 0:
+            raise HarmosegError("training has diverged")
+        if method == "unet+scc":
+            raise ZeroDivisionError("a defect")
+        return train(store, out, method=method, seed=seed, **options)
+
+    train = carrying_out.train
+    monkeypatch.setattr(carrying_out, "train", broken)
+    found = run_study(plan(phantom_store), tmp_path / "study")
+    (task,) = found.tasks
+    assert task.methods == ("unet",) and task.seeds_of("unet") == (1,)
+    assert task.missing == {"unet": 1, "unet+scc": 0}
+    assert sorted(found.failures.values()) == [
+        "ZeroDivisionError: a defect",
+        "ZeroDivisionError: a defect",
+        "training has diverged",
+    ]
+    assert {(work.method, work.seed) for work in found.failed} == {
+        ("unet", 0),
+        ("unet+scc", 0),
+        ("unet+scc", 1),
+    }
+    kept = "".join(file.read_text() for file in (found.folder / "failures").iterdir())
+    assert "Traceback" in kept  # of the defect, for whoever mends it
+    status = study_status(found.folder)
+    assert (status.count("finished"), status.count("failed")) == (1, 3)
+    assert "training has diverged" in tell_status(status)
+    monkeypatch.setattr(carrying_out, "train", train)
+    mended = run_study(plan(phantom_store, methods=("unet",)), found.folder)
+    assert not mended.failures and mended.tasks[0].seeds_of("unet") == (0, 1)
+
+
+def test_no_finished_run_is_told_with_its_reason(phantom_store, tmp_path, monkeypatch) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise HarmosegError("out of memory with batch_size 4")
+
+    monkeypatch.setattr(carrying_out, "train", broken)
+    message = r"no run has finished \(4 of 4 failed\); the first failure: out of memory"
+    with pytest.raises(HarmosegError, match=message):
+        run_study(plan(phantom_store), tmp_path / "study")
+
+
+def test_jobs_side_by_side_end_in_the_same(study, phantom_store, tmp_path) -> None:
+    found = run_study(
+        plan(phantom_store, seeds=1), tmp_path / "study", executor=side_by_side(2, threads=1)
+    )
+    expected = study.tasks[0].scores("unet", "phantom", "DSC")[0]
+    assert np.array_equal(found.tasks[0].scores("unet", "phantom", "DSC")[0], expected)
+    assert {file.suffix for file in (found.folder / "logs").iterdir()} == {".txt"}
+
+
+def test_a_process_that_dies_is_a_failure_of_its_run(
+    phantom_store, tmp_path, monkeypatch, capfd
+) -> None:
+    # Killed as a system without memory does it: while training, without a word.
+    (tmp_path / "killed_9.py").write_text(
+        "import os, signal\n"
+        "def loss(logits, target):\n"
+        "    if len(logits) == 4:\n"
+        "        os.kill(os.getpid(), signal.SIGKILL)\n"
+        "    return logits.mean()\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    methods = ("unet", "unet+killed_9.loss")
+    found = run_study(
+        plan(phantom_store, methods=methods, seeds=1), tmp_path / "study", executor=side_by_side(2)
+    )
+    (message,) = found.failures.values()
+    assert "its process ended by signal 9; out of memory?" in message
+    assert found.tasks[0].methods == ("unet",)
+    assert "FAILED" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("jobs", [1, 2])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, number) -> None:
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        json.dumps(
+            {
+                "methods": list(METHODS),
+                "controls": "none",
+                "seeds": 2,
+                "training": {
+                    "encoder": "resnet18",
+                    "epochs": 1,
+                    "batch_size": 4,
+                    "validation_fraction": 0.25,
+                },
+                "datasets": [{"store": phantom_store.name}],
+            }
+        )
+    )
+    out = tmp_path / "study"
+    command = [sys.executable, "-m", "harmoseg", "study", str(recipe), "--jobs", str(jobs)]
+    command += ["--stores", str(phantom_store.parent), "--out", str(out)]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    deadline = time.monotonic() + 240
+    while not list((tmp_path / "runs").glob("*/evaluations/*/summary.json")):
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.05)
+    process.send_signal(number)
+    process.communicate(timeout=120)
+    assert process.returncode != 0
+    finished = {
+        file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*/weights.safetensors")
+    }
+    assert finished
+    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    assert done.returncode == 0, done.stderr
+    assert "finished earlier" in done.stderr
+    assert all(file.stat().st_mtime_ns == made for file, made in finished.items())
+    assert len(open_study(out).tasks[0].runs) == 4
+
+
+def test_the_status_command_loads_no_engine(study) -> None:
+    code = (
+        "import sys\nfrom harmoseg.cli.main import main\n"
+        f"assert main(['study', 'status', {str(study.folder)!r}]) == 0\n"
+        "assert not {'torch', 'lightning', 'matplotlib'} & set(sys.modules), 'heavy'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "4 runs: 4 finished" in done.stdout
+
+
+def test_the_light_names_are_those_of_the_engine() -> None:
+    from harmoseg.evaluation import reading
+    from harmoseg.study import layout
+    from harmoseg.training import run
+
+    assert (layout.DONE_FILE, layout.LOG_FILE) == (run.DONE_FILE, run.LOG_FILE)
+    assert layout.SUMMARY_FILE == reading.SUMMARY_FILE
+
+
+def test_the_control_is_the_same_without_the_term() -> None:
+    methods = ("unet", "unet@sample", "unet+scc@sample", "transunet+scc")
+    assert reference_of("unet+scc@sample", methods) == "unet@sample"
+    assert reference_of("transunet+scc", methods) == "unet"
+    assert reference_of("unet@sample", methods) == "unet"
+    assert reference_of("unet", methods) is None
+    assert reference_of("unet+scc", ("unet+scc", "unet")) == "unet"
+    assert reference_of("unet", ("unet+scc", "unet")) is None
+
+
+def test_controls_are_added_before_what_needs_them() -> None:
+    asked = ("unet", "unet+rings:1.0@sample")
+    assert with_controls(asked, "none") == ("unet", "unet+rings:1@sample")
+    assert with_controls(asked, "reduction") == ("unet", "unet@sample", "unet+rings:1@sample")
+    assert with_controls(asked, "all") == (
+        "unet",
+        "unet@sample",
+        "unet+scc:1@sample",
+        "unet+rings:1@sample",
+    )
+
+
+def test_everything_is_checked_before_training(
+    phantom_store, binary_store, tmp_path, monkeypatch
+) -> None:
+    monkeypatch.setattr(carrying_out, "train", None)  # would fail if it were reached
+    good = dataset(phantom_store)
+
+    def one(**changes: object) -> StudyPlan:
+        return StudyPlan((replace(good, **changes),), 2)  # type: ignore[arg-type]
+
+    def options(**changes: object) -> StudyPlan:
+        return one(options=replace(TINY, **changes))  # type: ignore[arg-type]
+
+    for broken, message in (
+        (plan(phantom_store, methods=("unet", "unett")), "did you mean 'unet'"),
+        (plan(phantom_store, methods=("unet", "unet+no.such.Loss")), "cannot be imported"),
+        (plan(phantom_store, seeds=0), "seeds must be 1 or more"),
+        (StudyPlan((), 2), "datasets: none given"),
+        (StudyPlan((good, good), 2), "two of them train on a store named 'phantom'"),
+        (plan(phantom_store, phantom_store), "two stores have the folder name 'phantom'"),
+        (plan(tmp_path / "absent"), "no such store"),
+        (plan(phantom_store, binary_store), "mode is binary"),
+        (plan(phantom_store, methods=()), "methods: none given"),
+        (one(conditions=("fog",)), "fog"),
+        (one(split="train"), "which the networks have learned"),
+        (one(split="val"), "set select: last"),
+        (options(encoder="resnet_18"), "did you mean 'resnet18'"),
+        (options(batch_size=100), "batch_size 100 is larger"),
+        (plan(odd_store(tmp_path), methods=("transunet",)), "nearest allowed size is 48 x 48"),
+        (plan(other_classes(tmp_path), phantom_store), "classes are"),
+    ):
+        with pytest.raises(HarmosegError, match=message):
+            run_study(broken, tmp_path / "study")
+        assert not (tmp_path / "study").exists()
+    with pytest.raises(HarmosegError, match="jobs must be 1 or more, got 0"):
+        executor_for(0)
+
+
+def odd_store(folder: Path) -> Path:
+    if not (folder / "odd").exists():
+        prepare_phantom(PhantomOptions(folder / "odd", count=20, size=50))
+    return folder / "odd"
+
+
+def other_classes(folder: Path) -> Path:
+    """Make a store whose classes have other names."""
+    path = folder / "renamed"
+    if not path.exists():
+        prepare_phantom(PhantomOptions(path, count=20, size=32))
+        file = path / "store.json"
+        values = json.loads(file.read_text())
+        values["card"]["classes"] = [f"{name}x" for name in values["card"]["classes"]]
+        file.write_text(json.dumps(values))
+    return path
+
+
+def test_folders_of_something_else_are_refused(study, binary_store, tmp_path) -> None:
+    with pytest.raises(HarmosegError, match="holds a study of another store"):
+        run_study(plan(binary_store), study.folder)
+    (tmp_path / "x").touch()
+    with pytest.raises(HarmosegError, match="exists and is not a study"):
+        run_study(plan(binary_store), tmp_path)
+    with pytest.raises(HarmosegError, match="not a study"):
+        open_study(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"schema": 1}, "schema 1"),
+        ({"schema": 99}, "schema 99"),
+        ({"datasets": None}, "damaged, datasets missing"),
+    ],
+)
+def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> None:
+    values = {**json.loads((study.folder / "study.json").read_text()), **change}
+    values = {name: value for name, value in values.items() if value is not None}
+    (tmp_path / "study.json").write_text(json.dumps(values))
+    for look in (open_study, study_status):
+        with pytest.raises(HarmosegError, match=message):
+            look(tmp_path)
+
+
+def test_a_run_in_progress_is_waited_for(study, phantom_store, tmp_path, capfd) -> None:
+    import threading
+
+    from harmoseg.store.files import lock_folder
+    from harmoseg.study.layout import lock_of
+
+    (work, *_) = carrying_out.all_work(study.folder)
+    handle = lock_folder(lock_of(work.folder))
+    assert handle is not None
+    assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
+    threading.Timer(0.5, os.close, [handle]).start()
+    carrying_out.carry_out(work)
+    assert "waiting for another process" in capfd.readouterr().err

@@ -1,0 +1,112 @@
+"""The objective that a method names: its parts add up, and imported losses get what they expect."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from harmoseg import HarmonizedLoss, HarmosegError
+from harmoseg.training.method import parse_method
+from harmoseg.training.objective import Objective, source_hash
+
+BINARY = (torch.randn(2, 1, 16, 16), (torch.rand(2, 16, 16) > 0.5).long())
+MULTICLASS = (torch.randn(2, 4, 16, 16), torch.randint(4, (2, 16, 16)))
+
+
+def objective(text: str, mode: str = "binary") -> Objective:
+    return Objective(parse_method(text), mode)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("bands", ["rings", "low", "mid", "high"])
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_bands_are_those_of_the_loss(bands, reduction) -> None:
+    expected = HarmonizedLoss("binary", spectral_weight=0.7, bands=bands, reduction=reduction)
+    found = objective(f"unet+{bands}:0.7@{reduction}")
+    assert found(*BINARY) == expected(*BINARY)
+
+
+def test_a_dice_term_weighs_dice_twice() -> None:
+    terms = objective("unet+dice:0.5", "multiclass").terms(*MULTICLASS)
+    assert torch.isclose(terms["total"], terms["pixel"] + 1.5 * terms["dice"])
+
+
+def test_without_a_term_there_is_bce_and_dice_alone() -> None:
+    terms = objective("unet").terms(*BINARY)
+    assert torch.isclose(terms["total"], terms["pixel"] + terms["dice"])
+
+
+def test_an_imported_loss_is_added_with_its_weight() -> None:
+    found = objective("unet+torch.nn.BCEWithLogitsLoss:0.5").terms(*BINARY)
+    logits, target = BINARY
+    own = F.binary_cross_entropy_with_logits(logits, target[:, None].float())
+    assert torch.isclose(found["own"], own)
+    assert torch.isclose(found["total"], found["pixel"] + found["dice"] + 0.5 * own)
+    found = objective("unet+torch.nn.CrossEntropyLoss:2", "multiclass").terms(*MULTICLASS)
+    assert torch.isclose(found["own"], F.cross_entropy(*MULTICLASS))
+
+
+@pytest.mark.parametrize("mode", ["binary", "multiclass"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "monai.losses.DiceLoss",
+        "monai.losses.FocalLoss",
+        "monai.losses.TverskyLoss",
+        "monai.losses.DiceCELoss",
+        "segmentation_models_pytorch.losses.DiceLoss",
+        "segmentation_models_pytorch.losses.FocalLoss",
+        "segmentation_models_pytorch.losses.LovaszLoss",
+    ],
+)
+def test_losses_of_the_libraries_are_told_the_mode(path, mode) -> None:
+    pytest.importorskip(path.partition(".")[0])
+    batch = BINARY if mode == "binary" else MULTICLASS
+    right = objective(f"unet+{path}", mode)
+    right.check(2 if mode == "binary" else 4)
+    perfect = F.one_hot(batch[1], 2 if mode == "binary" else 4).movedim(-1, 1).float() * 40 - 20
+    perfect = perfect[:, 1:] if mode == "binary" else perfect
+    # Called as it means to be called, a loss is (nearly) 0 where the prediction is the truth.
+    assert float(right.terms(perfect, batch[1])["own"]) < 0.02
+    assert float(right.terms(-perfect, batch[1])["own"]) > 0.3
+
+
+def test_a_loss_in_the_current_folder(tmp_path, monkeypatch) -> None:
+    (tmp_path / "my_losses_7.py").write_text(
+        "def third(logits, target):\n    return (logits.sigmoid() - target).abs().mean() / 3\n"
+        "def text(logits, target):\n    return 'much'\n"
+        "def map(logits, target):\n    return logits * 1\n"
+        "def broken(logits, target):\n    raise KeyError('x')\n"
+        "class Needy:\n    def __init__(self, alpha): ...\n"
+        "VALUE = 3\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    logits, target = BINARY
+    own = (logits.sigmoid() - target[:, None]).abs().mean() / 3
+    assert torch.isclose(objective("unet+my_losses_7.third").terms(*BINARY)["own"], own)
+    before = source_hash(parse_method("unet+my_losses_7.third"))
+    with (tmp_path / "my_losses_7.py").open("a") as stream:
+        stream.write("# changed\n")
+    assert source_hash(parse_method("unet+my_losses_7.third")) != before
+    for name, message in (
+        ("text", "must give a tensor, got str"),
+        ("map", "one finite number that has a gradient"),
+        ("broken", "KeyError"),
+    ):
+        with pytest.raises(HarmosegError, match=f"loss my_losses_7.{name}: .*{message}"):
+            objective(f"unet+my_losses_7.{name}").check(2)
+    for name, message in (
+        ("Needy", r"Needy\(\) cannot be made .*alpha"),
+        ("VALUE", "is no loss but int"),
+        ("absent", "cannot be imported"),
+    ):
+        with pytest.raises(HarmosegError, match=message):
+            objective(f"unet+my_losses_7.{name}")
+
+
+def test_only_an_imported_loss_has_a_source() -> None:
+    assert source_hash(parse_method("unet+rings")) is None
+    assert Path(torch.nn.__file__).exists()
+    assert len(source_hash(parse_method("unet+torch.nn.CrossEntropyLoss")) or "") == 64
