@@ -1,10 +1,11 @@
-"""Carry out one run of a study: train it, and evaluate it on every store that tests.
+"""Carry out one run of a study: train it, evaluate it on every store that tests, exhibit cases.
 
 The same for a study's own process, a process beside it and a cluster's node. A run folder keeps its
 evaluations, so that studies that share a folder of runs share them too::
 
     runs/NAME/                    a run; see `harmoseg.training.run`
     runs/NAME/evaluations/STORE/  its evaluations; see `harmoseg.evaluation.evaluate`
+    runs/NAME/exhibits/STORE.npz  what a report shows of cases; see `harmoseg.study.exhibits`
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_ev
 from harmoseg.store.files import lock_folder, make_folder
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
-from harmoseg.study.layout import EVALUATIONS, lock_of, read_plan
+from harmoseg.study.exhibits import make_exhibits
+from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan
 from harmoseg.study.plan import options_from_json
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE, train
@@ -86,6 +88,8 @@ def carry_out(work: Work) -> None:
             )
         for name, (store, split) in work.evaluations.items():
             _evaluate(work, name, store, split)
+            if not exhibits_file(work, name).is_file():
+                make_exhibits(work.folder, open_store(store), split, exhibits_file(work, name))
     finally:
         if lock is not None:
             os.close(lock)
@@ -94,8 +98,16 @@ def carry_out(work: Work) -> None:
 def is_done(work: Work) -> bool:
     """Say whether nothing is left to do."""
     return (work.folder / DONE_FILE).exists() and all(
-        finished_evaluation(work, name) is not None for name in work.evaluations
+        finished_evaluation(work, name) is not None and exhibits_file(work, name).is_file()
+        for name in work.evaluations
     )
+
+
+def exhibits_file(work: Work, name: str) -> Path:
+    """Say where a run's exhibits of a store are; a store that changed has others."""
+    store, _ = work.evaluations[name]
+    fingerprint = open_store(store).info.fingerprint[:12]
+    return work.folder / EXHIBITS / f"{name}-{fingerprint}.npz"
 
 
 def finished_evaluation(work: Work, name: str) -> Evaluation | None:

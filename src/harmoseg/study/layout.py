@@ -13,6 +13,7 @@ SCHEMA = 2
 STUDY_FILE = "study.json"
 RUNS = "runs"
 EVALUATIONS = "evaluations"
+EXHIBITS = "exhibits"
 # Of a run and of an evaluation, whose own modules load the libraries that train; a test compares.
 DONE_FILE = "done.json"
 LOG_FILE = "log.csv"
