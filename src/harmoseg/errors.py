@@ -12,4 +12,4 @@ class HarmosegError(ValueError):
 
 
 class Terminated(KeyboardInterrupt):
-    """Report that work was stopped by SIGTERM, and saved; the same command continues it."""
+    """Report that work was stopped by a signal, and saved; the same command continues it."""

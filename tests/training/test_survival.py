@@ -113,7 +113,9 @@ def test_twenty_kills_at_random_moments_change_nothing(binary_store, tmp_path) -
     assert_same_run(out, tmp_path / "whole")
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGTERM, 143), (signal.SIGUSR1, 143), (signal.SIGINT, 130)]
+)
 def test_a_signal_saves_first(binary_store, uninterrupted, tmp_path, number, status) -> None:
     out = tmp_path / "run"
     process = in_another_process(command, binary_store, out)

@@ -24,9 +24,10 @@ def rank() -> int:
 def process_number() -> int:
     """Say which process this is, also before the processes know of one another.
 
-    Read from what torchrun, SLURM or Lightning tell the processes that they start.
+    Read from what torchrun, Lightning or SLURM tell the processes that they start.
     """
-    for name in ("RANK", "SLURM_PROCID", "LOCAL_RANK"):
+    # SLURM last: what Lightning starts within a task has that task's number too.
+    for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID"):
         if os.environ.get(name, "").isdigit():
             return int(os.environ[name])
     return 0

@@ -172,9 +172,9 @@ def _fit(
     try:
         trainer.fit(network, loader, validation, ckpt_path=_continued_from(out), weights_only=True)
     except Stopped as stop:
-        if stop.number == signal.SIGTERM:
-            raise Terminated from None
-        raise KeyboardInterrupt from None
+        if stop.number == signal.SIGINT:
+            raise KeyboardInterrupt from None
+        raise Terminated from None
     except SystemExit:
         # Lightning answers a KeyboardInterrupt with an exit of its own.
         if trainer.interrupted:

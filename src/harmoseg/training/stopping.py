@@ -24,7 +24,10 @@ from harmoseg.training.checkpoints import Checkpoints
 from harmoseg.training.ranks import largest
 
 DIVERGED_FILE = "diverged"
-_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+# SIGUSR1 is what jobs on clusters often ask to be warned with; Windows has none.
+_SIGNALS = [
+    getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGUSR1") if hasattr(signal, name)
+]
 _GO_ON, _STOP, _DIVERGED = range(3)
 _BEGINNING = 5
 """So many steps say where the loss begins."""
@@ -45,8 +48,8 @@ class Stopped(BaseException):
 class Stopping(pl.Callback):
     """Save and stop when a signal asks for it; stop where training has diverged.
 
-    The first SIGINT or SIGTERM is answered after the batch at work, the second at once. Put it
-    before `checkpoints`: what has diverged must not be saved.
+    The first SIGINT, SIGTERM or SIGUSR1 is answered after the batch at work, the second at once.
+    Put it before `checkpoints`: what has diverged must not be saved.
     """
 
     def __init__(self, folder: Path, cases: Sequence[str], checkpoints: Checkpoints) -> None:

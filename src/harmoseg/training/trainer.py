@@ -13,7 +13,6 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
 from lightning.pytorch.callbacks import TQDMProgressBar
 from lightning.pytorch.loggers import Logger
 
@@ -21,6 +20,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.training.checkpoints import HashedFiles
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import Experiment
+from harmoseg.training.launching import check_tasks, cluster_environment
 from harmoseg.training.schedule import trainer_options
 
 
@@ -35,9 +35,8 @@ def make_trainer(
     # A progress bar for a person; a log file has the line of each epoch instead.
     bars: list[pl.Callback] = [TQDMProgressBar(leave=False)] if sys.stderr.isatty() else []
     plugins: list[Any] = [HashedFiles()]
-    if SLURMEnvironment.detect():
-        # Our own answer to a signal saves, and the same command continues.
-        plugins.append(SLURMEnvironment(auto_requeue=False))
+    if launcher := cluster_environment(execution):
+        plugins.append(launcher)
     return pl.Trainer(
         accelerator="auto",
         devices=execution.devices,
@@ -59,7 +58,8 @@ def make_trainer(
 
 
 def check_devices(execution: Execution) -> None:
-    """Raise HarmosegError where more devices are asked for than there are."""
+    """Raise HarmosegError where more devices are asked for than there are, or tasks started."""
+    check_tasks(execution)
     if torch.cuda.is_available():
         there, kind = torch.cuda.device_count(), "GPU(s)"
     else:
@@ -89,7 +89,8 @@ def quiet_lightning() -> Iterator[None]:
             warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
             # The folder is there because the run is being continued.
             warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
-            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
+            # The machine belongs to a cluster, and this process to no job.
+            warnings.filterwarnings("ignore", ".*`srun` command is available.*")
             yield
     finally:
         logger.setLevel(level)
