@@ -1,0 +1,67 @@
+"""What one network makes of slices: its masks, their spectral maps, its Grad-CAMs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import nn
+
+from harmoseg.errors import HarmosegError
+from harmoseg.explain.cam import grad_cam
+from harmoseg.explain.maps import MapCorrelation, classes_in, map_correlation, spectral_map
+from harmoseg.explain.slices import ShownSlice
+from harmoseg.prediction.network import Predictor, choose_device, decide
+from harmoseg.store.card import TaskMode
+from harmoseg.store.tensors import images_to_tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """What a network makes of one slice.
+
+    `predicted` (H, W) are class indices at training resolution, `spectral` (H, W) their spectral
+    map over the truth's classes and `correlation` how it fits the truth's. `cams` gives for every
+    layer the Grad-CAM (h, w) of the class `target`.
+    """
+
+    predicted: NDArray[np.uint8]
+    spectral: NDArray[np.float64]
+    correlation: MapCorrelation
+    target: int
+    cams: Mapping[str, NDArray[np.float32]]
+
+
+def explain_slices(
+    network: nn.Module,
+    mode: TaskMode,
+    shown: Sequence[ShownSlice],
+    *,
+    layers: Sequence[str],
+    targets: Sequence[int],
+) -> list[Explanation]:
+    """Explain what a network makes of slices, one after another.
+
+    `targets` gives for every slice the class whose Grad-CAM is asked for. Raises HarmosegError as
+    `grad_cam` does, and where there are not as many targets as slices.
+    """
+    if len(targets) != len(shown):
+        raise HarmosegError(
+            f"{len(targets)} targets for {len(shown)} slices, expected one for each"
+        )
+    device = choose_device()
+    predictor = Predictor(network.to(device).eval(), mode, device)
+    explained = []
+    for item, target in zip(shown, targets, strict=True):
+        batch = item.image[None]
+        predicted = decide(predictor.probabilities(predictor.prepare(batch))[0].cpu().numpy())
+        cams = {
+            layer: grad_cam(network, images_to_tensor(batch), layer=layer, class_index=target)[0]
+            for layer in layers
+        }
+        spectral = spectral_map(predicted, classes_in(item.truth))
+        correlation = map_correlation(predicted, item.truth)
+        explained.append(Explanation(predicted, spectral, correlation, target, cams))
+    return explained
