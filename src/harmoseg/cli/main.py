@@ -23,6 +23,7 @@ _COMMANDS = (
     "train",
     "evaluate",
     "predict",
+    "explain",
     "export",
 )
 _OF_A_STUDY = ("status", "report")

@@ -47,7 +47,7 @@ class PowerShares:
     @property
     def upper(self) -> NDArray[np.float64]:
         """Give the upper edges of the rings; that of the last leaves out the corners."""
-        return self.edges + self.edges[0]
+        return np.asarray(self.edges + self.edges[0])
 
     def octaves(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
         """Add the rings up to octaves: their lower edges (octaves,), shares (planes, octaves)."""

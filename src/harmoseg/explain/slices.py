@@ -20,13 +20,20 @@ class ShownSlice:
     """One slice of a case, as the network sees it.
 
     `image` is (H, W, C) bytes and `truth` (H, W) class indices, at training resolution; `aspect`
-    is the height of the source over its width, and `name` the case, with the plane of a volume.
+    is the height of the source over its width. `case` is the name of the case, and `plane` counts
+    from 1 in volumes; 0 is a plain image.
     """
 
-    name: str
+    case: str
+    plane: int
     image: NDArray[np.uint8]
     truth: NDArray[np.uint8]
     aspect: float
+
+    @property
+    def name(self) -> str:
+        """Give the case, with the plane of a volume."""
+        return f"{self.case}, plane {self.plane}" if self.plane else self.case
 
     @property
     def largest_class(self) -> int:
@@ -104,6 +111,6 @@ def _shown(store: Store, number: int) -> ShownSlice:
     case = store.cases[number]
     row = store.rows_of(number)[int(_foreground(store, number).argmax())]
     place = store.slice(row)
-    name = case.case if case.depth == 1 else f"{case.case}, plane {place.plane + 1}"
+    plane = place.plane + 1 if case.depth > 1 else 0
     image, truth = np.array(store.images[row]), np.array(store.labels[row])
-    return ShownSlice(name, image, truth, place.height / place.width)
+    return ShownSlice(case.case, plane, image, truth, place.height / place.width)

@@ -1,0 +1,263 @@
+"""Explanations as files: the paper's Figs. 2, 3, 8 and 9 with the numbers behind them."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.figure import Figure
+from torch import nn
+
+from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.explain.changes import Effect, change_effects
+from harmoseg.explain.maps import spectral_map
+from harmoseg.explain.networks import Explanation, explain_slices
+from harmoseg.explain.power import PowerShares, power_of_slices
+from harmoseg.explain.slices import ShownSlice, choose_slices
+from harmoseg.metrics import confusion_counts, overlap_metric
+from harmoseg.report.paper_figures import (
+    CamRow,
+    SpectralRow,
+    cam_figure,
+    power_share_figure,
+    spatial_spectral_figure,
+    spectral_map_figure,
+)
+from harmoseg.store.card import Card
+from harmoseg.store.files import make_folder, write_bytes, write_csv
+from harmoseg.store.layout import Split
+from harmoseg.store.reading import Store, open_store
+from harmoseg.training.experiment import Experiment
+from harmoseg.training.run import open_run
+
+POWER_SHARE = "power-share"
+SPATIAL_SPECTRAL = "spatial-spectral"
+SPECTRAL_MAPS = "spectral-maps"
+CAMS = "cams"
+_DPI = 200
+
+
+def write_data_explanation(
+    store: Path, out: Path, *, split: Split = "train", cases: Sequence[str] = ("64",)
+) -> list[Path]:
+    """Write Figs. 2 and 3 of a store into a folder, and say which files were written.
+
+    Raises HarmosegError as `choose_slices` does.
+    """
+    data = open_store(store)
+    shown = [item for item in choose_slices(data, split, cases) if item.truth.any()]
+    if not shown:
+        raise HarmosegError(f"{store}: none of these cases has any foreground; choose others")
+    example = shown[len(shown) // 2]
+    kinds = power_of_slices(shown)
+    edges, effects = change_effects([mask for item in shown for mask in item.masks()])
+    name = data.info.card.title
+    written = _write_figure(
+        power_share_figure(kinds, example, title=f"{name}: power of images and masks"),
+        out / POWER_SHARE,
+    )
+    write_csv(out / f"{POWER_SHARE}.csv", _POWER_COLUMNS, _power_rows(kinds))
+    figure = spatial_spectral_figure(
+        edges,
+        effects,
+        example.truth == example.largest_class,
+        title=f"{name}: changes of masks in space and spectrum",
+    )
+    written += _write_figure(figure, out / SPATIAL_SPECTRAL)
+    rings = [f"ring_from_{edge:.5g}" for edge in edges]
+    write_csv(
+        out / f"{SPATIAL_SPECTRAL}.csv", (*_EFFECT_COLUMNS, *rings), _effect_rows(effects, rings)
+    )
+    return [*written, out / f"{POWER_SHARE}.csv", out / f"{SPATIAL_SPECTRAL}.csv"]
+
+
+def write_run_explanation(
+    runs: Sequence[Path],
+    store: Path,
+    out: Path,
+    *,
+    layers: Sequence[str],
+    split: Split = "test",
+    cases: Sequence[str] = ("4",),
+    target: str | None = None,
+) -> list[Path]:
+    """Write Figs. 8 and 9 of runs on a store into a folder, and say which files were written.
+
+    A column of Fig. 8 is a run, one of Fig. 9 a run and a layer. `target` names the class whose
+    Grad-CAM is drawn; without it that of every case with the most pixels. Everything is computed
+    before anything is written.
+
+    Raises HarmosegError where a run or the store cannot be opened, where they do not fit each
+    other, for an unknown class, and as `choose_slices` and `grad_cam` do.
+    """
+    if not layers:
+        raise HarmosegError("no layer to explain; name one, such as decoder")
+    data = open_store(store)
+    opened = [open_run(run) for run in runs]
+    for experiment, _ in opened:
+        check_fit(experiment, data)
+    shown = choose_slices(data, split, cases)
+    targets = _targets(data, shown, target)
+    names = _run_names(runs, [experiment for experiment, _ in opened])
+    explained = {
+        name: _explain(experiment, network, shown, layers, targets)
+        for name, (experiment, network) in zip(names, opened, strict=True)
+    }
+    title = data.info.card.title
+    maps = spectral_map_figure(_spectral_rows(shown, explained), title=f"{title}: spectral maps")
+    cams = cam_figure(
+        _cam_rows(shown, explained, targets, layers, data.info.card),
+        title=f"{title}: class activation maps",
+    )
+    written = _write_figure(maps, out / SPECTRAL_MAPS)
+    table = out / f"{SPECTRAL_MAPS}.csv"
+    write_csv(table, _MAP_COLUMNS, _map_rows(shown, explained, data.info.card))
+    return [*written, table, *_write_figure(cams, out / CAMS)]
+
+
+def _explain(
+    experiment: Experiment,
+    network: nn.Module,
+    shown: Sequence[ShownSlice],
+    layers: Sequence[str],
+    targets: Sequence[int],
+) -> list[Explanation]:
+    return explain_slices(network, experiment.mode, shown, layers=layers, targets=targets)
+
+
+def _targets(data: Store, shown: Sequence[ShownSlice], name: str | None) -> list[int]:
+    classes = data.info.card.classes
+    if name is None:
+        # A case that was asked for by name may hold none: then the first foreground class.
+        return [item.largest_class or 1 for item in shown]
+    if name not in classes[1:]:
+        raise HarmosegError(
+            f"{data.path}: no class {name!r}; expected one of {', '.join(classes[1:])}"
+        )
+    return [classes.index(name)] * len(shown)
+
+
+def _run_names(runs: Sequence[Path], experiments: Sequence[Experiment]) -> list[str]:
+    """Name runs by their method, and by seed or folder where that does not tell them apart."""
+    for names in (
+        [item.method for item in experiments],
+        [f"{item.method}, seed {item.seed}" for item in experiments],
+        [run.resolve().name for run in runs],
+    ):
+        if len(set(names)) == len(names):
+            return names
+    raise HarmosegError(
+        f"{', '.join(str(run) for run in runs)}: runs of one method, seed and name; give each once"
+    )
+
+
+def _spectral_rows(
+    shown: Sequence[ShownSlice], explained: Mapping[str, Sequence[Explanation]]
+) -> list[SpectralRow]:
+    rows = []
+    for place, item in enumerate(shown):
+        found = {name: parts[place] for name, parts in explained.items()}
+        rows.append(
+            SpectralRow(
+                f"{item.case}\nplane {item.plane}" if item.plane else item.case,
+                spectral_map(item.truth),
+                {name: part.spectral for name, part in found.items()},
+                {name: part.correlation for name, part in found.items()},
+                {"truth": item.truth} | {name: part.predicted for name, part in found.items()},
+            )
+        )
+    return rows
+
+
+def _cam_rows(
+    shown: Sequence[ShownSlice],
+    explained: Mapping[str, Sequence[Explanation]],
+    targets: Sequence[int],
+    layers: Sequence[str],
+    card: Card,
+) -> list[CamRow]:
+    rows = []
+    for place, (item, target) in enumerate(zip(shown, targets, strict=True)):
+        of = card.classes[target]
+        columns = {
+            f"{name}\n{layer}": (parts[place], layer)
+            for name, parts in explained.items()
+            for layer in layers
+        }
+        rows.append(
+            CamRow(
+                "\n".join([item.case, f"plane {item.plane}, {of}" if item.plane else of]),
+                item.image,
+                item.truth == target,
+                {title: part.cams[layer] for title, (part, layer) in columns.items()},
+                {title: part.predicted == target for title, (part, _) in columns.items()},
+                item.aspect,
+            )
+        )
+    return rows
+
+
+_MAP_COLUMNS = ("run", "case", "class", "log_magnitude_r", "DSC")
+_POWER_COLUMNS = (
+    "kind",
+    "planes",
+    "zero_frequency",
+    "from_cycles_per_px",
+    "share",
+    "share_q25",
+    "share_q75",
+    "cumulative",
+)
+_EFFECT_COLUMNS = ("change", "px", "masks", "spatial", "all_frequencies", "log_magnitude")
+
+
+def _map_rows(
+    shown: Sequence[ShownSlice], explained: Mapping[str, Sequence[Explanation]], card: Card
+) -> Iterator[dict[str, Any]]:
+    for name, parts in explained.items():
+        for item, part in zip(shown, parts, strict=True):
+            counts = confusion_counts(part.predicted, item.truth, len(card.classes))
+            for value, r in part.correlation.per_class.items():
+                dice = float(overlap_metric("DSC", counts[value]))
+                cells = (name, item.name, card.classes[value], _number(r), _number(dice))
+                yield dict(zip(_MAP_COLUMNS, cells, strict=True))
+
+
+def _power_rows(kinds: Sequence[PowerShares]) -> Iterator[dict[str, Any]]:
+    for kind in kinds:
+        if not len(kind.shares):
+            continue
+        low, high = np.quantile(kind.shares, (0.25, 0.75), axis=0)
+        columns = (kind.edges, kind.shares.mean(0), low, high, kind.cumulative.mean(0))
+        for values in zip(*columns, strict=True):
+            cells = (kind.kind, len(kind.zero), float(kind.zero.mean()), *map(float, values))
+            yield dict(zip(_POWER_COLUMNS, cells, strict=True))
+
+
+def _effect_rows(effects: Sequence[Effect], rings: Sequence[str]) -> Iterator[dict[str, Any]]:
+    for effect in effects:
+        values = (effect.spatial, effect.spectrum, effect.magnitude, *effect.rings)
+        cells = (effect.change.kind, effect.change.amount, effect.masks, *map(_number, values))
+        yield dict(zip((*_EFFECT_COLUMNS, *rings), cells, strict=True))
+
+
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _write_figure(figure: Figure, path: Path) -> list[Path]:
+    """Write a figure as PNG and as SVG, the same bytes for the same values."""
+    make_folder(path.parent)
+    written = []
+    with mpl.rc_context({"svg.hashsalt": "harmoseg"}):
+        for kind, metadata in (("png", None), ("svg", {"Date": None})):
+            buffer = io.BytesIO()
+            figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
+            written.append(path.with_name(f"{path.name}.{kind}"))
+            write_bytes(written[-1], buffer.getvalue())
+    return written
