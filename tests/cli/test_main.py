@@ -27,7 +27,9 @@ from harmoseg.cli.parsing import with_config_first
         ["export"],
         ["compare"],
         ["info"],
-        ["export"],
+        ["explain"],
+        ["explain", "run"],
+        ["explain", "data"],
         ["demo"],
     ],
 )

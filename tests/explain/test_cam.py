@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 
 import pytest
 import torch
@@ -185,6 +186,14 @@ def test_a_frozen_network_is_explained_too() -> None:
 def test_layers_that_have_no_map_are_refused(layer, message) -> None:
     with pytest.raises(HarmosegError, match=message):
         grad_cam(cached("transunet"), images(1), layer=layer, class_index=1)
+
+
+def test_without_captum_the_extra_is_named(monkeypatch) -> None:
+    monkeypatch.setitem(sys.modules, "captum.attr", None)
+    with pytest.raises(
+        HarmosegError, match=r"needs captum; install it with: pip install 'harmoseg\[explain"
+    ):
+        grad_cam(cached("unet"), images(1), layer="encoder", class_index=1)
 
 
 def test_other_mistakes_are_named() -> None:

@@ -55,7 +55,7 @@ class Parser(jsonargparse.ArgumentParser):
         required = _REQUIRED.search(text)
         if required:
             names = (name.rpartition(".")[2] for name in required["names"].split(", "))
-            positional = {action.dest for action in self._actions if not action.option_strings}
+            positional = _positionals(self)
             told = (name if name in positional else f"--{name}" for name in names)
             return f"missing: {', '.join(told)}"
         return text
@@ -116,6 +116,17 @@ def _keys(parser: Any) -> Iterable[str]:
         for option in action.option_strings:
             if option.startswith("--") and not option.endswith("+"):
                 yield option[2:]
+
+
+def _positionals(parser: Any) -> set[str]:
+    """Name the arguments without dashes of a parser and of its commands."""
+    found = set()
+    for action in parser._actions:
+        if not action.option_strings:
+            found.add(action.dest)
+        for inner in getattr(action, "_name_parser_map", {}).values():
+            found |= _positionals(inner)
+    return found
 
 
 def _program(parser: Any) -> str:

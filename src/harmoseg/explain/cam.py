@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from captum.attr import LayerGradCam
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
@@ -50,13 +49,15 @@ def grad_cam(
     The network is asked in evaluation mode, and is afterwards as it was: modes, gradients, hooks.
 
     Raises HarmosegError for images of another type or shape, an unknown layer or class, a layer
-    that gives no map or that the logits do not depend on, and maps that are not finite.
+    that gives no map or that the logits do not depend on, maps that are not finite, and where
+    Captum is not installed.
     """
     if images.dtype != torch.uint8 or images.ndim != 4 or not images.numel():
         raise HarmosegError(
             f"images of {images.dtype} and shape {tuple(images.shape)}, expected bytes "
             "(torch.uint8) of shape (B, C, H, W)"
         )
+    method = _layer_grad_cam()
     module, is_input = _find_layer(network, layer)
     parameter = next(network.parameters())
     prepared = normalise(images.to(parameter.device)).to(parameter.dtype)
@@ -66,7 +67,7 @@ def grad_cam(
 
     with _evaluating(network), _watched(module, is_input, layer) as seen:
         try:
-            found: Tensor = LayerGradCam(score, module).attribute(
+            found: Tensor = method(score, module).attribute(
                 prepared, attribute_to_layer_input=is_input, relu_attributions=True
             )
         except (AssertionError, RuntimeError) as error:
@@ -86,6 +87,17 @@ _CHOICES = (
     f"expected one of {', '.join(LAYERS)}, or the dotted name of a module that gives a map "
     "(B, channels, h, w)"
 )
+
+
+def _layer_grad_cam() -> Any:
+    # Imported here: spectral maps and figures of data need none of it.
+    try:
+        from captum.attr import LayerGradCam
+    except ModuleNotFoundError as error:
+        raise HarmosegError(
+            "Grad-CAM needs captum; install it with: pip install 'harmoseg[explain]'"
+        ) from error
+    return LayerGradCam
 
 
 def _find_layer(network: nn.Module, name: str) -> tuple[nn.Module, bool]:

@@ -57,23 +57,22 @@ def write_data_explanation(
     kinds = power_of_slices(shown)
     edges, effects = change_effects([mask for item in shown for mask in item.masks()])
     name = data.info.card.title
-    written = _write_figure(
-        power_share_figure(kinds, example, title=f"{name}: power of images and masks"),
-        out / POWER_SHARE,
-    )
-    write_csv(out / f"{POWER_SHARE}.csv", _POWER_COLUMNS, _power_rows(kinds))
-    figure = spatial_spectral_figure(
+    shares = power_share_figure(kinds, example, title=f"{name}: power of images and masks")
+    changes = spatial_spectral_figure(
         edges,
         effects,
         example.truth == example.largest_class,
         title=f"{name}: changes of masks in space and spectrum",
     )
-    written += _write_figure(figure, out / SPATIAL_SPECTRAL)
     rings = [f"ring_from_{edge:.5g}" for edge in edges]
-    write_csv(
-        out / f"{SPATIAL_SPECTRAL}.csv", (*_EFFECT_COLUMNS, *rings), _effect_rows(effects, rings)
-    )
-    return [*written, out / f"{POWER_SHARE}.csv", out / f"{SPATIAL_SPECTRAL}.csv"]
+    written = [
+        *_write_figure(shares, out / POWER_SHARE),
+        *_write_figure(changes, out / SPATIAL_SPECTRAL),
+    ]
+    tables = [out / f"{name}.csv" for name in (POWER_SHARE, SPATIAL_SPECTRAL)]
+    write_csv(tables[0], _POWER_COLUMNS, _power_rows(kinds))
+    write_csv(tables[1], (*_EFFECT_COLUMNS, *rings), _effect_rows(effects, rings))
+    return [*written, *tables]
 
 
 def write_run_explanation(

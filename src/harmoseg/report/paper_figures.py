@@ -90,7 +90,7 @@ def power_share_figure(
     legend.
     """
     figure = Figure(figsize=(_WIDTH, 5.2), layout="constrained")
-    above, below = figure.subfigures(2, 1, height_ratios=(1.75, 3))
+    above, below = figure.subfigures(2, 1, height_ratios=(1.75, 3), squeeze=False)[:, 0]
     _draw_example(np.ravel(above.subplots(1, 4)), example)
     left, right = np.ravel(below.subplots(1, 2))
     known = [kind for kind in kinds if len(kind.shares)]
@@ -129,7 +129,8 @@ def power_share_figure(
     left.set_xlabel("wavelength (px), from coarse to fine", fontsize=_TICK)
     left.set_ylabel("power without the zero frequency", fontsize=_TICK)
     right.set_xlabel("radial frequency (cycles per px)", fontsize=_TICK)
-    below.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=_TICK)
+    if known:
+        below.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=_TICK)
     if title:
         figure.suptitle(title, fontsize=_TITLE, parse_math=False)
     return figure
