@@ -82,7 +82,7 @@ def read_exhibits(path: Path) -> Exhibits | None:
 
 
 def _small(cams: Sequence[NDArray[np.float32]]) -> NDArray[np.uint8]:
-    """Average maps over cells, as a map has no more detail than features, and write them in bytes."""
+    """Average maps over cells and write them in bytes: they have no more detail than features."""
     maps = torch.from_numpy(np.stack(cams))[:, None]
     if min(maps.shape[2:]) > _CAM_SIDE:
         maps = F.adaptive_avg_pool2d(maps, _CAM_SIDE)
