@@ -16,6 +16,7 @@ from harmoseg.study.statistics import (
     describe_difference,
     estimate_mean,
     signed_rank_p,
+    supported_best,
 )
 from harmoseg.study.tables import (
     Difference,
@@ -221,6 +222,40 @@ def test_a_constant_over_unequal_patients_is_its_own_interval() -> None:
             assert estimate.low == estimate.mean == estimate.high == round(size, 9)
             assert estimate.detectable == 0 and estimate.excludes_zero == (size > 1e-9)
             assert "-0" not in describe_difference(estimate, "b", "a", "points")
+
+
+# -- the best method -----------------------------------------------------------------------------
+
+
+def test_best_is_what_is_better_than_every_other_beyond_chance() -> None:
+    random = np.random.default_rng(0)
+    cases = random.normal(80, 10, 40)
+    near, far, best = (cases + gain + random.normal(0, 0.5, (3, 40)) for gain in (0, -5, 2))
+    assert supported_best({"near": near, "best": best, "far": far}) == "best"
+    assert supported_best({"near": near, "best": best, "far": far}, lower_is_better=True) == "far"
+    # The mean of one is higher, and the interval of the difference holds 0.
+    twin = near + random.normal(0, 0.5, (3, 40))
+    assert supported_best({"near": near, "twin": twin}) is None
+    assert supported_best({"near": near, "far": far, "twin": twin}) is None
+
+
+def test_nothing_is_best_without_evidence() -> None:
+    low, high = np.full((3, 20), 50.0), np.full((3, 20), 60.0)
+    assert supported_best({"low": low, "high": high}) == "high"
+    assert supported_best({"low": low[:1], "high": high[:1]}) is None  # one seed
+    assert supported_best({"low": low, "high": high}, ["p"] * 20) is None  # one patient
+    assert supported_best({"high": high}) is None
+    assert supported_best({}) is None
+    assert supported_best({"high": high, "same": high}) is None
+    assert supported_best({"low": low, "high": high, "unknown": np.full((3, 20), np.nan)}) is None
+
+
+def test_best_is_judged_on_the_cases_that_both_have() -> None:
+    ours, theirs = np.full((2, 10), 60.0), np.full((2, 10), 50.0)
+    theirs[:, 0] = 1000  # undefined for the other
+    ours[:, 0] = np.nan
+    # By its own mean theirs is best, on the shared cases it is not: nothing is said.
+    assert supported_best({"ours": ours, "theirs": theirs}) is None
 
 
 # -- the smallest detectable difference ----------------------------------------------------------

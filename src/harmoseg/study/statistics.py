@@ -6,7 +6,7 @@ What is computed, why, and how often the intervals hold the truth is explained a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -170,6 +170,35 @@ def estimate_mean(
         dropped,
         _round(design.detectable(resamples)),
     )
+
+
+def supported_best(
+    values: Mapping[str, NDArray[np.float64]],
+    groups: Sequence[str] | None = None,
+    *,
+    lower_is_better: bool = False,
+) -> str | None:
+    """Name the method that is best beyond chance, None where none can be said to be.
+
+    `values` are those of each method, (seeds, cases), NaN where undefined. It is the one with the
+    best mean if its paired difference to every other method, by seed and case, has an interval on
+    the right side of 0. So there is none among fewer than two methods, and none from one seed.
+    """
+    sign = -1 if lower_is_better else 1
+    means = {
+        method: sign * scores[:, np.isfinite(scores).all(axis=0)].mean()
+        for method, scores in values.items()
+        if np.isfinite(scores).all(axis=0).any()
+    }
+    if len(means) < 2 or len(means) < len(values):
+        return None
+    best = max(means, key=lambda method: means[method])
+    for method, scores in values.items():
+        if method != best:
+            gap = estimate_mean(sign * (values[best] - scores), groups)
+            if not gap.excludes_zero or gap.mean < 0:
+                return None
+    return best
 
 
 def signed_rank_p(values: NDArray[np.float64], groups: Sequence[str] | None = None) -> float | None:

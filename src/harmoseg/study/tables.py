@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
-from harmoseg.store.files import make_folder, write_csv, write_text
 from harmoseg.study.compare import Study, reference_of
 from harmoseg.study.statistics import (
     Estimate,
@@ -18,21 +18,28 @@ from harmoseg.study.statistics import (
     estimate_mean,
     signed_rank_p,
 )
+from harmoseg.study.writing import Table, to_latex, to_markdown, write_table_files
+
+__all__ = [
+    "HEADLINE",
+    "NONE",
+    "NOT_AVAILABLE",
+    "Difference",
+    "Table",
+    "count_false_marks",
+    "format_estimate",
+    "format_p",
+    "make_tables",
+    "paired_differences",
+    "to_latex",
+    "to_markdown",
+    "within_range",
+    "write_tables",
+]
 
 HEADLINE: Metric = "DSC"
 NOT_AVAILABLE = "interval not available"
 NONE = "none"
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table ready to be printed: a title, what its numbers are, a header and rows of text."""
-
-    name: str
-    title: str
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -112,27 +119,8 @@ def make_tables(study: Study, differences: Sequence[Difference]) -> list[Table]:
 
 
 def write_tables(study: Study, tables: Sequence[Table]) -> None:
-    """Write every table as Markdown and as CSV under ``tables/``."""
-    folder = study.folder / "tables"
-    make_folder(folder)
-    for table in tables:
-        write_text(folder / f"{table.name}.md", to_markdown(table))
-        rows = (dict(zip(table.header, row, strict=True)) for row in table.rows)
-        write_csv(folder / f"{table.name}.csv", table.header, rows)
-
-
-def to_markdown(table: Table) -> str:
-    """Write a table in Markdown, its columns aligned so that it reads as plain text too."""
-    lines = [table.header, *table.rows]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
-    body = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    body.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join([f"**{table.title}**", "", *body, "", table.caption, ""])
+    """Write every table as Markdown, LaTeX and CSV under ``tables/``."""
+    write_table_files(tables, study.folder / "tables")
 
 
 def format_estimate(estimate: Estimate, *, signed: bool = False) -> str:
@@ -154,12 +142,13 @@ def format_p(p: float | None) -> str:
 
 def _means(study: Study) -> Table:
     rows = []
+    records: list[dict[str, object]] = []
     counts: list[str] = []
     for store in study.stores:
         dropped = cases = 0
         for method in study.methods:
             estimates = {
-                metric: _within_range(
+                metric: within_range(
                     estimate_mean(study.scores(method, store, metric), study.groups(store))
                 )
                 for metric in METRICS
@@ -170,6 +159,10 @@ def _means(study: Study) -> Table:
             rows.append(
                 (store, method, *(format_estimate(estimates[metric]) for metric in METRICS))
             )
+            records += [
+                {"tested_on": store, "method": method, "metric": metric, **_numbers(estimate)}
+                for metric, estimate in estimates.items()
+            ]
         undefined = (
             f", up to {dropped} left out of a method's {HEADLINE}, undefined under some of its runs"
             if dropped
@@ -180,14 +173,33 @@ def _means(study: Study) -> Table:
         f"Mean per image in points, over {study.seeds} seed(s); brackets: 95 % bootstrap interval "
         f"over seeds and patients. Scored at native resolution ({'; '.join(counts)})."
     )
-    return Table("means", "Test results", caption, ("tested on", "method", *METRICS), tuple(rows))
+    return Table(
+        "means",
+        "Test results",
+        caption,
+        ("tested on", "method", *METRICS),
+        tuple(rows),
+        records=tuple(records),
+    )
 
 
-def _within_range(estimate: Estimate) -> Estimate:
-    """Cut an interval to the 0 to 100 points that a score can have; nothing true is cut off."""
+def within_range(estimate: Estimate, largest: float = 100.0) -> Estimate:
+    """Cut an interval to what a mean can be, 0 to `largest`; nothing true is cut off."""
     if estimate.low is None or estimate.high is None:
         return estimate
-    return replace(estimate, low=max(0.0, estimate.low), high=min(100.0, estimate.high))
+    return replace(estimate, low=max(0.0, estimate.low), high=min(largest, estimate.high))
+
+
+def _numbers(estimate: Estimate) -> dict[str, object]:
+    """Give an estimate as fields of a CSV file."""
+    return {
+        "mean": None if math.isnan(estimate.mean) else estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "seeds": estimate.seeds,
+        "cases": estimate.cases,
+        "left_out": estimate.dropped,
+    }
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
@@ -226,7 +238,27 @@ def _differences(differences: Sequence[Difference]) -> Table:
             f"{HEADLINE} left out",
         ),
         tuple((*key, *cells) for key, cells in rows.items()),
+        records=tuple(_difference_records(differences, p_values)),
     )
+
+
+def _difference_records(
+    differences: Sequence[Difference], p_values: Sequence[float | None]
+) -> Iterator[dict[str, object]]:
+    """Give the rows of differences.csv; `p_values` are those of the headline metric, in order."""
+    corrected = iter(p_values)
+    for item in differences:
+        yield {
+            "tested_on": item.store,
+            "method": item.method,
+            "minus": item.reference,
+            "metric": item.metric,
+            **_numbers(item.estimate),
+            "detectable": item.estimate.detectable,
+            "p_holm": next(corrected) if item.metric == HEADLINE else None,
+            "more_false_alarms": item.false_marks[0],
+            "fewer_false_alarms": item.false_marks[1],
+        }
 
 
 def _format_left_out(item: Difference) -> str:
@@ -268,6 +300,7 @@ def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
 
 def _aggregates(study: Study) -> Table:
     rows = []
+    records: list[dict[str, object]] = []
     for store in study.stores:
         for method in study.methods:
             for how in AGGREGATES:
@@ -280,6 +313,15 @@ def _aggregates(study: Study) -> Table:
                     ]
                     known = [100 * value for value in values if value is not None]
                     cells.append(f"{np.mean(known):.1f}" if known else "undefined")
+                    records.append(
+                        {
+                            "tested_on": store,
+                            "method": method,
+                            "aggregate": how,
+                            "metric": metric,
+                            "mean": round(float(np.mean(known)), 9) if known else None,
+                        }
+                    )
                 rows.append((store, method, how.replace("_", " "), *cells))
     caption = (
         "The same predictions under three definitions, mean over seeds: per image (mean over "
@@ -292,4 +334,5 @@ def _aggregates(study: Study) -> Table:
         caption,
         ("tested on", "method", "aggregate", *METRICS),
         tuple(rows),
+        records=tuple(records),
     )
