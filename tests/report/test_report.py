@@ -58,7 +58,7 @@ def test_one_file_with_everything_in_it(study) -> None:
     assert {path.name for path in (study.folder / "tables").iterdir()} == {
         f"{name}.{kind}"
         for name in ("means", "differences", "aggregates")
-        for kind in ("md", "csv")
+        for kind in ("md", "tex", "csv")
     }
 
 

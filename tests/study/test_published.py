@@ -238,3 +238,116 @@ def test_they_are_read_without_torch() -> None:
     code = "import sys, harmoseg.study.published as p; p.read_published(1); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+# -- the page about them -------------------------------------------------------------------------
+
+
+def rows_of_page(header: str) -> list[list[str]]:
+    """Give the rows of the page's table with this header."""
+    (table,) = re.findall(
+        rf"^{re.escape(header)}\n\|[-|]+\n((?:\|.*\n)+)", PAGE.read_text("utf-8"), re.M
+    )
+    return [
+        [cell.strip(" *") for cell in line.strip("|").split("|")] for line in table.splitlines()
+    ]
+
+
+def value(
+    table: int, method: str, tested: str, metric: str, condition: str = "clean", label: str = ""
+) -> float:
+    (found,) = (
+        cell.value
+        for cell in read_published(table)
+        if (cell.method, cell.column.tested_on, cell.column.metric) == (method, tested, metric)
+        and (cell.column.condition, cell.column.label) == (condition, label)
+    )
+    return found
+
+
+def test_the_page_says_which_stated_differences_follow_from_the_cells() -> None:
+    rows = rows_of_page("| section | table | network | tested on | metric | text | cells |")
+    odd = []
+    for _, table, network, tested, metric, said, cells in rows:
+        place = (tested, metric)
+        gap = value(int(table), f"{network}+scc", *place) - value(int(table), network, *place)
+        assert cells == f"{gap:+.2f}"
+        if cells != said:
+            odd.append((network, tested, metric, said))
+    assert len(rows) == 22 and odd == [("transunet", "monuseg", "DSC", "+0.58")]
+
+
+def test_the_page_counts_gains_and_losses() -> None:
+    for table, *counts in rows_of_page("| table | unet | transunet |"):
+        for network, count in zip(("unet", "transunet"), counts, strict=True):
+            gains = []
+            for place in published_columns(int(table)):
+                term, plain = (
+                    find_published(int(table), name, place).value
+                    for name in (f"{network}+scc", network)
+                )
+                gains.append((plain - term) if place.lower_is_better else (term - plain))
+            signs = [sum(g > 0 for g in gains), gains.count(0), sum(g < 0 for g in gains)]
+            assert count == " / ".join(map(str, signs))
+
+
+def least_iou(dsc: float) -> float:
+    return 100 * (dsc / 100) / (2 - dsc / 100)
+
+
+def test_the_page_says_which_dsc_and_iou_cannot_be_averages_of_the_same() -> None:
+    for trained, tested, dsc, iou, least in rows_of_page(
+        "| trained on | tested on | DSC | IoU | least IoU |"
+    ):
+        table = 1 if trained == tested else 3
+        assert float(dsc) == value(table, "unet", tested, "DSC")
+        assert float(iou) == value(table, "unet", tested, "IoU")
+        assert least == f"{least_iou(float(dsc)):.2f}"
+    below, above = [], []
+    for cell in CELLS:
+        if cell.column.metric == "IoU":
+            dsc = value(cell.table, cell.method, cell.column.tested_on, "DSC")
+            # To their favour, both may have been rounded.
+            odd = cell.value + 0.005 < least_iou(dsc - 0.005)
+            (below if odd else above).append((cell.table, cell.method, cell.column.tested_on))
+    assert (len(below), len(above)) == (20, 9)
+    assert {place[2] for place in below} == {"kvasir-seg", "isic-2018", "btseg", "isic-2017"}
+    assert Counter(place[2] for place in above) == {"monuseg": 4, "polypgen": 4, "kvasir-seg": 1}
+
+
+def test_the_page_says_which_dsc_is_too_high_for_its_sensitivity() -> None:
+    odd = []
+    for cell in CELLS:
+        if cell.column.metric == "SE":
+            most = 2 * (cell.value + 0.005) / (1 + (cell.value + 0.005) / 100)
+            if value(cell.table, cell.method, cell.column.tested_on, "DSC") - 0.005 > most:
+                odd.append((cell.method, cell.column.tested_on))
+    assert odd == [
+        ("transunet+scc", "btseg"),
+        *((method, "isic-2017") for method in ("unet", "transunet", "unet+scc", "transunet+scc")),
+    ]
+
+
+def test_what_else_the_page_says_of_the_tables() -> None:
+    methods = ("unet", "transunet", "unet+scc", "transunet+scc")
+    for method in methods:
+        for metric in ("DSC", "HD95"):
+            of_myo, of_rv = (
+                value(2, method, "acdc", metric, label=label) for label in ("MYO", "RV")
+            )
+            assert of_myo > of_rv
+            assert metric == "DSC" or 1.8 < of_myo / of_rv < 3.5
+    pairs = [(m, c) for m in methods for c in published_columns(4) if c.metric == "ECE"]
+    ratios = [
+        value(4, method, place.tested_on, "MCE") / find_published(4, method, place).value
+        for method, place in pairs
+    ]
+    assert len(ratios) == 16 and round(min(ratios), 2) >= 1.84 and round(max(ratios), 2) <= 1.96
+    noisy = {m: value(5, m, "synapse", "HD95", "gaussian:0.01") for m in methods}
+    better = [m for m in methods if noisy[m] < value(2, m, "synapse", "HD95")]
+    assert better == ["unet", "transunet", "unet+scc"]
+    lost = [
+        round(value(2, m, "synapse", "DSC") - value(5, m, "synapse", "DSC", "gaussian:0.01"), 2)
+        for m in methods
+    ]
+    assert (min(lost), max(lost)) == (6.58, 10.89)
