@@ -1,104 +1,236 @@
-"""The figures of a study: training curves and paired differences."""
+"""How training went, and how every single case fares under a method and under its control."""
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
 
-from harmoseg.study.compare import Study
+from harmoseg.report.style import (
+    GAIN,
+    LOSS,
+    UNDECIDED,
+    WIDTH,
+    MethodStyle,
+    in_style,
+    interval_of,
+    label_axes,
+    legend_below,
+    method_handle,
+    shortened,
+    wrapped,
+)
+from harmoseg.store.files import read_csv
+from harmoseg.study.results import StudyRun, TaskResults
 from harmoseg.study.statistics import Estimate
-from harmoseg.study.tables import HEADLINE, Difference
+from harmoseg.study.tables import HEADLINE
 from harmoseg.training.run import LOG_FILE
 
-# Okabe and Ito's palette: told apart with any colour vision.
-PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+Styles = Mapping[str, MethodStyle]
+_COLUMNS = 3
+_BEYOND = 102.0
+"""The scale of scores is that of the logarithm of what is missing to this many points."""
 
 
-def training_curves(study: Study) -> Figure:
-    """Plot loss and validation DSC against epochs: a thin line per seed, a thick mean."""
-    figure = Figure(figsize=(9, 3.4), layout="constrained")
+class PairedDifference(Protocol):
+    """A method minus its reference on one store of a task: what the figures need to know of it."""
+
+    @property
+    def task(self) -> str:
+        """Name the dataset trained on."""
+
+    @property
+    def method(self) -> str:
+        """Name the method."""
+
+    @property
+    def reference(self) -> str:
+        """Name what it is compared with."""
+
+    @property
+    def store(self) -> str:
+        """Name the store tested on."""
+
+    @property
+    def metric(self) -> str:
+        """Name the measure."""
+
+    @property
+    def estimate(self) -> Estimate:
+        """Give the mean difference and its interval."""
+
+
+@in_style()
+def training_curves(task: TaskResults, styles: Styles) -> Figure:
+    """Plot loss and validation DSC against epochs: a thin line per seed, a thick mean.
+
+    Seeds may have stopped at different epochs: a mean ends where the first of its seeds ends.
+    """
+    figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
     left, right = figure.subplots(1, 2)
-    columns = (("train_total", left, 1.0), ("val_dsc", right, 100.0))
-    for colour, method in zip(_cycle(len(study.methods)), study.methods, strict=True):
-        for column, axes, scale in columns:
-            curves = _curves(study, method, column, scale)
-            if curves is None:
-                continue
-            epochs = np.arange(1, curves.shape[1] + 1)
-            for curve in curves:
-                axes.plot(epochs, curve, color=colour, linewidth=0.7, alpha=0.6)
-            axes.plot(epochs, curves.mean(0), color=colour, linewidth=2, label=method)
-    _label(left, "Training loss", "epoch", "loss (each method its own)")
-    _label(right, "Validation DSC", "epoch", "points, at training resolution")
-    left.legend(frameon=False)
+    for method in task.methods:
+        runs = [run for run in task.runs if run.experiment.method == method]
+        for column, axes, scale in (("train_total", left, 1.0), ("val_dsc", right, 100.0)):
+            curves = [curve for run in runs if (curve := _curve(run, column, scale)) is not None]
+            _draw_curves(axes, curves, styles[method])
+    label_axes(left, "Training loss", "epoch", "loss (each method its own)")
+    label_axes(right, "Validation DSC", "epoch", "points, at training resolution")
+    for axes in (left, right):
+        axes.xaxis.get_major_locator().set_params(integer=True)
     if not right.lines:
         right.set_axis_off()
-        right.text(
-            0.5, 0.5, "no part of the data validated", transform=right.transAxes, ha="center"
-        )
+        right.set_title("")
+        words = "no part of the data validated"
+        right.text(0.5, 0.5, words, transform=right.transAxes, ha="center")
+    legend_below(figure, [_curve_handle(method, styles[method]) for method in task.methods])
     return figure
 
 
-def difference_plot(study: Study, differences: Sequence[Difference]) -> Figure:
-    """Plot the paired difference of every case, one row per comparison, with mean and interval."""
-    chosen = [item for item in differences if item.metric == HEADLINE]
-    figure = Figure(figsize=(9, 1.2 + 1.1 * len(chosen)), layout="constrained")
+def _curve_handle(method: str, style: MethodStyle) -> Line2D:
+    handle = method_handle(method, style)
+    handle.set_marker("")
+    handle.set_linewidth(2)
+    return handle
+
+
+def _curve(run: StudyRun, column: str, scale: float) -> NDArray[np.float64] | None:
+    """Read a column of a log: (epochs, 2), epoch and value where there is one; None without it."""
+    rows = read_csv(run.folder / LOG_FILE, columns=("epoch",), what="the log of a run")
+    found = [(float(row["epoch"]), scale * float(row[column])) for row in rows if row.get(column)]
+    curve = np.asarray(found, dtype=np.float64).reshape(-1, 2)
+    curve = curve[np.isfinite(curve[:, 1])]
+    return curve if len(curve) else None
+
+
+def _draw_curves(axes: Axes, curves: Sequence[NDArray[np.float64]], style: MethodStyle) -> None:
+    if not curves:
+        return
+    for curve in curves:
+        # A single epoch is a dot: a line of one point would not be seen.
+        marker = "o" if len(curve) == 1 else ""
+        axes.plot(*curve.T, marker, color=style.colour, linewidth=0.6, alpha=0.45, linestyle="-")
+    common = set.intersection(*({*curve[:, 0].tolist()} for curve in curves))
+    epochs = np.asarray(sorted(common))
+    mean = np.mean([curve[np.isin(curve[:, 0], epochs), 1] for curve in curves], axis=0)
+    axes.plot(epochs, mean, color=style.colour, linewidth=2, linestyle=style.line)
+
+
+def case_differences(task: TaskResults, item: PairedDifference) -> NDArray[np.float64]:
+    """Give the difference of every case, mean over the seeds both have, NaN where undefined."""
+    ours, theirs = task.paired(item.method, item.reference, item.store, item.metric)
+    if not len(ours):
+        return np.full(ours.shape[1], np.nan)
+    gaps: NDArray[np.float64] = (ours - theirs).mean(axis=0)
+    return gaps
+
+
+@in_style()
+def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> Figure:
+    """Plot the paired difference of every case on a store, a row per comparison, with its mean."""
+    height = 0.62
+    figure = Figure(figsize=(WIDTH, 0.95 + height * len(differences)), layout="constrained")
     axes = figure.subplots()
     random = np.random.default_rng(0)
-    for row, item in enumerate(chosen):
-        scores = study.scores(item.method, item.store, HEADLINE)
-        gaps = (scores - study.scores(item.reference, item.store, HEADLINE)).mean(0)
+    for row, item in enumerate(differences):
+        gaps = case_differences(task, item)
         gaps = gaps[np.isfinite(gaps)]
-        spread = row + random.uniform(-0.28, 0.28, len(gaps))
-        axes.scatter(gaps, spread, s=9, alpha=0.45, color=PALETTE[0], linewidths=0)
-        _mark_estimate(axes, item.estimate, row)
+        spread = row + random.uniform(-0.3, 0.3, len(gaps))
+        colours = np.select([gaps > 0, gaps < 0], [GAIN, LOSS], UNDECIDED)
+        axes.scatter(gaps, spread, s=9, alpha=0.4, c=colours.tolist(), linewidths=0)
+        low, high = interval_of(item.estimate)
+        axes.plot([low, high], [row, row], color="black", linewidth=2.2)
+        axes.plot([item.estimate.mean], [row], "D", color="black", markeredgecolor="white")
     axes.axvline(0, color="0.3", linewidth=0.8)
-    labels = [f"{item.method} minus {item.reference}\non {item.store}" for item in chosen]
-    axes.set_yticks(range(len(chosen)), labels, parse_math=False)
-    axes.set_ylim(len(chosen) - 0.5, -0.5)
+    labels = [f"{wrapped(x.method, 30)}\nminus {shortened(x.reference, 24)}" for x in differences]
+    axes.set_yticks(range(len(differences)), labels)
+    axes.set_ylim(len(differences) - 0.5, -0.5)
     # A few cases that one method misses outright would squeeze all others into a line.
     axes.set_xscale("symlog", linthresh=5, linscale=1.5)
     ticks = (-100, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100)
-    axes.set_xticks(ticks, [str(tick) for tick in ticks])
+    axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
     axes.minorticks_off()
-    title = (
-        f"Difference in {HEADLINE} of each case, mean over seeds; orange: mean and 95 % interval"
-    )
-    _label(axes, title, f"points of {HEADLINE} (scale is compressed beyond 5)", "")
+    axes.set_xlabel(f"difference of a case in points of {HEADLINE} (scale compressed beyond 5)")
     return figure
 
 
-def _mark_estimate(axes: Axes, estimate: Estimate, row: int) -> None:
-    if estimate.low is not None and estimate.high is not None:
-        axes.plot([estimate.low, estimate.high], [row, row], color=PALETTE[5], linewidth=3)
-    axes.plot([estimate.mean], [row], marker="D", markersize=7, color=PALETTE[5])
+@in_style()
+def paired_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> Figure:
+    """Plot every case's score under a method against that under its control, a panel each."""
+    columns = min(_COLUMNS, len(differences))
+    rows = math.ceil(len(differences) / columns)
+    size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.75 * rows)
+    figure = Figure(figsize=size, layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False).flat
+    floor = _floor_of(task, differences)
+    for axes, item in zip(grid, differences, strict=False):
+        _draw_pairs(axes, task, item)
+        ticks = [tick for tick in (0, 20, 40, 60, 70, 80, 90, 95, 98, 100) if tick >= floor]
+        if floor < 60:
+            ticks = [tick for tick in ticks if tick not in (70, 98)]
+        for axis, limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+            limits(floor - 1.5, 100.6)
+            axis.set_ticks(ticks, [str(tick) for tick in ticks])
+            axis.minorticks_off()
+        axes.set_aspect("equal")
+    for axes in list(grid):
+        axes.set_axis_off()
+    return figure
 
 
-def _curves(
-    study: Study, method: str, column: str, scale: float
-) -> np.ndarray[tuple[int, ...], np.dtype[np.float64]] | None:
-    """Read one column of the logs of a method: (seeds, epochs), or None where it is not there."""
-    curves = []
-    for run in study.runs:
-        if run.experiment.method == method:
-            with (run.folder / LOG_FILE).open(newline="", encoding="utf-8") as stream:
-                rows = list(csv.DictReader(stream))
-            if not rows or column not in rows[0]:
-                return None
-            curves.append([scale * float(row[column]) for row in rows])
-    return np.asarray(curves)
+def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
+    ours, theirs = task.paired(item.method, item.reference, item.store, item.metric)
+    if len(ours):
+        ours, theirs = ours.mean(axis=0), theirs.mean(axis=0)
+        known = np.isfinite(ours) & np.isfinite(theirs)
+        ours, theirs = ours[known], theirs[known]
+    else:
+        ours = theirs = np.empty(0)
+    for scale in (axes.set_xscale, axes.set_yscale):
+        scale("function", functions=(_stretch, _unstretch))
+    axes.plot([0, 100], [0, 100], color="0.5", linewidth=0.8)
+    kinds = (("higher", GAIN, ours > theirs), ("lower", LOSS, ours < theirs))
+    for place, (word, colour, chosen) in enumerate(kinds):
+        axes.plot(
+            theirs[chosen],
+            ours[chosen],
+            "o",
+            color=colour,
+            markersize=3.4,
+            alpha=0.55,
+            markeredgewidth=0,
+        )
+        where: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": colour}
+        words = f"{'▲▼'[place]} {int(chosen.sum())} {word}"
+        axes.text(0.5 * place, 1.02, words, **where)
+    same = ours == theirs
+    axes.plot(theirs[same], ours[same], "o", color=UNDECIDED, markersize=3.4, markeredgewidth=0)
+    axes.set_title(wrapped(item.method, 34), pad=15, fontsize=8)
+    axes.set_xlabel(f"{item.metric} under {wrapped(str(item.reference), 24)}")
+    axes.set_ylabel(f"{item.metric} under the method")
 
 
-def _cycle(count: int) -> list[str]:
-    return [PALETTE[i % len(PALETTE)] for i in range(count)]
+def _floor_of(task: TaskResults, differences: Sequence[PairedDifference]) -> float:
+    """Choose where all axes begin: at the lowest score, rounded down to a multiple of 20."""
+    lowest = 100.0
+    for item in differences:
+        for values in task.paired(item.method, item.reference, item.store, item.metric):
+            means = values.mean(axis=0) if len(values) else np.empty(0)
+            lowest = min(lowest, float(np.nanmin(means, initial=100.0)))
+    return max(0.0, min(60.0, 20 * math.floor(lowest / 20)))
 
 
-def _label(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, fontsize=10, loc="left")
-    axes.set_xlabel(x)
-    axes.set_ylabel(y)
-    axes.spines[["top", "right"]].set_visible(False)
+def _stretch(score: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Stretch the scale of scores towards 100, where most cases lie."""
+    stretched: NDArray[np.float64] = -np.log(_BEYOND - np.minimum(score, _BEYOND - 0.1))
+    return stretched
+
+
+def _unstretch(place: NDArray[np.float64]) -> NDArray[np.float64]:
+    scores: NDArray[np.float64] = _BEYOND - np.exp(-np.asarray(place))
+    return scores

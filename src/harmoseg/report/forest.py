@@ -1,0 +1,256 @@
+"""All paired differences of a study in one picture: what each method gains over its control."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from harmoseg.report.figures import PairedDifference
+from harmoseg.report.style import (
+    GAIN,
+    LOSS,
+    MINUS,
+    TITLE_SIZE,
+    UNDECIDED,
+    WIDTH,
+    in_style,
+    interval_of,
+    shortened,
+    text_width,
+)
+from harmoseg.study.statistics import Estimate
+
+_ROW = 0.19  # inches, of one line of text
+_ABOVE, _BELOW = 0.42, 0.82
+_PAD, _GAP = 0.1, 0.16
+_AXIS = 2.5
+_METHOD_LENGTH, _REFERENCE_LENGTH = 32, 22
+
+
+@dataclass(frozen=True)
+class _Columns:
+    """Where the columns of text begin, in inches from the left, and the figure's width."""
+
+    method: float
+    reference: float
+    axis: float
+    axis_width: float
+    numbers: float
+    count: float
+    width: float
+
+
+@in_style()
+def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
+    """Plot every difference with its interval, grouped by what was trained on and tested on.
+
+    A row has the method, its control, the interval, and the same in numbers. Intervals that reach
+    far beyond the others are cut off at an arrow; the numbers tell them whole.
+    """
+    groups = [
+        (key, list(items))
+        for key, items in itertools.groupby(differences, lambda item: (item.task, item.store))
+    ]
+    rows = sum(len(items) for _, items in groups) + 1.4 * len(groups)
+    columns = _columns(differences)
+    height = _ABOVE + _BELOW + _ROW * rows
+    figure = Figure(figsize=(columns.width, height))
+    axes = figure.add_axes(
+        (
+            columns.axis / columns.width,
+            _BELOW / height,
+            columns.axis_width / columns.width,
+            1 - (_ABOVE + _BELOW) / height,
+        )
+    )
+    limit = reach(differences)
+    axes.set_xlim(-limit, limit)
+    axes.set_ylim(rows, 0)
+    axes.set_yticks([])
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.axvline(0, color="0.25", linewidth=0.9)
+    decimals = max((item.estimate.decimals for item in differences), default=1)
+    y = 0.0
+    for (task, store), items in groups:
+        y += 1.1
+        _write(axes, columns, columns.method, y - 0.4, _heading(task, store), fontweight="bold")
+        for number, item in enumerate(items):
+            if number % 2 == 0:
+                _shade(axes, columns, y)
+            _draw_row(axes, columns, y + 0.5, item, min(decimals, 2))
+            y += 1
+        y += 0.3
+    _head(axes, columns)
+    _label(figure, axes, differences[0].metric)
+    return figure
+
+
+def reach(differences: Sequence[PairedDifference]) -> float:
+    """Choose how far the axis reaches to either side, so that most intervals are readable.
+
+    All means are within, and all intervals unless a few are far wider than most.
+    """
+    means = [abs(x.estimate.mean) for x in differences if math.isfinite(x.estimate.mean)]
+    ends = [max(map(abs, interval_of(x.estimate))) for x in differences if x.estimate.cases]
+    ends = [end for end in ends if math.isfinite(end)]
+    widest = max(ends, default=0.0)
+    usual = 1.6 * float(np.quantile(ends, 0.75)) if ends else 0.0
+    found = 1.08 * max(1.2 * max(means, default=0.0), min(widest, usual))
+    return found or 1.0
+
+
+def colour_of(estimate: Estimate) -> str:
+    """Give the colour of a difference: that of gains, of losses, or of what shows neither."""
+    if not estimate.excludes_zero:
+        return UNDECIDED
+    return GAIN if estimate.mean > 0 else LOSS
+
+
+def _columns(differences: Sequence[PairedDifference]) -> _Columns:
+    def widest(texts: Sequence[str]) -> float:
+        return max(text_width(text) for text in texts)
+
+    methods = widest(["method", *(shortened(x.method, _METHOD_LENGTH) for x in differences)])
+    references = widest(
+        ["control", *(shortened(x.reference, _REFERENCE_LENGTH) for x in differences)]
+    )
+    numbers = max(text_width("+00.00 [+00.00, +00.00]"), text_width("mean [95 % interval]"))
+    counts = widest(["seeds, cases", *(_count(x.estimate) for x in differences)])
+    reference = _PAD + methods + _GAP
+    axis = reference + references + _GAP
+    after = numbers + counts + 2 * _GAP + _PAD
+    width = max(WIDTH, axis + _AXIS + after)
+    end = width - after
+    return _Columns(_PAD, reference, axis, end - axis, end + _GAP, end + 2 * _GAP + numbers, width)
+
+
+def _draw_row(
+    axes: Axes, columns: _Columns, y: float, item: PairedDifference, decimals: int
+) -> None:
+    estimate = item.estimate
+    colour = colour_of(estimate)
+    _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
+    reference = shortened(item.reference, _REFERENCE_LENGTH)
+    _write(axes, columns, columns.reference, y, reference, color="0.35")
+    _write(axes, columns, columns.numbers, y, _number(estimate, decimals))
+    _write(axes, columns, columns.count, y, _count(estimate), color="0.35")
+    if not math.isfinite(estimate.mean):
+        return
+    low, high = interval_of(estimate)
+    known = math.isfinite(low)
+    limit = axes.get_xlim()[1]
+    if known:
+        ends = [max(low, -limit), min(high, limit)]
+        axes.plot(ends, [y, y], color=colour, linewidth=1.8, solid_capstyle="butt")
+        for end, mark in ((low, "<"), (high, ">")):
+            if abs(end) > limit:
+                place = math.copysign(limit, end)
+                axes.plot([place], [y], mark, color=colour, markersize=5, clip_on=False)
+    face = colour if known and estimate.excludes_zero else "white"
+    axes.plot(
+        [estimate.mean],
+        [y],
+        "o" if known else "D",
+        color=colour,
+        markerfacecolor=face,
+        markersize=5.2 if known else 4.6,
+    )
+
+
+def _number(estimate: Estimate, decimals: int) -> str:
+    """Write a difference with its interval, with a true minus sign."""
+    if not math.isfinite(estimate.mean):
+        return "no case could be scored"
+    if not estimate.cases:
+        return "undefined"
+    digits = max(decimals, estimate.decimals)
+    text = f"{estimate.mean:+.{digits}f}"
+    if estimate.low is not None and estimate.high is not None:
+        text += f" [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+    else:
+        text += " (no interval)"
+    return text.replace("-", MINUS)
+
+
+def _count(estimate: Estimate) -> str:
+    return f"{estimate.seeds}, {estimate.cases}"
+
+
+def _heading(task: str, store: str) -> str:
+    if task == store:
+        return f"{task}: trained and tested"
+    return f"{task}: tested on {store}"
+
+
+def _write(axes: Axes, columns: _Columns, x: float, y: float, text: str, **how: Any) -> None:
+    """Write at a distance in inches from the figure's left, at a row."""
+    place = (x - columns.axis) / columns.axis_width
+    axes.text(place, y, text, transform=axes.get_yaxis_transform(), va="center", ha="left", **how)
+
+
+def _shade(axes: Axes, columns: _Columns, y: float) -> None:
+    left = (columns.method - 0.04 - columns.axis) / columns.axis_width
+    right = (columns.width - 0.04 - columns.axis) / columns.axis_width
+    axes.fill_between(
+        [left, right],
+        y,
+        y + 1,
+        transform=axes.get_yaxis_transform(),
+        color="0.955",
+        linewidth=0,
+        clip_on=False,
+        zorder=0,
+    )
+
+
+def _head(axes: Axes, columns: _Columns) -> None:
+    words = (
+        (columns.method, "method"),
+        (columns.reference, "control"),
+        (columns.numbers, "mean [95 % interval]"),
+        (columns.count, "seeds, cases"),
+    )
+    for place, text in words:
+        _write(axes, columns, place, -0.5, text, color="0.35")
+    where: dict[str, Any] = {
+        "transform": axes.get_yaxis_transform(),
+        "va": "center",
+        "color": "0.35",
+    }
+    axes.text(0.48, -0.5, "◂ control higher", ha="right", **where)
+    axes.text(0.52, -0.5, "method higher ▸", ha="left", **where)
+
+
+def _label(figure: Figure, axes: Axes, metric: str) -> None:
+    axes.set_xlabel(f"method minus control, points of {metric}")
+    axes.xaxis.set_major_formatter(
+        lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0"
+    )
+    kinds = (
+        ("o", GAIN, GAIN, "interval above 0"),
+        ("o", LOSS, LOSS, "interval below 0"),
+        ("o", UNDECIDED, "white", "interval holds 0"),
+        ("D", UNDECIDED, "white", "no interval (one seed)"),
+    )
+    handles = [
+        Line2D([], [], marker=mark, color=colour, markerfacecolor=face, label=text)
+        for mark, colour, face, text in kinds
+    ]
+    handles[-1].set_linestyle("none")
+    figure.legend(
+        handles=handles,
+        loc="lower center",
+        ncols=4,
+        bbox_to_anchor=(0.5, 0.02 / figure.get_figheight()),
+        fontsize=TITLE_SIZE - 1,
+        columnspacing=1.6,
+    )

@@ -1,0 +1,157 @@
+"""Up to which detail predictions follow the truth: correlation against spatial frequency."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from harmoseg.evaluation.reading import CLEAN
+from harmoseg.evaluation.reading import Rings as RingSums
+from harmoseg.metrics import mean_of_defined
+from harmoseg.report.estimates import estimate_point
+from harmoseg.report.figures import PairedDifference, Styles
+from harmoseg.report.style import (
+    WIDTH,
+    MethodStyle,
+    draw_interval,
+    in_style,
+    label_axes,
+    legend_below,
+    method_handle,
+)
+from harmoseg.study.results import TaskResults, Values
+from harmoseg.study.statistics import Estimate
+
+# As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
+_ROUNDING = (32 * float(np.finfo(np.float64).eps)) ** 2
+# Of an octave: how far apart the methods of one ring are drawn.
+_DODGE = 0.55
+
+
+def ring_correlations(sums: RingSums) -> Values:
+    """Give the correlation of every case in every ring: (cases, rings), NaN without power.
+
+    A ring without power in truth and prediction has nothing to agree about: it is left out here,
+    where a loss counts it as 1. With several foreground classes a case has the mean over those
+    that are defined.
+    """
+    floor = sums.power.sum(axis=-1, keepdims=True) * _ROUNDING
+    correlation = np.full(sums.power.shape, np.nan)
+    np.divide(2 * sums.cross, sums.power, out=correlation, where=sums.power > floor)
+    return mean_of_defined(correlation, axis=1)
+
+
+@dataclass(frozen=True)
+class RingCurves:
+    """The ring correlations of a task's runs on a store: (cases, rings) by method and seed."""
+
+    frequency: NDArray[np.float64]
+    groups: tuple[str, ...]
+    values: dict[tuple[str, int], Values]
+
+    def estimates(self, method: str, seeds: Sequence[int]) -> list[Estimate]:
+        """Estimate a method's mean correlation in every ring."""
+        return self._of_rings(self._stack(method, seeds))
+
+    def gains(self, method: str, reference: str, seeds: Sequence[int]) -> list[Estimate]:
+        """Estimate the paired difference of two methods in every ring."""
+        return self._of_rings(self._stack(method, seeds) - self._stack(reference, seeds))
+
+    def _stack(self, method: str, seeds: Sequence[int]) -> NDArray[np.float64]:
+        empty = np.empty((0, len(self.groups), len(self.frequency)))
+        return np.stack([self.values[method, seed] for seed in seeds]) if seeds else empty
+
+    def _of_rings(self, values: NDArray[np.float64]) -> list[Estimate]:
+        rings = range(len(self.frequency))
+        return [estimate_point(values[..., ring], self.groups) for ring in rings]
+
+
+def read_ring_curves(task: TaskResults, store: str) -> RingCurves:
+    """Read the ring sums of all runs on a store; raises HarmosegError where one is damaged."""
+    values = {}
+    frequency = np.empty(0)
+    for run in task.runs:
+        sums = run.evaluations[store].rings()[CLEAN]
+        frequency = sums.frequency
+        values[run.experiment.method, run.experiment.seed] = ring_correlations(sums)
+    return RingCurves(frequency, task.groups(store), values)
+
+
+@in_style()
+def ring_figure(
+    task: TaskResults, store: str, differences: Sequence[PairedDifference], styles: Styles
+) -> Figure:
+    """Plot every method's correlation per ring, and what it gains there over its control."""
+    curves = read_ring_curves(task, store)
+    panels = 2 if differences else 1
+    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
+    left, *rest = figure.subplots(1, panels, squeeze=False)[0]
+    for i, method in enumerate(task.methods):
+        shift = _DODGE * _part(i, len(task.methods))
+        found = curves.estimates(method, task.seeds_of(method))
+        _draw_curve(left, curves.frequency, shift, found, styles[method], (-1.0, 1.0))
+    _label_rings(left, curves.frequency, "Ring correlation", "correlation (1: equal)")
+    for right in rest:
+        right.axhline(0, color="0.3", linewidth=0.8)
+        for i, item in enumerate(differences):
+            shift = _DODGE * _part(i, len(differences))
+            mine, other = task.seeds_of(item.method), task.seeds_of(item.reference)
+            both = [seed for seed in mine if seed in other]
+            found = curves.gains(item.method, item.reference, both)
+            _draw_curve(right, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
+        _label_rings(right, curves.frequency, "Gain over the control", "difference in correlation")
+    legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
+    return figure
+
+
+def ring_places(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Place rings on an axis of octaves: frequency 0, which has none, stands before them all."""
+    places = np.full(frequency.shape, np.nan)
+    places[frequency > 0] = np.log2(frequency[frequency > 0])
+    places[frequency == 0] = places[frequency > 0].min(initial=0.0) - 1.5
+    return places
+
+
+def _part(i: int, count: int) -> float:
+    """Spread `count` things evenly between -1/2 and 1/2."""
+    return (i + 0.5) / count - 0.5
+
+
+def _draw_curve(
+    axes: Axes,
+    frequency: NDArray[np.float64],
+    shift: float,
+    estimates: Sequence[Estimate],
+    style: MethodStyle,
+    bounds: tuple[float, float],
+) -> None:
+    places = ring_places(frequency) + shift
+    for place, estimate in zip(places.tolist(), estimates, strict=True):
+        draw_interval(axes, place, estimate, style, bounds=bounds)
+    means = np.asarray([estimate.mean for estimate in estimates])
+    octaves = frequency > 0
+    axes.plot(
+        places[octaves], means[octaves], color=style.colour, linestyle=style.line, linewidth=1
+    )
+
+
+def _label_rings(axes: Axes, frequency: NDArray[np.float64], title: str, y: str) -> None:
+    label_axes(axes, title, "spatial frequency, cycles per pixel", y)
+    places = ring_places(frequency)
+    low = int(np.floor(places[frequency > 0].min(initial=0.0)))
+    powers = list(range(low, 0))
+    # Every second one where all would touch each other; the finest always.
+    shown = [power for power in powers if len(powers) <= 5 or (power - powers[-1]) % 2 == 0]
+    ticks = [float(power) for power in shown]
+    words = [f"1/{2**-power}" for power in shown]
+    if (frequency == 0).any():
+        zero = float(places[frequency == 0][0])
+        axes.axvspan(zero - 0.7, zero + 0.7, color="0.95", linewidth=0)
+        ticks, words = [zero, *ticks], ["0 (area)", *words]
+    axes.set_xticks(ticks, words)
+    axes.grid(axis="y")

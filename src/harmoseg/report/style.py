@@ -1,0 +1,204 @@
+"""One style for all figures: fonts, colours, how a method is drawn, and how a figure is saved."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+
+from harmoseg.store.files import make_folder, write_bytes
+from harmoseg.study.statistics import Estimate
+
+# Okabe and Ito's palette: told apart with any colour vision.
+PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MINUS = "\N{MINUS SIGN}"
+GAIN, LOSS, UNDECIDED = PALETTE[0], PALETTE[5], "#7F7F7F"
+WIDTH = 7.0
+"""Of a figure over a page, in inches; at this width its text is 8 to 9 pt."""
+TEXT_SIZE, TITLE_SIZE = 8.0, 9.0
+_DPI = 130
+# On white the palette's yellow is hardly seen as a line: grey takes its place.
+_METHOD_COLOURS = (*PALETTE[:6], PALETTE[7], "#8C8C8C")
+# Seven markers and eight colours: no pair comes twice among 56 methods.
+_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+Line = Literal["solid", "dashed", "dashdot", "dotted"]
+_LINES: tuple[Line, ...] = ("solid", "dashed", "dashdot", "dotted")
+
+_STYLE: dict[Any, Any] = {
+    "font.size": TEXT_SIZE,
+    "axes.titlesize": TITLE_SIZE,
+    "axes.titlelocation": "left",
+    "axes.labelsize": TEXT_SIZE,
+    "xtick.labelsize": TEXT_SIZE,
+    "ytick.labelsize": TEXT_SIZE,
+    "legend.fontsize": TEXT_SIZE,
+    "figure.titlesize": TITLE_SIZE,
+    "legend.frameon": False,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.linewidth": 0.7,
+    "axes.axisbelow": True,
+    "axes.unicode_minus": True,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "grid.color": "0.9",
+    "grid.linewidth": 0.6,
+    "lines.linewidth": 1.4,
+    "lines.markersize": 4.5,
+    "savefig.facecolor": "white",
+    # Names of methods, stores and cases are text: "$" in them does not begin a formula.
+    "text.parse_math": False,
+    # Text stays text, to be searched and set in the reader's font.
+    "svg.fonttype": "none",
+    # Without it the marks inside of an SVG file are named at random.
+    "svg.hashsalt": "harmoseg",
+}
+
+
+@dataclass(frozen=True)
+class MethodStyle:
+    """How a method is drawn in every figure of a study."""
+
+    colour: str
+    marker: str
+    line: Line
+
+
+@contextmanager
+def in_style() -> Iterator[None]:
+    """Draw in the style of all figures; a block, or a decorator of a function."""
+    with mpl.rc_context(_STYLE):
+        yield
+
+
+def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
+    """Give every method of a study its colour, marker and line, by its place among them."""
+    return {
+        method: MethodStyle(
+            _METHOD_COLOURS[i % len(_METHOD_COLOURS)],
+            _MARKERS[i % len(_MARKERS)],
+            _LINES[i % len(_LINES)],
+        )
+        for i, method in enumerate(methods)
+    }
+
+
+def save_figure(figure: Figure, path: Path) -> bytes:
+    """Write a figure as `path` with ``.png`` and with ``.svg`` appended; return the PNG's bytes.
+
+    The files hold no date and no version: equal figures, equal bytes.
+    """
+    make_folder(path.resolve().parent)
+    with in_style():
+        picture = _saved(figure, "png", {"Software": None})
+        drawing = _saved(figure, "svg", {"Date": None, "Creator": None})
+    write_bytes(path.with_name(f"{path.name}.png"), picture)
+    write_bytes(path.with_name(f"{path.name}.svg"), drawing)
+    return picture
+
+
+def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
+    return buffer.getvalue()
+
+
+def text_width(text: str, *, size: float = TEXT_SIZE) -> float:
+    """Measure a line of text, in inches."""
+    if not text.strip():
+        return 0.0
+    with in_style():  # for "$"
+        return float(TextPath((0, 0), text, size=size).get_extents().x1) / 72
+
+
+def shortened(text: str, length: int) -> str:
+    """Cut the middle out of a text that is longer than `length` characters."""
+    if len(text) <= length:
+        return text
+    end = (length - 1) // 2
+    return f"{text[: length - 1 - end]}…{text[-end:]}"
+
+
+def wrapped(method: str, length: int) -> str:
+    """Break the name of a method into lines, before ``+`` and ``@`` where it is too long."""
+    lines = [""]
+    for part in method.replace("+", "\0+").replace("@", "\0@").split("\0"):
+        if len(lines[-1]) + len(part) > length and lines[-1]:
+            lines.append("")
+        lines[-1] += shortened(part, length)
+    return "\n".join(lines)
+
+
+def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
+    """Set the title and the labels of both axes."""
+    axes.set_title(title)
+    axes.set_xlabel(x)
+    axes.set_ylabel(y)
+
+
+def method_handle(method: str, style: MethodStyle, *, lines: bool = True) -> Line2D:
+    """Make the entry of a method in a legend."""
+    return Line2D(
+        [],
+        [],
+        color=style.colour,
+        marker=style.marker,
+        linestyle=style.line if lines else "none",
+        label=shortened(method, 48),
+    )
+
+
+def legend_below(figure: Figure, handles: Sequence[Line2D]) -> None:
+    """Put a legend under all axes, in as many columns as the figure's width has room for."""
+    widest = max(text_width(str(handle.get_label())) for handle in handles) + 0.55
+    columns = max(1, min(len(handles), int((figure.get_figwidth() - 0.2) / widest)))
+    figure.legend(
+        handles=list(handles), loc="outside lower center", ncols=columns, handlelength=3.2
+    )
+
+
+def draw_interval(
+    axes: Axes,
+    place: float,
+    estimate: Estimate,
+    style: MethodStyle,
+    *,
+    upright: bool = True,
+    bounds: tuple[float, float] | None = None,
+) -> None:
+    """Draw a mean with its interval at a place on the x axis, or on the y axis if not `upright`.
+
+    Without an interval the marker is hollow; without a mean there is nothing. `bounds` are the
+    smallest and largest value possible: an interval is cut off there, and nothing true with it.
+    """
+    low, high = interval_of(estimate, bounds)
+    both = ([place, place], [low, high])
+    axes.plot(*(both if upright else both[::-1]), color=style.colour, linewidth=1.1)
+    point = ([place], [estimate.mean])
+    axes.plot(
+        *(point if upright else point[::-1]),
+        marker=style.marker,
+        color=style.colour,
+        linestyle="none",
+        markerfacecolor=style.colour if low == low else "white",
+    )
+
+
+def interval_of(
+    estimate: Estimate, bounds: tuple[float, float] | None = None
+) -> tuple[float, float]:
+    """Give the interval of an estimate within `bounds`, NaN and NaN where there is none."""
+    if estimate.low is None or estimate.high is None:
+        return float("nan"), float("nan")
+    if bounds is None:
+        return estimate.low, estimate.high
+    return max(bounds[0], estimate.low), min(bounds[1], estimate.high)
