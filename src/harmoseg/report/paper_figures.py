@@ -27,7 +27,7 @@ from harmoseg.explain.changes import Change, Effect, Kind, Mask, change_mask
 from harmoseg.explain.maps import MapCorrelation, spectral_map
 from harmoseg.explain.power import PowerShares
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.report.figures import PALETTE
+from harmoseg.report.style import PALETTE
 from harmoseg.spectrum import log_magnitude
 
 _TITLE, _TICK = 10, 8

@@ -10,17 +10,16 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.evaluation.measuring import distance_unit
+from harmoseg.evaluation.reading import CLEAN
 from harmoseg.store.card import Card
-from harmoseg.store.reading import Store
 from harmoseg.study.published import (
     PublishedCell,
     PublishedColumn,
@@ -28,8 +27,9 @@ from harmoseg.study.published import (
     published_columns,
     read_published,
 )
+from harmoseg.study.results import TaskResults
 from harmoseg.study.statistics import Estimate, estimate_mean, supported_best
-from harmoseg.study.tables import within_range
+from harmoseg.study.tables import told_seeds, within_range
 from harmoseg.study.writing import Table
 from harmoseg.training.method import Method, parse_method
 
@@ -46,50 +46,6 @@ _BY_CLASS = 2
 _SENSITIVITY = 6
 _DECIMALS = 2
 """Those of the published numbers."""
-_CLEAN = "clean"
-
-
-class TaskResults(Protocol):
-    """What a study measured of the methods trained on one store.
-
-    `stores` are the stores tested on by name, the one trained on first; `conditions` the images
-    as they are, ``clean``, and the corruptions, in their canonical spelling.
-    """
-
-    @property
-    def methods(self) -> tuple[str, ...]:
-        """Name the methods in their canonical spelling."""
-
-    @property
-    def seeds(self) -> int:
-        """Count the seeds."""
-
-    @property
-    def conditions(self) -> tuple[str, ...]:
-        """Name the conditions tested under."""
-
-    @property
-    def stores(self) -> Mapping[str, Store]:
-        """Give the stores tested on."""
-
-    def values(
-        self,
-        method: str,
-        store: str,
-        measure: str,
-        *,
-        condition: str = _CLEAN,
-        label: str | None = None,
-    ) -> NDArray[np.float64]:
-        """Give a measure per case, (seeds, cases), NaN where undefined.
-
-        `measure` is the name of a column of an evaluation's tables. Distances are in the unit of
-        the name, everything else in points (0 to 100). Without `label` it is the mean over the
-        foreground classes.
-        """
-
-    def groups(self, store: str) -> tuple[str, ...]:
-        """Name the patient of every case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +122,7 @@ def _find_columns(number: int, tasks: Sequence[TaskResults]) -> list[_Column]:
         for place in paper
         for task in tasks
         for store in _stores_of(place, task)
-        if place.condition in task.conditions
+        if place.condition in (CLEAN, *task.conditions)
     ]
     shifted = [place for place in paper if place.trained_on != place.tested_on]
     for task in tasks:
@@ -177,7 +133,7 @@ def _find_columns(number: int, tasks: Sequence[TaskResults]) -> list[_Column]:
         for store, card in zip(list(task.stores)[1:], others, strict=True):
             if card not in known:
                 found += [
-                    _Column(task, store, PublishedColumn(trained, card, _CLEAN, "", metric), False)
+                    _Column(task, store, PublishedColumn(trained, card, CLEAN, "", metric), False)
                     for metric in metrics
                 ]
     return found
@@ -200,7 +156,7 @@ def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
     ours = dict.fromkeys(method for column in columns for method in column.task.methods)
     if number == _SENSITIVITY:
         weights = Counter(
-            _weightless(method) for method in ours if parse_method(method).spectral_weight > 0
+            _weightless(method) for method in ours if parse_method(method).term is not None
         )
         ours = {method: None for method in ours if weights[_weightless(method)] > 1}
         if not ours:
@@ -210,7 +166,7 @@ def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
 
 
 def _weightless(method: str) -> Method:
-    return replace(parse_method(method), spectral_weight=0.0)
+    return replace(parse_method(method), weight=0.0)
 
 
 def _make_table(number: int, methods: Sequence[str], columns: Sequence[_Column]) -> Table:
@@ -249,17 +205,11 @@ def _measure(number: int, methods: Sequence[str], columns: Sequence[_Column]) ->
     for column in columns:
         place, groups = column.place, column.task.groups(column.store)
         values = {
-            method: column.task.values(
-                method,
-                column.store,
-                column.measure,
-                condition=place.condition,
-                label=place.label or None,
-            )
-            for method in methods
-            if method in column.task.methods
+            method: _values(column, method) for method in methods if method in column.task.methods
         }
-        best = supported_best(values, groups, lower_is_better=place.lower_is_better)
+        shared = column.task.shared_seeds
+        paired = {method: _values(column, method, shared) for method in values} if shared else {}
+        best = supported_best(paired, groups, lower_is_better=place.lower_is_better)
         largest = 100.0 if column.unit == "points" else math.inf
         for method in methods:
             cells[method, column] = _Cell(
@@ -270,6 +220,19 @@ def _measure(number: int, methods: Sequence[str], columns: Sequence[_Column]) ->
                 method == best,
             )
     return cells
+
+
+def _values(
+    column: _Column, method: str, seeds: Sequence[int] | None = None
+) -> NDArray[np.float64]:
+    return column.task.values(
+        method,
+        column.store,
+        column.measure,
+        condition=column.place.condition,
+        label=column.place.label or None,
+        seeds=seeds,
+    )
 
 
 def _method_lines(method: str, cells: Sequence[_Cell]) -> list[tuple[str, ...]]:
@@ -312,7 +275,7 @@ def _levels(
     empty = ("",) * len(stub)
     levels = [(*empty, *(names[column] for column in columns)), (*stub, *leaves)]
     conditions = tuple(column.place.condition for column in columns)
-    if set(conditions) != {_CLEAN}:
+    if set(conditions) != {CLEAN}:
         levels.insert(0, (*empty, *conditions))
     return tuple(levels)
 
@@ -345,14 +308,13 @@ def _metric_name(columns: Sequence[_Column]) -> str:
 
 
 def _caption(number: int, columns: Sequence[_Column], cells: _Cells) -> str:
-    seeds = sorted({column.task.seeds for column in columns})
-    told = str(seeds[0]) if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
+    told = told_seeds([column.task for column in columns])
     sentences = [
         f"Ours: mean over cases and {told} seed(s) in points, in brackets the 95 % interval over "
         "seeds and patients. Published: as the paper prints it, without an interval. Difference: "
         "ours minus published."
     ]
-    if seeds == [1]:
+    if told == "1":
         sentences.append("From one seed there is no interval, and nothing is bold.")
     else:
         sentences.append(
@@ -393,7 +355,7 @@ def _absent(number: int, columns: Iterable[_Column]) -> list[str]:
         if place not in measured:
             trained, tested = load_card(place.trained_on), load_card(place.tested_on)
             name = _pair(trained, None if trained == tested else tested)
-            absent[name if place.condition == _CLEAN else f"{name} under {place.condition}"] = None
+            absent[name if place.condition == CLEAN else f"{name} under {place.condition}"] = None
     return list(absent)
 
 

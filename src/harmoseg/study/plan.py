@@ -116,18 +116,24 @@ def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]
     return tuple(found)
 
 
-def reference_of(method: str, methods: Sequence[str]) -> str | None:
-    """Name the method that `method` is to be compared with, None for the first reference.
+def references_of(method: str, methods: Sequence[str]) -> tuple[str, ...]:
+    """Name the methods that `method` is to be compared with, its controls, as far as they were run.
 
-    A method with a term is compared with the same network and reduction without it, its control;
-    where that was not run, and for every other method, with the first of the study.
+    A method with a term has two: the same network and reduction without it, and the same with an
+    overlap term of equal weight in its place. Where the first was not run, and for every method
+    without a term, it is the first method of the study instead. None for the first reference.
     """
-    control = str(parse_method(method).plain)
-    if control != method and control in methods:
-        return control
-    first = methods[0]
+    parsed, first = parse_method(method), methods[0]
+    plain, overlap = str(parsed.plain), parsed.overlap_control
+    found = []
+    if plain != method and plain in methods:
+        found.append(plain)
     # The control of the first method is its reference already: not the other way round too.
-    return None if method == first or reference_of(first, methods) == method else first
+    elif method != first and method not in references_of(first, methods):
+        found.append(first)
+    if overlap is not None and str(overlap) in methods and str(overlap) not in found:
+        found.append(str(overlap))
+    return tuple(found)
 
 
 def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) -> None:

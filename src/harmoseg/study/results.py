@@ -60,6 +60,12 @@ class TaskResults:
         """Name the seeds of a method that have finished."""
         return tuple(run.experiment.seed for run in self.runs if run.experiment.method == method)
 
+    @property
+    def shared_seeds(self) -> tuple[int, ...]:
+        """Name the seeds that every method has."""
+        of_methods = [set(self.seeds_of(method)) for method in self.methods]
+        return tuple(sorted(set.intersection(*of_methods)))
+
     def scores(self, method: str, store: str, metric: Metric, *, condition: str = CLEAN) -> Values:
         """Give an overlap metric per case in points (0 to 100): (seeds, cases), NaN undefined.
 

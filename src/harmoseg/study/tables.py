@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
-from harmoseg.study.compare import Study, reference_of
+from harmoseg.study.plan import references_of
+from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.statistics import (
     Estimate,
     adjust_holm,
@@ -31,8 +32,10 @@ __all__ = [
     "format_p",
     "make_tables",
     "paired_differences",
+    "places",
     "to_latex",
     "to_markdown",
+    "told_seeds",
     "within_range",
     "write_tables",
 ]
@@ -44,15 +47,17 @@ NONE = "none"
 
 @dataclass(frozen=True)
 class Difference:
-    """A method minus its reference on one store, in points.
+    """A method minus one of its references, trained on `task` and tested on `store`, in points.
 
-    `p` is that of `signed_rank_p`, not yet corrected for the number of comparisons. `false_marks`
-    is that of `count_false_marks`.
+    `place` is how tables and sentences call task and store. `p` is that of `signed_rank_p`, not yet
+    corrected for the number of comparisons. `false_marks` is that of `count_false_marks`.
     """
 
+    task: str
+    store: str
+    place: str
     method: str
     reference: str
-    store: str
     metric: Metric
     estimate: Estimate
     p: float | None = None
@@ -67,33 +72,44 @@ class Difference:
             f"points of {self.metric}",
             self.false_marks,
         )
-        return f"On {self.store}: {words[0].lower() + words[1:] if words[0] == 'N' else words}"
+        return f"On {self.place}: {words[0].lower() + words[1:] if words[0] == 'N' else words}"
 
 
 def paired_differences(study: Study) -> list[Difference]:
-    """Pair every method with its reference, case by case and seed by seed."""
-    found = []
-    for store in study.stores:
-        for method in study.methods:
-            reference = reference_of(method, study.methods)
-            if reference is None:
-                continue
-            for metric in METRICS:
-                ours = study.scores(method, store, metric)
-                theirs = study.scores(reference, store, metric)
-                gap, groups = ours - theirs, study.groups(store)
-                found.append(
-                    Difference(
-                        method,
-                        reference,
-                        store,
-                        metric,
-                        estimate_mean(gap, groups),
-                        signed_rank_p(gap, groups),
-                        count_false_marks(ours, theirs),
-                    )
-                )
-    return found
+    """Pair every method with its references, case by case and seed by seed."""
+    return [
+        _difference(task, place, store, method, reference, metric)
+        for task, store, place in places(study)
+        for method in task.methods
+        for reference in references_of(method, task.methods)
+        for metric in METRICS
+    ]
+
+
+def places(study: Study) -> Iterator[tuple[TaskResults, str, str]]:
+    """Give every task with each of its stores, and how tables call the two."""
+    for task in study.tasks:
+        for store in task.stores:
+            alone = store == task.name or len(study.tasks) == 1
+            yield task, store, store if alone else f"{task.name} \N{RIGHTWARDS ARROW} {store}"
+
+
+def _difference(
+    task: TaskResults, place: str, store: str, method: str, reference: str, metric: Metric
+) -> Difference:
+    ours, theirs = task.paired(method, reference, store, metric)
+    gap, groups = ours - theirs, task.groups(store)
+    return Difference(
+        task.name,
+        store,
+        place,
+        method,
+        reference,
+        metric,
+        estimate_mean(gap, groups),
+        signed_rank_p(gap, groups),
+        count_false_marks(ours, theirs),
+    )
 
 
 def count_false_marks(
@@ -144,12 +160,12 @@ def _means(study: Study) -> Table:
     rows = []
     records: list[dict[str, object]] = []
     counts: list[str] = []
-    for store in study.stores:
+    for task, store, place in places(study):
         dropped = cases = 0
-        for method in study.methods:
+        for method in task.methods:
             estimates = {
                 metric: within_range(
-                    estimate_mean(study.scores(method, store, metric), study.groups(store))
+                    estimate_mean(task.scores(method, store, metric), task.groups(store))
                 )
                 for metric in METRICS
             }
@@ -157,10 +173,16 @@ def _means(study: Study) -> Table:
             dropped = max(dropped, headline.dropped)
             cases = headline.cases + headline.dropped
             rows.append(
-                (store, method, *(format_estimate(estimates[metric]) for metric in METRICS))
+                (place, method, *(format_estimate(estimates[metric]) for metric in METRICS))
             )
             records += [
-                {"tested_on": store, "method": method, "metric": metric, **_numbers(estimate)}
+                {
+                    "trained_on": task.name,
+                    "tested_on": store,
+                    "method": method,
+                    "metric": metric,
+                    **_numbers(estimate),
+                }
                 for metric, estimate in estimates.items()
             ]
         undefined = (
@@ -168,10 +190,10 @@ def _means(study: Study) -> Table:
             if dropped
             else ""
         )
-        counts.append(f"{store}: {cases} cases{undefined}")
+        counts.append(f"{place}: {cases} cases{undefined}")
     caption = (
-        f"Mean per image in points, over {study.seeds} seed(s); brackets: 95 % bootstrap interval "
-        f"over seeds and patients. Scored at native resolution ({'; '.join(counts)})."
+        f"Mean per image in points, over {told_seeds(study.tasks)} seed(s); brackets: 95 % "
+        f"bootstrap interval over seeds and patients. Scored at native resolution ({'; '.join(counts)})."
     )
     return Table(
         "means",
@@ -181,6 +203,12 @@ def _means(study: Study) -> Table:
         tuple(rows),
         records=tuple(records),
     )
+
+
+def told_seeds(tasks: Sequence[TaskResults]) -> str:
+    """Say how many seeds the methods have: ``3``, or ``2 to 3`` where some are missing."""
+    counts = sorted({len(task.seeds_of(method)) for task in tasks for method in task.methods})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def within_range(estimate: Estimate, largest: float = 100.0) -> Estimate:
@@ -205,13 +233,13 @@ def _numbers(estimate: Estimate) -> dict[str, object]:
 def _differences(differences: Sequence[Difference]) -> Table:
     rows: dict[tuple[str, str, str], list[str]] = {}
     for item in differences:
-        key = (item.store, item.method, item.reference)
+        key = (item.place, item.method, item.reference)
         rows.setdefault(key, []).append(format_estimate(item.estimate, signed=True))
     tested = [item for item in differences if item.metric == HEADLINE]
     p_values = adjust_holm([item.p for item in tested])
     for item, p in zip(tested, p_values, strict=True):
         detectable = item.estimate.detectable
-        rows[item.store, item.method, item.reference] += (
+        rows[item.place, item.method, item.reference] += (
             format_p(p),
             NONE if detectable is None else f"{detectable:.{item.estimate.decimals}f}",
             _format_left_out(item),
@@ -249,6 +277,7 @@ def _difference_records(
     corrected = iter(p_values)
     for item in differences:
         yield {
+            "trained_on": item.task,
             "tested_on": item.store,
             "method": item.method,
             "minus": item.reference,
@@ -301,20 +330,21 @@ def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
 def _aggregates(study: Study) -> Table:
     rows = []
     records: list[dict[str, object]] = []
-    for store in study.stores:
-        for method in study.methods:
+    for task, store, place in places(study):
+        for method in task.methods:
             for how in AGGREGATES:
                 cells = []
                 for metric in METRICS:
                     values = [
                         run.evaluations[store].summary["aggregates"][metric][how]["value"]
-                        for run in study.runs
+                        for run in task.runs
                         if run.experiment.method == method
                     ]
                     known = [100 * value for value in values if value is not None]
                     cells.append(f"{np.mean(known):.1f}" if known else "undefined")
                     records.append(
                         {
+                            "trained_on": task.name,
                             "tested_on": store,
                             "method": method,
                             "aggregate": how,
@@ -322,7 +352,7 @@ def _aggregates(study: Study) -> Table:
                             "mean": round(float(np.mean(known)), 9) if known else None,
                         }
                     )
-                rows.append((store, method, how.replace("_", " "), *cells))
+                rows.append((place, method, how.replace("_", " "), *cells))
     caption = (
         "The same predictions under three definitions, mean over seeds: per image (mean over "
         "cases, then foreground classes), pooled (counts summed over all cases first), macro (per "
