@@ -193,7 +193,8 @@ def _means(study: Study) -> Table:
         counts.append(f"{place}: {cases} cases{undefined}")
     caption = (
         f"Mean per image in points, over {told_seeds(study.tasks)} seed(s); brackets: 95 % "
-        f"bootstrap interval over seeds and patients. Scored at native resolution ({'; '.join(counts)})."
+        f"bootstrap interval over seeds and patients. Scored at native resolution "
+        f"({'; '.join(counts)})."
     )
     return Table(
         "means",
