@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import base64
 import io
 import platform
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +13,7 @@ from matplotlib.figure import Figure
 from harmoseg.metrics import METRICS
 from harmoseg.report.figures import difference_plot, training_curves
 from harmoseg.report.overlays import choose_cases, overlay_figure
-from harmoseg.report.pages import page_template
+from harmoseg.report.page import Page, PagePicture, PageTable, Section, render
 from harmoseg.store.files import make_folder, write_bytes, write_text
 from harmoseg.study.compare import Study
 from harmoseg.study.tables import (
@@ -30,33 +28,27 @@ from harmoseg.study.tables import (
 REPORT_FILE = "report.html"
 
 
-@dataclass(frozen=True)
-class Picture:
-    """A figure in the report: its title, what it shows, and the PNG as a data address."""
-
-    title: str
-    caption: str
-    address: str
-
-
 def write_report(study: Study) -> list[Table]:
     """Write the tables, figures and ``report.html`` of a finished study; return the tables."""
     differences = paired_differences(study)
     tables = make_tables(study, differences)
     write_tables(study, tables)
-    page = page_template("report.html.j2").render(
+    shown = [PageTable(item.title, item.caption, item.header, item.rows) for item in tables]
+    page = Page(
         title=f"{' against '.join(study.methods)} on {next(iter(study.stores))}",
         sentences=[item.sentence() for item in differences if item.metric == HEADLINE],
         warnings=_warnings(study),
-        tables=tables,
-        pictures=_pictures(study, differences),
+        sections=[
+            Section("Tables", tables=shown),
+            Section("Figures", pictures=_pictures(study, differences)),
+        ],
         facts=_facts(study),
     )
-    write_text(study.folder / REPORT_FILE, page)
+    write_text(study.folder / REPORT_FILE, render(page))
     return tables
 
 
-def _pictures(study: Study, differences: list[Difference]) -> list[Picture]:
+def _pictures(study: Study, differences: list[Difference]) -> list[PagePicture]:
     figures = [
         (
             "training",
@@ -92,16 +84,16 @@ def _pictures(study: Study, differences: list[Difference]) -> list[Picture]:
     folder = study.folder / "figures"
     make_folder(folder)
     return [
-        Picture(title, caption, _save(figure, folder / f"{name}.png"))
+        PagePicture(title, caption, _save(figure, folder / f"{name}.png"))
         for name, title, caption, figure in figures
     ]
 
 
-def _save(figure: Figure, path: Path) -> str:
+def _save(figure: Figure, path: Path) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
-    return "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return buffer.getvalue()
 
 
 def _warnings(study: Study) -> list[str]:

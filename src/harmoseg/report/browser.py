@@ -1,0 +1,248 @@
+"""The data behind the report's case browser: pictures and label maps as small text.
+
+What is made here is read by ``template/browser.js``. Label maps travel as runs of equal labels
+instead of pictures: they are smaller so, decoded at once, and exact whatever a browser does to the
+colours of a picture.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import itertools
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from harmoseg.errors import HarmosegError
+from harmoseg.report.figures import PALETTE
+
+_JPEG_QUALITY = 88
+_CAM_SIDE = 32
+"""An activation map has no more detail than the features it comes from, which are coarser."""
+_MOST_CLASSES = 255
+
+# Okabe and Ito's colours without black, which cannot be seen on an image; then lighter ones of
+# the same, for more classes than there are colours that are told apart with any colour vision.
+CLASS_COLOURS = (
+    *(PALETTE[i] for i in (1, 4, 2, 6, 3, 5, 0)),
+    *("#FFD58A", "#B9E1F7", "#7FDCC0", "#FBF6B0", "#E9C4DA", "#F2B183", "#85BEE3"),
+)
+
+
+@dataclass(frozen=True, eq=False)
+class BrowserCase:
+    """A case to look at: `image` (H, W, C), C 1 or 3, and `truth` (H, W), at one resolution.
+
+    `store` is the title of the data it belongs to, `note` what else should be said of it (the
+    plane of a volume that is shown, for example).
+    """
+
+    name: str
+    store: str
+    image: NDArray[np.uint8]
+    truth: NDArray[np.uint8]
+    note: str = ""
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """What one run made of a case: `labels` (H, W), `cam` (h, w) from 0 to 255, DSC in points.
+
+    `cam` covers the whole image at a resolution of its own. A score of None (or NaN) is undefined.
+    """
+
+    labels: NDArray[np.uint8]
+    cam: NDArray[np.uint8] | None = None
+    score: float | None = None
+
+
+def make_payload(
+    classes: Sequence[str],
+    cases: Sequence[BrowserCase],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+    shown: Mapping[tuple[int, str, int], Shown],
+) -> dict[str, Any]:
+    """Turn cases and predictions into what the page embeds: numbers, text, lists and dicts alone.
+
+    `classes` names the foreground: label k is ``classes[k - 1]``, 0 the background. `shown` maps
+    (position in `cases`, method, seed) to what that run made of the case; what is missing, as
+    after a failed run, is shown as not available. Images become JPEG, which is close to what the
+    network saw and not equal to it; label maps are exact. Raises HarmosegError for shapes, labels
+    or keys that do not fit.
+    """
+    _check_names(classes, cases, methods, seeds)
+    for number, method, seed in shown:
+        if not 0 <= number < len(cases) or method not in methods or seed not in seeds:
+            raise HarmosegError(
+                f"case browser: a prediction is given for case {number}, method {method!r}, seed "
+                f"{seed}; expected one of {len(cases)} cases, of {', '.join(methods)} and of the "
+                f"seeds {', '.join(map(str, seeds))}"
+            )
+    stores = list(dict.fromkeys(case.store for case in cases))
+    return {
+        "classes": list(classes),
+        "colours": [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))],
+        "stores": stores,
+        "methods": list(methods),
+        "seeds": list(seeds),
+        "cases": [
+            {
+                "name": case.name,
+                "store": stores.index(case.store),
+                "note": case.note,
+                "height": case.truth.shape[0],
+                "width": case.truth.shape[1],
+                **_encoded(
+                    case,
+                    len(classes),
+                    [[shown.get((number, method, seed)) for seed in seeds] for method in methods],
+                ),
+            }
+            for number, case in enumerate(cases)
+        ],
+    }
+
+
+def encode_labels(labels: NDArray[np.uint8], kinds: int) -> str:
+    """Write labels below `kinds`, row by row, as runs: length * kinds + label, seven bits a byte.
+
+    The lowest bits come first; the highest bit of a byte says that more follow. In base64.
+    """
+    flat = labels.ravel()
+    starts = np.concatenate(([0], np.flatnonzero(np.diff(flat)) + 1))
+    lengths = np.diff(np.append(starts, flat.size))
+    encoded = bytearray()
+    for value in (lengths * kinds + flat[starts]).tolist():
+        while value > 127:
+            encoded.append(128 | value & 127)
+            value >>= 7
+        encoded.append(value)
+    return _base64(bytes(encoded))
+
+
+def disagreement(labels: Sequence[NDArray[np.uint8]]) -> float:
+    """Say on what share of the pixels that any label map marks they do not all agree, in percent.
+
+    0 where none marks anything.
+    """
+    maps = np.stack(labels)
+    marked = (maps > 0).any(0)
+    split = (maps != maps[0]).any(0)
+    return 100 * np.count_nonzero(split) / max(1, np.count_nonzero(marked))
+
+
+def _check_names(
+    classes: Sequence[str],
+    cases: Sequence[BrowserCase],
+    methods: Sequence[str],
+    seeds: Sequence[int],
+) -> None:
+    for name, values in (("cases", cases), ("methods", methods), ("seeds", seeds)):
+        if not values:
+            raise HarmosegError(f"case browser: no {name} found, expected one at least")
+        if name != "cases" and len(set(values)) < len(values):
+            raise HarmosegError(f"case browser: {name} {list(values)} hold one twice; name each once")
+    if not 0 < len(classes) <= _MOST_CLASSES:
+        raise HarmosegError(
+            f"case browser: {len(classes)} foreground classes found, expected 1 to {_MOST_CLASSES}"
+        )
+
+
+def _encoded(
+    case: BrowserCase, classes: int, runs: list[list[Shown | None]]
+) -> dict[str, Any]:
+    """Encode the pictures of a case; `runs` holds what was made of it, [method][seed]."""
+    if case.image.ndim != 3 or case.image.shape[2] not in (1, 3) or case.image.dtype != np.uint8:
+        raise HarmosegError(
+            f"case browser: the image of {case.name} is {case.image.dtype} of shape "
+            f"{case.image.shape}, expected uint8 (height, width, 1 or 3)"
+        )
+    expected = case.image.shape[:2]
+    _check_labels(f"the truth of {case.name}", case.truth, expected, classes)
+    made = [one for row in runs for one in row if one is not None]
+    for one in made:
+        _check_labels(f"a prediction of {case.name}", one.labels, expected, classes)
+    scores = [one.score for one in made if _defined(one.score)]
+    return {
+        "image": _picture(case.image),
+        "truth": encode_labels(case.truth, classes + 1),
+        "mean": _rounded(sum(scores) / len(scores)) if scores else None,
+        "disagreement": _mean_disagreement(runs),
+        "runs": [
+            [None if one is None else _encoded_run(one, classes + 1) for one in row]
+            for row in runs
+        ],
+    }
+
+
+def _check_labels(
+    what: str, labels: NDArray[np.uint8], shape: tuple[int, ...], classes: int
+) -> None:
+    if labels.shape != shape or labels.dtype != np.uint8 or not labels.size:
+        raise HarmosegError(
+            f"case browser: {what} is {labels.dtype} of shape {labels.shape}, expected uint8 of "
+            f"the image's {shape}"
+        )
+    if labels.max() > classes:
+        raise HarmosegError(
+            f"case browser: {what} holds the label {labels.max()}, expected 0 to {classes}: the "
+            "background and the classes named"
+        )
+
+
+def _encoded_run(one: Shown, kinds: int) -> dict[str, Any]:
+    return {
+        "labels": encode_labels(one.labels, kinds),
+        "cam": None if one.cam is None else _encoded_cam(one.cam),
+        "score": _rounded(one.score) if _defined(one.score) else None,
+    }
+
+
+def _mean_disagreement(runs: list[list[Shown | None]]) -> float | None:
+    """Average `disagreement` of the methods over seeds; None where there is nothing to compare."""
+    per_seed = [[one.labels for one in column if one is not None] for column in zip(*runs, strict=True)]
+    values = [disagreement(labels) for labels in per_seed if len(labels) > 1]
+    return _rounded(sum(values) / len(values)) if values else None
+
+
+def _encoded_cam(cam: NDArray[np.uint8]) -> list[Any]:
+    """Give height, width and bytes of an activation map, its longer side `_CAM_SIDE` at most."""
+    if cam.ndim != 2 or cam.dtype != np.uint8 or not cam.size:
+        raise HarmosegError(
+            f"case browser: an activation map is {cam.dtype} of shape {cam.shape}, expected uint8 "
+            "(height, width)"
+        )
+    if max(cam.shape) > _CAM_SIDE:
+        height, width = (max(1, round(side * _CAM_SIDE / max(cam.shape))) for side in cam.shape)
+        smaller = Image.fromarray(cam).resize((width, height), Image.Resampling.BOX)
+        cam = np.asarray(smaller)
+    return [*cam.shape, _base64(cam.tobytes())]
+
+
+def _picture(image: NDArray[np.uint8]) -> str:
+    pixels = image[..., 0] if image.shape[2] == 1 else image
+    buffer = io.BytesIO()
+    # No chroma is left out: a border between tissues may be one of colour alone.
+    Image.fromarray(np.ascontiguousarray(pixels)).save(
+        buffer, format="jpeg", quality=_JPEG_QUALITY, subsampling=0, optimize=True
+    )
+    return "data:image/jpeg;base64," + _base64(buffer.getvalue())
+
+
+def _defined(score: float | None) -> bool:
+    return score is not None and math.isfinite(score)
+
+
+def _rounded(value: float) -> float:
+    return round(float(value), 2)
+
+
+def _base64(data: bytes) -> str:
+    return base64.b64encode(data).decode("ascii")
