@@ -1,15 +1,14 @@
 """The data behind the report's case browser: pictures and label maps as small text.
 
 What is made here is read by ``template/browser.js``. Label maps travel as runs of equal labels
-instead of pictures: they are smaller so, decoded at once, and exact whatever a browser does to the
-colours of a picture.
+instead of pictures: that is no larger than PNG, decoded at once, and exact whatever a browser does
+to the colours of a picture.
 """
 
 from __future__ import annotations
 
 import base64
 import io
-import itertools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,11 +26,12 @@ _CAM_SIDE = 32
 """An activation map has no more detail than the features it comes from, which are coarser."""
 _MOST_CLASSES = 255
 
-# Okabe and Ito's colours without black, which cannot be seen on an image; then lighter ones of
-# the same, for more classes than there are colours that are told apart with any colour vision.
+# Okabe and Ito's colours without black, which cannot be seen on an image, those that mark errors
+# last; then lighter ones of the same, for more classes than there are colours that are told apart
+# with any colour vision.
 CLASS_COLOURS = (
-    *(PALETTE[i] for i in (1, 4, 2, 6, 3, 5, 0)),
-    *("#FFD58A", "#B9E1F7", "#7FDCC0", "#FBF6B0", "#E9C4DA", "#F2B183", "#85BEE3"),
+    *(PALETTE[i] for i in (2, 6, 5, 0, 3, 4, 1)),
+    *("#7FDCC0", "#FBF6B0", "#F2B183", "#85BEE3", "#E9C4DA", "#B9E1F7", "#FFD58A"),
 )
 
 
@@ -135,7 +135,7 @@ def disagreement(labels: Sequence[NDArray[np.uint8]]) -> float:
     maps = np.stack(labels)
     marked = (maps > 0).any(0)
     split = (maps != maps[0]).any(0)
-    return 100 * np.count_nonzero(split) / max(1, np.count_nonzero(marked))
+    return 100.0 * int(split.sum()) / max(1, int(marked.sum()))
 
 
 def _check_names(
@@ -148,16 +148,16 @@ def _check_names(
         if not values:
             raise HarmosegError(f"case browser: no {name} found, expected one at least")
         if name != "cases" and len(set(values)) < len(values):
-            raise HarmosegError(f"case browser: {name} {list(values)} hold one twice; name each once")
+            raise HarmosegError(
+                f"case browser: {name} {list(values)} hold one twice; name each once"
+            )
     if not 0 < len(classes) <= _MOST_CLASSES:
         raise HarmosegError(
             f"case browser: {len(classes)} foreground classes found, expected 1 to {_MOST_CLASSES}"
         )
 
 
-def _encoded(
-    case: BrowserCase, classes: int, runs: list[list[Shown | None]]
-) -> dict[str, Any]:
+def _encoded(case: BrowserCase, classes: int, runs: list[list[Shown | None]]) -> dict[str, Any]:
     """Encode the pictures of a case; `runs` holds what was made of it, [method][seed]."""
     if case.image.ndim != 3 or case.image.shape[2] not in (1, 3) or case.image.dtype != np.uint8:
         raise HarmosegError(
@@ -169,15 +169,14 @@ def _encoded(
     made = [one for row in runs for one in row if one is not None]
     for one in made:
         _check_labels(f"a prediction of {case.name}", one.labels, expected, classes)
-    scores = [one.score for one in made if _defined(one.score)]
+    scores = [score for score in (_rounded(one.score) for one in made) if score is not None]
     return {
         "image": _picture(case.image),
         "truth": encode_labels(case.truth, classes + 1),
         "mean": _rounded(sum(scores) / len(scores)) if scores else None,
         "disagreement": _mean_disagreement(runs),
         "runs": [
-            [None if one is None else _encoded_run(one, classes + 1) for one in row]
-            for row in runs
+            [None if one is None else _encoded_run(one, classes + 1) for one in row] for row in runs
         ],
     }
 
@@ -201,13 +200,15 @@ def _encoded_run(one: Shown, kinds: int) -> dict[str, Any]:
     return {
         "labels": encode_labels(one.labels, kinds),
         "cam": None if one.cam is None else _encoded_cam(one.cam),
-        "score": _rounded(one.score) if _defined(one.score) else None,
+        "score": _rounded(one.score),
     }
 
 
 def _mean_disagreement(runs: list[list[Shown | None]]) -> float | None:
     """Average `disagreement` of the methods over seeds; None where there is nothing to compare."""
-    per_seed = [[one.labels for one in column if one is not None] for column in zip(*runs, strict=True)]
+    per_seed = [
+        [one.labels for one in column if one is not None] for column in zip(*runs, strict=True)
+    ]
     values = [disagreement(labels) for labels in per_seed if len(labels) > 1]
     return _rounded(sum(values) / len(values)) if values else None
 
@@ -236,12 +237,9 @@ def _picture(image: NDArray[np.uint8]) -> str:
     return "data:image/jpeg;base64," + _base64(buffer.getvalue())
 
 
-def _defined(score: float | None) -> bool:
-    return score is not None and math.isfinite(score)
-
-
-def _rounded(value: float) -> float:
-    return round(float(value), 2)
+def _rounded(value: float | None) -> float | None:
+    """Round to what is shown; None stays None, and what is not a number becomes None."""
+    return None if value is None or not math.isfinite(value) else round(float(value), 2)
 
 
 def _base64(data: bytes) -> str:

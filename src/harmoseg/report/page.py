@@ -112,8 +112,8 @@ def render(page: Page) -> str:
     script = "\n".join(_piece(name) for name in _SCRIPTS)
     return page_template("template/report.html.j2").render(
         page=page,
-        style=Markup(_piece("style.css")),
-        script=Markup(script),
+        style=_trusted(_piece("style.css")),
+        script=_trusted(script),
         # Only this script runs: one that a name from outside might bring in has another hash.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         payload=None if page.browser is None else _embedded(page.browser),
@@ -128,7 +128,12 @@ def _embedded(payload: Mapping[str, Any]) -> Markup:
     text = json.dumps(payload, allow_nan=False, separators=(",", ":"))
     for sign in "<>&":
         text = text.replace(sign, f"\\u{ord(sign):04x}")
-    return Markup(text)
+    return _trusted(text)
+
+
+def _trusted(text: str) -> Markup:
+    """Let a text stand in the page as it is: a piece of this package, or data made harmless."""
+    return Markup(text)  # noqa: S704
 
 
 def _piece(name: str) -> str:

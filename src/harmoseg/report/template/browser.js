@@ -110,6 +110,17 @@
     context.drawImage(image, 0, 0, width * scale, height * scale);
   }
 
+  /** Take colour and glare from what is painted, so that colours laid over it stand out. */
+  function fade(sheet) {
+    const { context, scale, height, width } = sheet;
+    context.globalCompositeOperation = "saturation";
+    context.fillStyle = "#808080";
+    context.fillRect(0, 0, width * scale, height * scale);
+    context.globalCompositeOperation = "source-over";
+    context.fillStyle = "rgb(0 0 0 / 0.3)";
+    context.fillRect(0, 0, width * scale, height * scale);
+  }
+
   /** Paint a picture pixel by pixel; `colourOf(i)` gives [r, g, b] or [r, g, b, a], or nothing. */
   function paintPixels(sheet, opacity, colourOf) {
     const { context, scale, height, width } = sheet;
@@ -272,11 +283,13 @@
       const labels = predictionOf(at, method);
       paintImage(sheet, image);
       paintMask(sheet, at, labels, PREDICTION);
+      if (BINARY) paintOutlines(sheet, at.opacity, truthOf(at), [TRUTH]);
       return describePixels(labels);
     },
     error(sheet, at, method, image) {
       const truth = truthOf(at), labels = predictionOf(at, method);
       paintImage(sheet, image);
+      fade(sheet);
       paintError(sheet, at, truth, labels);
       return describeError(truth, labels);
     },
@@ -293,7 +306,7 @@
       const run = runOf(at, method);
       paintImage(sheet, image);
       if (run.cam) paintCam(sheet, at, run.cam);
-      return run.cam ? "bright: decides most" : "not available";
+      return run.cam ? "bright: weighs most" : "not available";
     },
   };
 
@@ -316,15 +329,15 @@
     say(panel, at, describePixels(truthOf(at)));
   }
 
-  function drawRun(id, at, method, view, image, before = "") {
-    const panel = panels.get(id), sheet = open(panel, at);
-    if (!runOf(at, method)) {
+  function drawRun(id, at, method, view, image, { scored, subject }) {
+    const panel = panels.get(id), sheet = open(panel, at), run = runOf(at, method);
+    if (!run) {
       paintMissing(sheet);
-      say(panel, at, "not available", before && data.methods[method]);
+      say(panel, at, "not available", subject);
       return;
     }
     const detail = VIEWS[view](sheet, at, method, image);
-    say(panel, at, before ? detail : `${scoreText(runOf(at, method))}; ${detail}`, before);
+    say(panel, at, scored ? `${scoreText(run)}; ${detail}` : detail, subject);
   }
 
   function drawOne(at, image) {
@@ -336,7 +349,8 @@
     paintMap(open(panel, at), map, most);
     say(panel, at, at.class ? data.classes[at.class - 1] : "");
     for (const view of Object.keys(VIEWS)) {
-      drawRun(view, at, at.method, view, image, data.methods[at.method]);
+      const scored = view === "prediction", subject = data.methods[at.method];
+      drawRun(view, at, at.method, view, image, { scored, subject });
     }
   }
 
@@ -350,7 +364,7 @@
     }
     drawImage("compared-image", at, image);
     data.methods.forEach((_, method) => {
-      drawRun(`method-${method}`, at, method, at.view, image);
+      drawRun(`method-${method}`, at, method, at.view, image, { scored: true, subject: at.view });
       const { figure } = panels.get(`method-${method}`);
       figure.classList.toggle("chosen", method === at.method);
     });
@@ -361,7 +375,8 @@
   async function draw() {
     turn += 1;
     const mine = turn;
-    element("opacity").textContent = `${element("pick-opacity").value} %`;
+    element("browser").dataset.asked = String(mine); // once "drawn" is the same, all is drawn
+    element("opacity").textContent = `(${element("pick-opacity").value} %)`;
     if (!element("pick-case").value) return nothingFound();
     const at = chosen();
     const image = await keptImages(at.index, at.item.image);
@@ -392,37 +407,56 @@
     element("status").textContent = words.filter((text) => text).join(" \u00b7 ");
   }
 
-  let legendKey = "";
-  function showLegend(at) {
-    const view = at.compare ? at.view : "all", has = (name) => view === "all" || view === name;
+  /** Say what the colours mean, a line for the masks, the errors and the maps that are shown. */
+  function legendOf(at) {
+    const shows = (view) => !at.compare || at.view === view;
+    const across = (codes) => `linear-gradient(90deg, ${codes.join(", ")})`;
     const masks = BINARY
-      ? [[css(TRUTH), "truth"], ...(has("prediction") ? [[css(PREDICTION), "prediction"]] : [])]
+      ? [[css(TRUTH), "truth"], [css(PREDICTION), "prediction"]]
       : data.classes.map((name, i) => [css(CLASSES[i]), name]);
     const errors = [
       [css(FALSE_POSITIVE), "false positive: predicted, not in the truth"],
       [css(FALSE_NEGATIVE), "false negative: in the truth, not predicted"],
       ...(BINARY ? [] : [[css(WRONG_CLASS), "wrong class"]]),
     ];
-    const across = (codes) => `linear-gradient(90deg, ${codes.join(", ")})`;
-    const entries = [
-      ...(view === "spectrum" ? [] : masks),
-      ...(has("error") ? errors : []),
-      ...(has("spectrum") || has("cam") ? [[across(HEAT), "spectrum, activation: low to high"]] : []),
-      ...(view === "all" ? [[across(DIVERGING), "prediction has less, more power than truth"]] : []),
+    const maps = [
+      ...(shows("spectrum") || shows("cam") ? [[across(HEAT), "low to high"]] : []),
+      ...(at.compare ? [] : [[across(DIVERGING), "prediction has less, more power than the truth"]]),
     ];
-    const key = JSON.stringify(entries);
-    if (key === legendKey) return;
-    legendKey = key;
+    const lines = [
+      ["Masks", at.compare && at.view === "spectrum" ? [] : masks],
+      ["Errors", shows("error") ? errors : []],
+      ["Maps", maps],
+    ];
+    return lines.filter(([, entries]) => entries.length);
+  }
+
+  let legendShown = "";
+  function showLegend(at) {
+    const lines = legendOf(at), key = JSON.stringify(lines);
+    if (key === legendShown) return;
+    legendShown = key;
     element("legend").replaceChildren(
-      ...entries.map(([background, words]) => {
-        const item = document.createElement("li"), swatch = document.createElement("span");
-        swatch.className = "swatch";
-        swatch.style.background = background;
-        if (background.startsWith("linear")) swatch.style.width = "4em";
-        item.append(swatch, words);
-        return item;
+      ...lines.map(([title, entries]) => {
+        const line = make("li", "", make("b", "", title));
+        line.append(
+          ...entries.map(([background, words]) => {
+            const swatch = make("span", "swatch");
+            swatch.style.background = background;
+            if (background.startsWith("linear")) swatch.style.width = "4em";
+            return make("span", "entry", swatch, words);
+          }),
+        );
+        return line;
       }),
     );
+  }
+
+  function make(tag, className, ...content) {
+    const made = document.createElement(tag);
+    if (className) made.className = className;
+    made.append(...content);
+    return made;
   }
 
   // ---- controls ----
