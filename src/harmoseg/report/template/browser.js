@@ -127,12 +127,15 @@
     const small = document.createElement("canvas");
     small.width = width;
     small.height = height;
-    const pixels = new ImageData(width, height);
+    const pixels = new ImageData(width, height), bytes = pixels.data;
     for (let i = 0; i < width * height; i++) {
       const colour = colourOf(i);
       if (!colour) continue;
-      const [r, g, b, a = 1] = colour;
-      pixels.data.set([r, g, b, 255 * a], 4 * i);
+      // One by one: taking colours apart as lists takes several times as long.
+      bytes[4 * i] = colour[0];
+      bytes[4 * i + 1] = colour[1];
+      bytes[4 * i + 2] = colour[2];
+      bytes[4 * i + 3] = colour.length > 3 ? 255 * colour[3] : 255;
     }
     small.getContext("2d").putImageData(pixels, 0, 0);
     context.globalAlpha = opacity;
