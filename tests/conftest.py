@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib.util
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -56,6 +59,31 @@ def binary_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "phantom-binary"
     prepare_phantom(PhantomOptions(out, mode="binary", count=20, size=32))
     return out
+
+
+@pytest.fixture(scope="session")
+def made_studies() -> ModuleType:
+    """Give the module that makes studies of plain arrays, to tests of any folder."""
+    name = "made_studies"
+    path = Path(__file__).parent / "study" / f"{name}.py"
+    spec = importlib.util.spec_from_file_location(name, path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module  # dataclasses look themselves up there
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def make_task(made_studies: ModuleType) -> Callable[..., Any]:
+    """Give the function that makes the results of a task from scores (seeds, cases)."""
+    return made_studies.make_task
+
+
+@pytest.fixture(scope="session")
+def make_study(made_studies: ModuleType) -> Callable[..., Any]:
+    """Give the function that makes a study of tasks."""
+    return made_studies.make_study
 
 
 @pytest.fixture(scope="session")

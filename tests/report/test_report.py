@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from harmoseg.study.compare import Study, StudyPlan, run_study
 from PIL import Image
 
 from harmoseg import HarmosegError
@@ -20,7 +21,6 @@ from harmoseg.report.html import write_report
 from harmoseg.report.overlays import choose_cases
 from harmoseg.report.preview import write_preview
 from harmoseg.store.reading import open_store
-from harmoseg.study.compare import Study, StudyPlan, run_study
 from harmoseg.training.experiment import TrainingOptions
 
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from harmoseg.report.style import (
     GAIN,
     LOSS,
+    MINUS,
     UNDECIDED,
     WIDTH,
     MethodStyle,
@@ -34,7 +35,7 @@ from harmoseg.training.run import LOG_FILE
 
 Styles = Mapping[str, MethodStyle]
 _COLUMNS = 3
-_BEYOND = 102.0
+_BEYOND = 105.0
 """The scale of scores is that of the logarithm of what is missing to this many points."""
 
 
@@ -137,6 +138,7 @@ def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) 
     figure = Figure(figsize=(WIDTH, 0.95 + height * len(differences)), layout="constrained")
     axes = figure.subplots()
     random = np.random.default_rng(0)
+    reach = 6.0
     for row, item in enumerate(differences):
         gaps = case_differences(task, item)
         gaps = gaps[np.isfinite(gaps)]
@@ -146,15 +148,18 @@ def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) 
         low, high = interval_of(item.estimate)
         axes.plot([low, high], [row, row], color="black", linewidth=2.2)
         axes.plot([item.estimate.mean], [row], "D", color="black", markeredgecolor="white")
+        reach = max(reach, float(np.nanmax(np.abs([*gaps, low, high]), initial=0.0)) * 1.1)
     axes.axvline(0, color="0.3", linewidth=0.8)
     labels = [f"{wrapped(x.method, 30)}\nminus {shortened(x.reference, 24)}" for x in differences]
     axes.set_yticks(range(len(differences)), labels)
     axes.set_ylim(len(differences) - 0.5, -0.5)
     # A few cases that one method misses outright would squeeze all others into a line.
     axes.set_xscale("symlog", linthresh=5, linscale=1.5)
-    ticks = (-100, -50, -20, -10, -5, -2, 0, 2, 5, 10, 20, 50, 100)
-    axes.set_xticks(ticks, [f"{tick:+d}" if tick else "0" for tick in ticks])
+    ticks = [-100, -30, -10, -5, -2, 0, 2, 5, 10, 30, 100]
+    axes.set_xticks(ticks, [f"{tick:+d}".replace("-", MINUS) if tick else "0" for tick in ticks])
     axes.minorticks_off()
+    axes.set_xlim(-reach, reach)
+    axes.grid(axis="x")
     axes.set_xlabel(f"difference of a case in points of {HEADLINE} (scale compressed beyond 5)")
     return figure
 
@@ -166,21 +171,33 @@ def paired_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> F
     rows = math.ceil(len(differences) / columns)
     size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.75 * rows)
     figure = Figure(figsize=size, layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False).flat
-    floor = _floor_of(task, differences)
+    grid = list(figure.subplots(rows, columns, squeeze=False).flat)
+    floor, top = _span(task, differences)
     for axes, item in zip(grid, differences, strict=False):
         _draw_pairs(axes, task, item)
-        ticks = [tick for tick in (0, 20, 40, 60, 70, 80, 90, 95, 98, 100) if tick >= floor]
-        if floor < 60:
-            ticks = [tick for tick in ticks if tick not in (70, 98)]
-        for axis, limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
-            limits(floor - 1.5, 100.6)
-            axis.set_ticks(ticks, [str(tick) for tick in ticks])
-            axis.minorticks_off()
-        axes.set_aspect("equal")
-    for axes in list(grid):
+        _scale_scores(axes, floor, top)
+    for axes in grid[len(differences) :]:
         axes.set_axis_off()
     return figure
+
+
+def _scale_scores(axes: Axes, floor: float, top: float) -> None:
+    """Let both axes reach from `floor` to `top`, stretched towards 100 where that is the top."""
+    ticks: Sequence[float] = (
+        (0, 40, 60, 80, 90, 95, 100) if floor < 60 else (60, 70, 80, 90, 95, 100)
+    )
+    if top < 100:
+        ticks = np.linspace(floor, top, 5).tolist()
+    else:  # most cases lie there, and a linear scale would heap them up in the corner
+        for scale in (axes.set_xscale, axes.set_yscale):
+            scale("function", functions=(_stretch, _unstretch))
+    ticks = [tick for tick in ticks if tick >= floor]
+    margin = 0.02 * (top - floor)
+    for axis, limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
+        limits(floor - margin, top + min(0.6, margin))
+        axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
+    axes.set_aspect("equal")
 
 
 def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
@@ -191,8 +208,6 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
         ours, theirs = ours[known], theirs[known]
     else:
         ours = theirs = np.empty(0)
-    for scale in (axes.set_xscale, axes.set_yscale):
-        scale("function", functions=(_stretch, _unstretch))
     axes.plot([0, 100], [0, 100], color="0.5", linewidth=0.8)
     kinds = (("higher", GAIN, ours > theirs), ("lower", LOSS, ours < theirs))
     for place, (word, colour, chosen) in enumerate(kinds):
@@ -215,14 +230,17 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
     axes.set_ylabel(f"{item.metric} under the method")
 
 
-def _floor_of(task: TaskResults, differences: Sequence[PairedDifference]) -> float:
-    """Choose where all axes begin: at the lowest score, rounded down to a multiple of 20."""
-    lowest = 100.0
+def _span(task: TaskResults, differences: Sequence[PairedDifference]) -> tuple[float, float]:
+    """Choose from where to where all axes reach: multiples of 20, and 100 unless all is low."""
+    lowest, highest = 100.0, 0.0
     for item in differences:
         for values in task.paired(item.method, item.reference, item.store, item.metric):
             means = values.mean(axis=0) if len(values) else np.empty(0)
             lowest = min(lowest, float(np.nanmin(means, initial=100.0)))
-    return max(0.0, min(60.0, 20 * math.floor(lowest / 20)))
+            highest = max(highest, float(np.nanmax(means, initial=0.0)))
+    floor = min(60.0, 20.0 * math.floor(lowest / 20))
+    top = 20.0 * math.ceil(highest / 20)
+    return (floor, 100.0) if top > 60 else (0.0, max(20.0, top))
 
 
 def _stretch(score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -78,7 +78,7 @@ def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.axvline(0, color="0.25", linewidth=0.9)
-    decimals = max((item.estimate.decimals for item in differences), default=1)
+    decimals = _decimals(differences)
     y = 0.0
     for (task, store), items in groups:
         y += 1.1
@@ -86,7 +86,7 @@ def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
         for number, item in enumerate(items):
             if number % 2 == 0:
                 _shade(axes, columns, y)
-            _draw_row(axes, columns, y + 0.5, item, min(decimals, 2))
+            _draw_row(axes, columns, y + 0.5, item, decimals)
             y += 1
         y += 0.3
     _head(axes, columns)
@@ -123,7 +123,10 @@ def _columns(differences: Sequence[PairedDifference]) -> _Columns:
     references = widest(
         ["control", *(shortened(x.reference, _REFERENCE_LENGTH) for x in differences)]
     )
-    numbers = max(text_width("+00.00 [+00.00, +00.00]"), text_width("mean [95 % interval]"))
+    decimals = _decimals(differences)
+    numbers = widest(
+        ["mean [95 % interval]", *(_number(x.estimate, decimals) for x in differences)]
+    )
     counts = widest(["seeds, cases", *(_count(x.estimate) for x in differences)])
     reference = _PAD + methods + _GAP
     axis = reference + references + _GAP
@@ -131,6 +134,11 @@ def _columns(differences: Sequence[PairedDifference]) -> _Columns:
     width = max(WIDTH, axis + _AXIS + after)
     end = width - after
     return _Columns(_PAD, reference, axis, end - axis, end + _GAP, end + 2 * _GAP + numbers, width)
+
+
+def _decimals(differences: Sequence[PairedDifference]) -> int:
+    """Choose the decimals of all numbers: one or two, as most need."""
+    return min(2, max(item.estimate.decimals for item in differences))
 
 
 def _draw_row(

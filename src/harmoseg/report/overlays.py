@@ -233,7 +233,7 @@ def _make_grid(
     side = max(_SMALLEST_CELL, (WIDTH - 0.4) / len(heads))
     shapes = [(store.cases[item.number].height, store.cases[item.number].width) for item in chosen]
     tallest = [min(1.3, max(0.6, height / width)) for height, width in shapes]
-    height = sum(side * share + 0.2 for share in tallest) + 0.75
+    height = sum(side * share + 0.2 for share in tallest) + 0.6
     figure = Figure(figsize=(side * len(heads) + 0.4, height), layout="compressed")
     grid = figure.subplots(len(chosen), len(heads), squeeze=False, height_ratios=tallest)
     scores = _first_scores(task, store_name)

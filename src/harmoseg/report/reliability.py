@@ -11,7 +11,14 @@ from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN, Bins
 from harmoseg.report.figures import Styles
-from harmoseg.report.style import WIDTH, in_style, label_axes, method_handle, wrapped
+from harmoseg.report.style import (
+    WIDTH,
+    in_style,
+    label_axes,
+    legend_below,
+    method_handle,
+    shortened,
+)
 from harmoseg.study.results import TaskResults
 
 _COLUMNS = 3
@@ -56,11 +63,10 @@ def reliability_figure(task: TaskResults, styles: Styles) -> Figure:
     stores = list(task.stores)
     columns = min(_COLUMNS, len(stores))
     blocks = math.ceil(len(stores) / columns)
-    methods = len(task.methods)
-    # Diagram, histogram and legend, for every row of stores.
-    heights = [2.25, 0.75, 0.17 * methods + 0.1]
+    # Diagram, histogram and errors, for every row of stores.
+    heights = [2.0, 0.75, 0.17 * math.ceil(len(task.methods) / 2) + 0.1]
     figure = Figure(
-        figsize=(0.3 + (WIDTH - 0.3) / _COLUMNS * columns, blocks * (sum(heights) + 0.55)),
+        figsize=(max(3.4, WIDTH / _COLUMNS * columns), blocks * (sum(heights) + 0.75) + 0.8),
         layout="constrained",
     )
     grid = figure.subplots(3 * blocks, columns, squeeze=False, height_ratios=heights * blocks)
@@ -70,6 +76,7 @@ def reliability_figure(task: TaskResults, styles: Styles) -> Figure:
         row, column = 3 * (place // columns), place % columns
         diagram, histogram, legend = grid[row : row + 3, column]
         _draw_store(task, store, styles, diagram, histogram, legend)
+    legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
     return figure
 
 
@@ -97,10 +104,11 @@ def _draw_store(
             markersize=3.5,
         )
         _draw_histogram(histogram, bins, style.colour)
-        handle = method_handle(method, style)
-        handle.set_label(f"{wrapped(method, 26)}: ECE {calibration_error(bins):.2f}")
+        handle = method_handle(method, style, lines=False)
+        handle.set_label(f"ECE {calibration_error(bins):.2f}")
         handles.append(handle)
-    label_axes(diagram, store, "", y)
+    label_axes(diagram, shortened(store, 30), "", y)
+    diagram.set_box_aspect(1)
     diagram.set_xlim(0, 1)
     diagram.set_ylim(0, 1)
     diagram.tick_params(labelbottom=False)
@@ -110,7 +118,7 @@ def _draw_store(
     histogram.set_xlim(0, 1)
     histogram.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     histogram.minorticks_off()
-    legend.legend(handles=handles, loc="upper left", borderaxespad=0, handlelength=2.6)
+    legend.legend(handles=handles, loc="upper center", ncols=2, borderaxespad=0, handletextpad=0.2)
 
 
 def _draw_histogram(axes: Axes, bins: Bins, colour: str) -> None:

@@ -19,6 +19,7 @@ from harmoseg.report.style import (
     WIDTH,
     MethodStyle,
     draw_interval,
+    focus,
     in_style,
     label_axes,
     legend_below,
@@ -91,19 +92,25 @@ def ring_figure(
     panels = 2 if differences else 1
     figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
     left, *rest = figure.subplots(1, panels, squeeze=False)[0]
+    shown: list[Estimate] = []
     for i, method in enumerate(task.methods):
         shift = _DODGE * _part(i, len(task.methods))
         found = curves.estimates(method, task.seeds_of(method))
+        shown += found
         _draw_curve(left, curves.frequency, shift, found, styles[method], (-1.0, 1.0))
+    focus(left, shown, (-1.0, 1.0))
     _label_rings(left, curves.frequency, "Ring correlation", "correlation (1: equal)")
     for right in rest:
         right.axhline(0, color="0.3", linewidth=0.8)
+        gained: list[Estimate] = []
         for i, item in enumerate(differences):
             shift = _DODGE * _part(i, len(differences))
             mine, other = task.seeds_of(item.method), task.seeds_of(item.reference)
             both = [seed for seed in mine if seed in other]
             found = curves.gains(item.method, item.reference, both)
+            gained += found
             _draw_curve(right, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
+        focus(right, gained, (-2.0, 2.0))
         _label_rings(right, curves.frequency, "Gain over the control", "difference in correlation")
     legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
     return figure

@@ -109,7 +109,8 @@ def _of_task(
             "resolution, each drawn at its mean frequency; shaded: frequency 0, which compares "
             f"areas alone. Dots: mean of {_cases(task, store)} over {_seeds(task)}; lines: "
             f"{_INTERVAL}. Cases without power in a ring are left out of it. Right: paired "
-            f"difference to the control. Methods stand side by side. {_HOLLOW}",
+            f"difference to the control. Methods stand side by side; a line that leaves the "
+            f"picture goes on. {_HOLLOW}",
             ring_figure(task, store, of_store, styles),
         )
         yield from _of_damage(task, store, styles)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import matplotlib as mpl
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
@@ -202,3 +204,21 @@ def interval_of(
     if bounds is None:
         return estimate.low, estimate.high
     return max(bounds[0], estimate.low), min(bounds[1], estimate.high)
+
+
+def focus(axes: Axes, estimates: Sequence[Estimate], bounds: tuple[float, float]) -> None:
+    """Let the y axis show all means, and all intervals but those far wider than most.
+
+    From two seeds a single interval can be so wide that everything else becomes a line.
+    """
+    means = np.asarray([x.mean for x in estimates if math.isfinite(x.mean)])
+    if not len(means):
+        return
+    ends = np.asarray([interval_of(x, bounds) for x in estimates if math.isfinite(x.mean)])
+    reach = np.abs(ends - means[:, None]).max(axis=1)
+    known = reach[np.isfinite(reach)]
+    usual = 2.0 * float(np.quantile(known, 0.75)) if len(known) else 0.0
+    reach = np.minimum(np.nan_to_num(reach), usual)
+    low, high = float((means - reach).min()), float((means + reach).max())
+    margin = 0.05 * (high - low) or 0.05
+    axes.set_ylim(max(low - margin, bounds[0] - margin), min(high + margin, bounds[1] + margin))
