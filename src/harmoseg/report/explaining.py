@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
 from matplotlib.figure import Figure
 from torch import nn
@@ -28,8 +26,9 @@ from harmoseg.report.paper_figures import (
     spatial_spectral_figure,
     spectral_map_figure,
 )
+from harmoseg.report.style import save_figure
 from harmoseg.store.card import Card
-from harmoseg.store.files import make_folder, write_bytes, write_csv
+from harmoseg.store.files import write_csv
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment
@@ -39,7 +38,6 @@ POWER_SHARE = "power-share"
 SPATIAL_SPECTRAL = "spatial-spectral"
 SPECTRAL_MAPS = "spectral-maps"
 CAMS = "cams"
-_DPI = 200
 
 
 def write_data_explanation(
@@ -250,13 +248,5 @@ def _number(value: float) -> float | None:
 
 
 def _write_figure(figure: Figure, path: Path) -> list[Path]:
-    """Write a figure as PNG and as SVG, the same bytes for the same values."""
-    make_folder(path.parent)
-    written = []
-    with mpl.rc_context({"svg.hashsalt": "harmoseg"}):
-        for kind, metadata in (("png", None), ("svg", {"Date": None})):
-            buffer = io.BytesIO()
-            figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
-            written.append(path.with_name(f"{path.name}.{kind}"))
-            write_bytes(written[-1], buffer.getvalue())
-    return written
+    save_figure(figure, path)
+    return [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]

@@ -1,154 +1,151 @@
-"""One self-contained HTML file that says what a study found."""
+"""The report of a study: tables, figures, cases to look at, in one HTML file.
+
+What it says in words is in `harmoseg.report.words`.
+"""
 
 from __future__ import annotations
 
-import io
-import platform
-from pathlib import Path
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
-import torch
-from matplotlib.figure import Figure
 
-from harmoseg.metrics import METRICS
-from harmoseg.report.figures import difference_plot, training_curves
-from harmoseg.report.overlays import choose_cases, overlay_figure
-from harmoseg.report.page import Page, PagePicture, PageTable, Section, render
-from harmoseg.store.files import make_folder, write_bytes, write_text
-from harmoseg.study.compare import Study
+from harmoseg.errors import HarmosegError
+from harmoseg.report.browser import BrowserCase, Shown, make_payload
+from harmoseg.report.exhibited import exhibited_figures, exhibited_predictions
+from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
+from harmoseg.report.study_figures import NamedFigure, study_figures
+from harmoseg.report.style import save_figure
+from harmoseg.report.words import facts, sentences, warnings
+from harmoseg.store.files import write_text
+from harmoseg.study.exhibits import exhibited_slices
+from harmoseg.study.paper_tables import make_paper_tables
+from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.tables import (
     HEADLINE,
-    Difference,
     Table,
     make_tables,
     paired_differences,
+    places,
     write_tables,
 )
 
 REPORT_FILE = "report.html"
+_MOST_SHOWN = 2400
+"""Predictions in the browser of cases, about 10 MB of them at 128 px."""
 
 
 def write_report(study: Study) -> list[Table]:
-    """Write the tables, figures and ``report.html`` of a finished study; return the tables."""
+    """Write the tables, figures and ``report.html`` of a study; return the tables, main one first.
+
+    Made of what has finished; it says what has not.
+    """
     differences = paired_differences(study)
-    tables = make_tables(study, differences)
+    tables = [*_paper_tables(study), *make_tables(study, differences)]
     write_tables(study, tables)
-    shown = [PageTable(item.title, item.caption, item.header, item.rows) for item in tables]
+    figures = study_figures(study, differences, predictions=exhibited_predictions)
+    for task in study.tasks:
+        figures += exhibited_figures(task)
     page = Page(
-        title=f"{' against '.join(study.methods)} on {next(iter(study.stores))}",
-        sentences=[item.sentence() for item in differences if item.metric == HEADLINE],
-        warnings=_warnings(study),
+        title=study.title,
+        sentences=sentences([item for item in differences if item.metric == HEADLINE]),
+        warnings=warnings(study),
         sections=[
-            Section("Tables", tables=shown),
-            Section("Figures", pictures=_pictures(study, differences)),
+            Section("Tables", tables=[_page_table(table) for table in tables]),
+            Section("Figures", pictures=[_page_picture(study, figure) for figure in figures]),
         ],
-        facts=_facts(study),
+        browser=_browser(study),
+        facts=facts(study),
     )
     write_text(study.folder / REPORT_FILE, render(page))
     return tables
 
 
-def _pictures(study: Study, differences: list[Difference]) -> list[PagePicture]:
-    figures = [
-        (
-            "training",
-            "Training",
-            "Thin lines are seeds, thick lines their mean.",
-            training_curves(study),
-        )
+def _paper_tables(study: Study) -> list[Table]:
+    if study.table is None:
+        return []
+    name = f"paper-{study.table}"
+    return [table for table in make_paper_tables(study.tasks) if table.name == name]
+
+
+def _page_table(table: Table) -> PageTable:
+    rows = [
+        [(cell, (r, c) in table.bold) for c, cell in enumerate(row)]
+        for r, row in enumerate(table.rows)
     ]
-    if differences:
-        figures.insert(
-            0,
-            (
-                "differences",
-                "Differences, case by case",
-                "Each dot is one test case that has a value under every run. To the right of 0 the "
-                "first method scores higher.",
-                difference_plot(study, differences),
-            ),
+    links = [Link(kind, f"tables/{table.name}.{kind}") for kind in ("csv", "tex", "md")]
+    return PageTable(table.title, table.caption, table.header, rows, links)
+
+
+def _page_picture(study: Study, named: NamedFigure) -> PagePicture:
+    png = save_figure(named.figure, study.folder / "figures" / named.name)
+    return PagePicture(
+        named.title, named.caption, png, links=[Link("svg", f"figures/{named.name}.svg")]
+    )
+
+
+def _browser(study: Study) -> dict[str, Any]:
+    """Gather the cases to look at: of every store as many as fit, evenly, and every run of them."""
+    methods = list(dict.fromkeys(method for task in study.tasks for method in task.methods))
+    seeds = sorted({run.experiment.seed for task in study.tasks for run in task.runs})
+    classes = list(
+        dict.fromkeys(
+            name
+            for task in study.tasks
+            for store in task.stores.values()
+            for name in store.info.card.classes[1:]
         )
-    for number, store in enumerate(study.stores):
-        chosen = choose_cases(study, store)
-        if chosen:
-            # Numbered: the name of a store is free text and not made for a file name.
-            figures.append(
-                (
-                    f"cases-{number}",
-                    f"Best, median and worst cases on {store}",
-                    f"By mean {HEADLINE} over all methods and seeds. Red, solid: truth; green, "
-                    "dashed: prediction.",
-                    overlay_figure(study, store, chosen),
-                )
+    )
+    share = _share(study)
+    cases: list[BrowserCase] = []
+    shown: dict[tuple[int, str, int], Shown] = {}
+    for task, store, place in places(study):
+        _add_cases(task, store, place, share, classes, cases, shown)
+    return make_payload(classes, cases, methods, seeds, shown)
+
+
+def _share(study: Study) -> float:
+    total = sum(
+        len(exhibited_slices(task.stores[store], task.split_of(store))) * len(task.runs)
+        for task, store, _ in places(study)
+    )
+    return min(1.0, _MOST_SHOWN / max(1, total))
+
+
+def _add_cases(
+    task: TaskResults,
+    name: str,
+    place: str,
+    share: float,
+    classes: Sequence[str],
+    cases: list[BrowserCase],
+    shown: dict[tuple[int, str, int], Shown],
+) -> None:
+    store = task.stores[name]
+    slices = exhibited_slices(store, task.split_of(name))
+    # A label of a dataset becomes the place of its class among those of all datasets.
+    table = np.array([0, *(1 + classes.index(c) for c in store.info.card.classes[1:])], np.uint8)
+    count = max(1, round(share * len(slices)))
+    chosen = np.linspace(0, len(slices) - 1, count).round().astype(int)
+    first = len(cases)
+    for i in chosen:
+        item = slices[i]
+        note = f"plane {item.plane}" if item.plane else ""
+        cases.append(BrowserCase(item.case, place, item.image, table[item.truth], note))
+    positions = {store.cases[number].case: i for i, number in enumerate(task.cases(name))}
+    for run in task.runs:
+        exhibits = run.exhibits(name)
+        if exhibits is None:
+            continue
+        if exhibits.cases != tuple(item.case for item in slices):
+            raise HarmosegError(
+                f"{run.folder}: its exhibits are of other cases than {name} has now; remove its "
+                "folder exhibits and run the study again"
             )
-    folder = study.folder / "figures"
-    make_folder(folder)
-    return [
-        PagePicture(title, caption, _save(figure, folder / f"{name}.png"))
-        for name, title, caption, figure in figures
-    ]
-
-
-def _save(figure: Figure, path: Path) -> bytes:
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110)
-    write_bytes(path, buffer.getvalue())
-    return buffer.getvalue()
-
-
-def _warnings(study: Study) -> list[str]:
-    warnings = []
-    if study.seeds < 2:
-        warnings.append(
-            "One seed: how much training varies is not known, so no interval is available and no "
-            "conclusion about a method can be drawn."
-        )
-    elif study.seeds < 5:
-        warnings.append(
-            f"{study.seeds} seeds: how much training varies is known only roughly. The intervals "
-            "allow for that and are wide for it; more seeds make them narrower."
-        )
-    if any(
-        np.isnan(study.scores(method, store, metric)).any()
-        for store in study.stores
-        for method in study.methods
-        for metric in METRICS
-    ):
-        warnings.append(
-            "Some cases have no defined value: DSC and IoU where neither truth nor prediction "
-            "marks anything, SE where the truth marks nothing, SP where it marks everything. A "
-            "mean leaves out what is undefined under some run of its method, a paired difference "
-            "what is undefined under some run of either method: also a case where one rightly "
-            "marks nothing and the other marks something. The tables count the cases left out for "
-            f"{HEADLINE}; results.csv has every case."
-        )
-    return warnings
-
-
-def _facts(study: Study) -> list[tuple[str, str]]:
-    store = next(iter(study.stores.values()))
-    experiment = study.runs[0].experiment
-    options = experiment.options
-    start = "random weights"
-    if options.weights is not None:
-        start = "ImageNet weights" if options.weights == "imagenet" else Path(options.weights).name
-        if experiment.weights_sha256:
-            start += f" (sha256 {experiment.weights_sha256[:12]})"
-    counts = ", ".join(f"{count} {split}" for split, count in store.info.counts.items())
-    return [
-        ("Trained on", f"{store.info.card.title}: {counts}; {store.info.card.split_rule}"),
-        ("Store", f"{store.info.width} x {store.info.height} px, {store.info.fingerprint[:12]}"),
-        ("Encoder", f"{options.encoder}, starting from {start}"),
-        (
-            "Training",
-            f"{options.epochs} epochs, batch {options.batch_size}, SGD {options.learning_rate:g}, "
-            f"momentum {options.momentum:g}, weight decay {options.weight_decay:g}, polynomial "
-            f"decay {options.decay_power:g}, {options.precision}",
-        ),
-        ("Weights kept", f"{options.select}; the test split played no part in any choice"),
-        ("Seeds", ", ".join(str(seed) for seed in range(study.seeds))),
-        (
-            "Made with",
-            f"harmoseg on PyTorch {torch.__version__}, Python {platform.python_version()}",
-        ),
-    ]
+        method, seed = run.experiment.method, run.experiment.seed
+        scores = task.values(method, name, HEADLINE, seeds=[seed])[0]
+        for offset, i in enumerate(chosen):
+            score = float(scores[positions[slices[i].case]])
+            shown[first + offset, method, seed] = Shown(
+                table[exhibits.labels[i]], exhibits.cams[i], None if np.isnan(score) else score
+            )

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,8 @@ from harmoseg.metrics import METRICS, Metric, mean_of_defined
 from harmoseg.store.files import write_csv
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.carrying_out import Work, all_work, finished_evaluation
+from harmoseg.study.carrying_out import Work, all_work, exhibits_file, finished_evaluation
+from harmoseg.study.exhibits import Exhibits, read_exhibits
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import read_plan
 from harmoseg.training.experiment import Experiment
@@ -31,11 +32,17 @@ Values = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class StudyRun:
-    """One finished run, where it lies, and its evaluation on every store by the store's name."""
+    """One finished run, where it lies, and by store its evaluation and the file of its exhibits."""
 
     experiment: Experiment
     folder: Path
     evaluations: dict[str, Evaluation]
+    exhibit_files: Mapping[str, Path] = field(default_factory=dict)
+
+    def exhibits(self, store: str) -> Exhibits | None:
+        """Read what the report shows of cases of a store, None where there is nothing."""
+        file = self.exhibit_files.get(store)
+        return None if file is None else read_exhibits(file)
 
 
 @dataclass(frozen=True)
@@ -132,8 +139,11 @@ class TaskResults:
 
     def cases(self, store: str) -> list[int]:
         """Give the numbers of the cases that are scored on a store."""
-        first = store == next(iter(self.stores))
-        return self.stores[store].cases_of(self.split if first else "test")
+        return self.stores[store].cases_of(self.split_of(store))
+
+    def split_of(self, store: str) -> Split:
+        """Say which split of a store is scored."""
+        return self.split if store == self.name else "test"
 
 
 @dataclass(frozen=True)
@@ -254,7 +264,8 @@ def _open_run(work: Work) -> StudyRun | None:
     evaluations = {name: part for name, part in found.items() if part is not None}
     if len(evaluations) < len(found):
         return None
-    return StudyRun(read_experiment(work.folder), work.folder, evaluations)
+    exhibits = {name: exhibits_file(work, name) for name in work.evaluations}
+    return StudyRun(read_experiment(work.folder), work.folder, evaluations, exhibits)
 
 
 def _is_of(work: Work, dataset: dict[str, object]) -> bool:

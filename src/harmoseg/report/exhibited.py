@@ -1,0 +1,181 @@
+"""A study's spectral maps and activation maps, from what its runs exhibit, and its data's spectra.
+
+These are the paper's Figs. 2, 3, 8 and 9 for every task of a study.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.explain.changes import change_effects
+from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
+from harmoseg.explain.power import power_of_slices
+from harmoseg.explain.slices import ShownSlice, choose_slices
+from harmoseg.report.overlays import Predictions, predict_again
+from harmoseg.report.paper_figures import (
+    CamRow,
+    SpectralRow,
+    cam_figure,
+    power_share_figure,
+    spatial_spectral_figure,
+    spectral_map_figure,
+)
+from harmoseg.report.study_figures import NamedFigure
+from harmoseg.study.exhibits import CAM_LAYER, Exhibits
+from harmoseg.study.results import TaskResults
+from harmoseg.training.method import parse_method
+
+_ROWS = 4
+_COLUMNS = 6
+_DATA_CASES = "64"
+"""As many slices of the training split stand for the data in Figs. 2 and 3."""
+
+
+def exhibited_figures(task: TaskResults) -> Iterator[NamedFigure]:
+    """Draw the spectra of a task's data, and maps of a few cases of every store it tests on."""
+    yield from _of_data(task)
+    methods = _main_methods(task.methods)
+    for store in task.stores:
+        found = {
+            method: exhibits
+            for method in methods
+            if (exhibits := _first_exhibits(task, method, store)) is not None
+        }
+        if found:
+            yield from _of_store(task, store, found)
+
+
+def exhibited_predictions(task: TaskResults, store: str, numbers: Sequence[int]) -> Predictions:
+    """Give predictions of cases from the exhibits, or ask the networks where these do not do.
+
+    They do not where a plane is cut into several slices, of which an exhibit is one.
+    """
+    data = task.stores[store]
+    names = {number: data.cases[number].case for number in numbers}
+    found = {
+        method: exhibits
+        for method in task.methods
+        if (exhibits := _first_exhibits(task, method, store)) is not None
+    }
+    whole = all(data.cases[number].slices == data.cases[number].depth for number in numbers)
+    shown = all(set(names.values()) <= set(exhibits.cases) for _, exhibits in found.values())
+    if not whole or not shown or len(found) < len(task.methods):
+        return predict_again(task, store, numbers)
+
+    def predict(method: str, number: int) -> NDArray[np.uint8]:
+        exhibits = found[method][1]
+        return exhibits.labels[exhibits.cases.index(names[number])]
+
+    return predict
+
+
+def _of_data(task: TaskResults) -> Iterator[NamedFigure]:
+    store = task.stores[task.name]
+    shown = [item for item in choose_slices(store, "train", [_DATA_CASES]) if item.truth.any()]
+    example = shown[len(shown) // 2]
+    edges, effects = change_effects([mask for item in shown for mask in item.masks()])
+    yield NamedFigure(
+        f"{task.name}-power",
+        f"Where images and masks of {task.name} have their power",
+        f"Fig. 2 of the paper. {len(shown)} training slices of all sizes of the foreground; "
+        "without the zero frequency. Lines: means; shaded: quartiles over slices.",
+        power_share_figure(power_of_slices(shown), example),
+    )
+    yield NamedFigure(
+        f"{task.name}-changes",
+        f"Changes of masks of {task.name} in space and spectrum",
+        f"Fig. 3 of the paper, in numbers: masks of {len(shown)} training slices, changed in six "
+        "ways; 1 - correlation in every octave ring, named with the spatial change, 1 - Dice.",
+        spatial_spectral_figure(edges, effects, example.truth == example.largest_class),
+    )
+
+
+def _of_store(
+    task: TaskResults, store: str, found: Mapping[str, tuple[int, Exhibits]]
+) -> Iterator[NamedFigure]:
+    data = task.stores[store]
+    cases = next(iter(found.values()))[1].cases
+    # Spread over the sizes of the foreground: no result has a say in what is shown.
+    shown = [
+        item
+        for item in choose_slices(data, task.split_of(store), [str(_ROWS)])
+        if item.case in cases
+    ]
+    if not shown:
+        return
+    seeds = sorted({seed for seed, _ in found.values()})
+    told = (
+        f"Predictions of the first finished seed ({', '.join(map(str, seeds))}); cases spread over "
+        "the sizes of the foreground, chosen by no score."
+    )
+    where = f"on {store}" if store == task.name else f"trained on {task.name}, tested on {store}"
+    yield NamedFigure(
+        f"{task.name}-maps-{store}",
+        f"Spectral maps, {where}",
+        "Fig. 8 of the paper: log-magnitude of the masks' spectra, zero frequency in the middle, "
+        f"and its correlation with that of the truth. {told}",
+        spectral_map_figure([_spectral_row(item, found) for item in shown]),
+    )
+    yield NamedFigure(
+        f"{task.name}-cams-{store}",
+        f"Grad-CAM, {where}",
+        f"Fig. 9 of the paper: Grad-CAM at the {CAM_LAYER} for the class that the truth has most "
+        "of; every map from 0 to its own maximum, so colours say where and not how much. Solid: "
+        f"truth; dashed: prediction. {told}",
+        cam_figure([_cam_row(item, found, data.info.card.classes) for item in shown]),
+    )
+
+
+def _main_methods(methods: Sequence[str]) -> list[str]:
+    """Choose as many methods as a page is wide: those that only control others go first."""
+    controls = {str(parse_method(method).overlap_control) for method in methods}
+    main = [method for method in methods if method not in controls] or list(methods)
+    return main[:_COLUMNS]
+
+
+def _first_exhibits(task: TaskResults, method: str, store: str) -> tuple[int, Exhibits] | None:
+    for run in task.runs:
+        if run.experiment.method == method:
+            found = run.exhibits(store)
+            return None if found is None else (run.experiment.seed, found)
+    return None
+
+
+def _spectral_row(item: ShownSlice, found: Mapping[str, tuple[int, Exhibits]]) -> SpectralRow:
+    labels = {
+        method: exhibits.labels[exhibits.cases.index(item.case)]
+        for method, (_, exhibits) in found.items()
+    }
+    classes = classes_in(item.truth)
+    return SpectralRow(
+        f"{item.case}\nplane {item.plane}" if item.plane else item.case,
+        spectral_map(item.truth),
+        {method: spectral_map(label, classes) for method, label in labels.items()},
+        {method: map_correlation(label, item.truth) for method, label in labels.items()},
+        {"truth": item.truth, **labels},
+    )
+
+
+def _cam_row(
+    item: ShownSlice, found: Mapping[str, tuple[int, Exhibits]], classes: Sequence[str]
+) -> CamRow:
+    target = item.largest_class or 1
+    places = {method: exhibits.cases.index(item.case) for method, (_, exhibits) in found.items()}
+    of = classes[target]
+    return CamRow(
+        "\n".join([item.case, f"plane {item.plane}, {of}" if item.plane else of]),
+        item.image,
+        item.truth == target,
+        {
+            method: exhibits.cams[places[method]].astype(np.float32) / 255
+            for method, (_, exhibits) in found.items()
+        },
+        {
+            method: exhibits.labels[places[method]] == target
+            for method, (_, exhibits) in found.items()
+        },
+        item.aspect,
+    )
