@@ -121,7 +121,12 @@ stop() {
         done
     fi
     for daemon in slurmd slurmctld; do
-        if runs "$daemon"; then kill "$(cat "$RUNNING/$daemon.pid")"; fi
+        runs "$daemon" || continue
+        kill "$(cat "$RUNNING/$daemon.pid")"
+        for _ in $(seq 20); do # it writes down what it knows
+            runs "$daemon" || break
+            sleep 1
+        done
     done
     # Only a munged of this script's; one that was there stays.
     if [ -e "$RUNNING/munged-is-ours" ]; then
