@@ -176,7 +176,8 @@ def spatial_spectral_figure(
     _draw_space_and_spectrum(grid[len(kinds)], [effect for effect in effects if effect.masks])
     most = max((effect.masks for effect in effects), default=0)
     figure.supxlabel(
-        f"lines: amount of the change: 1 - Dice; means of {most} masks", fontsize=_TICK
+        f"in the legends: amount of the change, then 1 - Dice; means of {most} masks",
+        fontsize=_TICK,
     )
     if title:
         figure.suptitle(title, fontsize=_TITLE, parse_math=False)
