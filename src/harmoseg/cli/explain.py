@@ -30,7 +30,7 @@ def make_parser() -> Parser:
 def _run_parser() -> Parser:
     parser = Parser(
         description="Draw the spectral maps of a run's masks with their correlation to the "
-        "truth's, and Grad-CAM at named layers (pip install 'harmoseg[explain]')."
+        "truth's, and Grad-CAM at named layers (pip install 'harmoseg[report]')."
     )
     parser.add_argument("run", type=Path, help="The run folder.")
     parser.add_argument("store", type=Path, help="The store whose cases are shown.")

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.study.resources import Resources
 
 SUMMARY = "Carry out a recipe: a table of the paper, or a study of your own."
 
@@ -39,6 +41,13 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
     )
+    parser.add_argument(
+        "--cluster",
+        type=Literal["local", "slurm"] | None,
+        default=None,
+        help="Submit every run as a job: to SLURM, or on this machine by the same code.",
+    )
+    parser.add_class_arguments(Resources, None)
     return parser
 
 
@@ -50,10 +59,18 @@ def run(arguments: Namespace) -> None:
     from harmoseg.study.running import executor_for
     from harmoseg.study.tables import to_markdown
 
+    values = arguments.as_dict()
+    executor = executor_for(arguments.jobs)
+    if arguments.cluster is not None:
+        from harmoseg.study.cluster import on_cluster
+
+        resources = Resources(**{name: values[name] for name in Resources.__dataclass_fields__})
+        executor = on_cluster(arguments.cluster, arguments.jobs, resources)
+
     plan = read_recipe(arguments.recipe, arguments.stores)
     plan = with_options(plan, seeds=arguments.seeds, weights=arguments.weights)
     out = arguments.out or Path("studies") / arguments.recipe.stem
     runs = arguments.runs or out.parent / "runs"
-    study = run_study(plan, out, runs=runs, executor=executor_for(arguments.jobs))
+    study = run_study(plan, out, runs=runs, executor=executor)
     print(to_markdown(write_report(study)[0]))
     print(f"report: {out / REPORT_FILE}")

@@ -95,7 +95,7 @@ def _layer_grad_cam() -> Any:
         from captum.attr import LayerGradCam
     except ModuleNotFoundError as error:
         raise HarmosegError(
-            "Grad-CAM needs captum; install it with: pip install 'harmoseg[explain]'"
+            "Grad-CAM needs captum; install it with: pip install 'harmoseg[report]'"
         ) from error
     return LayerGradCam
 

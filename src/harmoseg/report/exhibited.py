@@ -67,7 +67,8 @@ def exhibited_predictions(task: TaskResults, store: str, numbers: Sequence[int])
 
     def predict(method: str, number: int) -> NDArray[np.uint8]:
         exhibits = found[method][1]
-        return exhibits.labels[exhibits.cases.index(names[number])]
+        label: NDArray[np.uint8] = exhibits.labels[exhibits.cases.index(names[number])]
+        return label
 
     return predict
 

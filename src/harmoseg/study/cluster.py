@@ -1,0 +1,205 @@
+"""Carry out a study's runs as jobs: on a SLURM cluster, or on this machine by the same code.
+
+Jobs go through submitit. What became of one is read from the study's own files, never from the
+pickles that submitit leaves; whether it has ended, from SLURM's queue, which needs no accounting.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+from harmoseg.errors import HarmosegError
+from harmoseg.store.files import make_folder
+from harmoseg.study import worker
+from harmoseg.study.carrying_out import Work, is_done
+from harmoseg.study.failures import failure_file, keep_failure, read_failures
+from harmoseg.study.resources import Resources
+from harmoseg.study.running import Executor, Outcome
+
+FOLDER = "cluster"
+_ATTEMPTS = 3
+"""A job that was stopped, by a time limit or for another one, is submitted so often in all."""
+_SECONDS_BETWEEN_LOOKS = 2.0
+_GRACE = 20.0
+"""Seconds that files of a job may be late on a network file system, once its end is known."""
+_ENDED = frozenset(
+    (
+        *("COMPLETED", "FAILED", "TIMEOUT", "CANCELLED", "NODE_FAIL", "OUT_OF_MEMORY"),
+        *("BOOT_FAIL", "DEADLINE", "PREEMPTED", "REVOKED"),
+    )
+)
+Kind = Literal["local", "slurm"]
+
+
+def on_cluster(kind: Kind, jobs: int, resources: Resources) -> Executor:
+    """Carry out `jobs` works at a time, each as a job. Raises HarmosegError without submitit."""
+    if jobs < 1:
+        raise HarmosegError(f"jobs must be 1 or more, got {jobs}")
+    submitit = _submitit()
+
+    def execute(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
+        folder = study / FOLDER
+        make_folder(folder)
+        submit = _submitter(submitit, kind, folder, resources)
+        waiting = [(work, 1) for work in works]
+        running: list[_Job] = []
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs:
+                    work, attempt = waiting.pop(0)
+                    failure_file(study, work.name).unlink(missing_ok=True)
+                    running.append(_Job(submit(study, work), kind, work, attempt))
+                time.sleep(_SECONDS_BETWEEN_LOOKS)
+                known = _queue() if kind == "slurm" else None
+                for job in [job for job in running if job.has_ended(known)]:
+                    running.remove(job)
+                    if job.was_stopped(study) and job.attempt < _ATTEMPTS:
+                        waiting.append((job.work, job.attempt + 1))
+                    else:
+                        yield Outcome(job.work, job.failure(study))
+        finally:
+            for job in running:
+                job.stop()
+
+    return execute
+
+
+class _Job:
+    """A job that was submitted, and what became of it."""
+
+    def __init__(self, job: Any, kind: Kind, work: Work, attempt: int) -> None:
+        self._job = job
+        self._kind = kind
+        self.work = work
+        self.attempt = attempt
+        self._gone_since: float | None = None
+
+    def has_ended(self, queue: Mapping[str, str] | None) -> bool:
+        """Say whether the job is over; `queue` is what SLURM says, None where it does not say."""
+        result = self._job.paths.result_pickle
+        if self._kind == "local":
+            return result.exists() or self._is_gone(self._job.state != "RUNNING", grace=2.0)
+        if queue is None:
+            return False  # the controller does not answer: whoever waits may yet learn it
+        state = queue.get(self._job.job_id, "COMPLETED")  # forgotten some minutes after its end
+        if state not in _ENDED:
+            self._gone_since = None
+            return False
+        # Listing the folder makes a network file system look again.
+        os.listdir(result.parent)  # noqa: PTH208
+        return result.exists() or self._is_gone(True, grace=_GRACE)
+
+    def was_stopped(self, study: Path) -> bool:
+        """Say whether the job ended without having done its work or failed at it."""
+        return not is_done(self.work) and not failure_file(study, self.work.name).is_file()
+
+    def failure(self, study: Path) -> str | None:
+        """Say what went wrong, None where nothing did."""
+        if is_done(self.work):
+            return None
+        kept = read_failures(study, [self.work.name]).get(self.work.name)
+        if kept is not None:
+            return kept
+        said = " / ".join(self._last_lines()) or "nothing"
+        return keep_failure(
+            study,
+            self.work.name,
+            f"job {self._job.job_id} ended {self.attempt} times without a result; it said last: "
+            f"{said}; see {FOLDER} of the study",
+        )
+
+    def stop(self) -> None:
+        """Ask the job to save and end."""
+        if self._kind == "slurm":
+            _call("scancel", "--signal=TERM", "--full", self._job.job_id)
+            return
+        try:
+            os.kill(int(self._job.job_id), signal.SIGTERM)
+        except OSError:
+            return  # it has ended by itself
+
+    def _is_gone(self, gone: bool, *, grace: float) -> bool:
+        if not gone:
+            self._gone_since = None
+            return False
+        self._gone_since = self._gone_since or time.monotonic()
+        return time.monotonic() - self._gone_since >= grace
+
+    def _last_lines(self) -> list[str]:
+        try:
+            text = self._job.paths.stderr.read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return []
+        return [line.strip() for line in text.strip().splitlines()[-2:]]
+
+
+def _submitit() -> Any:
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise HarmosegError(
+            "--cluster needs submitit, which is not installed; install it with: pip install "
+            "'harmoseg[slurm]'"
+        ) from error
+    return submitit
+
+
+def _submitter(
+    submitit: Any, kind: Kind, folder: Path, resources: Resources
+) -> Callable[[Path, Work], Any]:
+    try:
+        executor = submitit.AutoExecutor(
+            folder, cluster=kind, **({"slurm_python": sys.executable} if kind == "slurm" else {})
+        )
+    except RuntimeError as error:
+        raise HarmosegError(
+            f"--cluster {kind}: {error}; start the study where sbatch and srun can be called"
+        ) from error
+    executor.update_parameters(
+        name="harmoseg",
+        timeout_min=resources.time,
+        cpus_per_task=resources.cpus,
+        nodes=1,
+        tasks_per_node=1,
+        mem_gb=resources.memory,
+        gpus_per_node=resources.gpus or None,
+        slurm_partition=resources.partition,
+        # In place of submitit's own signal, which would end a step without saving. A second start
+        # of a job by SLURM itself would run beside one of ours.
+        slurm_additional_parameters={"signal": "TERM@120", "no-requeue": True},
+    )
+
+    def submit(study: Path, work: Work) -> Any:
+        try:
+            return executor.submit(worker.main, str(study.resolve()), work.name)
+        except submitit.core.utils.FailedJobError as error:
+            raise HarmosegError(
+                f"the cluster refused a job: {error}; see --partition, --time, --cpus, --gpus and "
+                "--memory"
+            ) from error
+
+    return submit
+
+
+def _queue() -> dict[str, str] | None:
+    """Ask SLURM for the states of one's own jobs by number; None where it does not answer."""
+    told = _call("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T")
+    if told is None:
+        return None
+    rows = (line.strip().partition("|") for line in told.splitlines() if line.strip())
+    return {number: state for number, _, state in rows}
+
+
+def _call(*command: str) -> str | None:
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60)  # noqa: S603
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    return None if done.returncode else done.stdout
