@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from harmoseg.report.style import (
     GAIN,
     LOSS,
-    MINUS,
     UNDECIDED,
     WIDTH,
     MethodStyle,
@@ -25,6 +24,7 @@ from harmoseg.report.style import (
     legend_below,
     method_handle,
     shortened,
+    signed,
     wrapped,
 )
 from harmoseg.store.files import read_csv
@@ -35,6 +35,8 @@ from harmoseg.training.run import LOG_FILE
 
 Styles = Mapping[str, MethodStyle]
 _COLUMNS = 3
+_LINEAR = 25.0
+"""Differences up to this many points are drawn to scale."""
 _BEYOND = 105.0
 """The scale of scores is that of the logarithm of what is missing to this many points."""
 
@@ -115,7 +117,7 @@ def _draw_curves(axes: Axes, curves: Sequence[NDArray[np.float64]], style: Metho
     for curve in curves:
         # A single epoch is a dot: a line of one point would not be seen.
         marker = "o" if len(curve) == 1 else ""
-        axes.plot(*curve.T, marker, color=style.colour, linewidth=0.6, alpha=0.45, linestyle="-")
+        axes.plot(*curve.T, marker=marker, color=style.colour, linewidth=0.6, alpha=0.45)
     common = set.intersection(*({*curve[:, 0].tolist()} for curve in curves))
     epochs = np.asarray(sorted(common))
     mean = np.mean([curve[np.isin(curve[:, 0], epochs), 1] for curve in curves], axis=0)
@@ -153,14 +155,17 @@ def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) 
     labels = [f"{wrapped(x.method, 30)}\nminus {shortened(x.reference, 24)}" for x in differences]
     axes.set_yticks(range(len(differences)), labels)
     axes.set_ylim(len(differences) - 0.5, -0.5)
-    # A few cases that one method misses outright would squeeze all others into a line.
-    axes.set_xscale("symlog", linthresh=5, linscale=1.5)
-    ticks = [-100, -30, -10, -5, -2, 0, 2, 5, 10, 30, 100]
-    axes.set_xticks(ticks, [f"{tick:+d}".replace("-", MINUS) if tick else "0" for tick in ticks])
-    axes.minorticks_off()
+    words = f"difference of a case in points of {HEADLINE}"
+    if reach > _LINEAR:
+        # A few cases that one method misses outright would squeeze all others into a line.
+        axes.set_xscale("symlog", linthresh=5, linscale=1.5)
+        axes.set_xticks([-100, -30, -10, -5, -2, 0, 2, 5, 10, 30, 100])
+        axes.minorticks_off()
+        words += " (scale compressed beyond 5)"
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     axes.set_xlim(-reach, reach)
     axes.grid(axis="x")
-    axes.set_xlabel(f"difference of a case in points of {HEADLINE} (scale compressed beyond 5)")
+    axes.set_xlabel(words)
     return figure
 
 
@@ -169,7 +174,7 @@ def paired_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> F
     """Plot every case's score under a method against that under its control, a panel each."""
     columns = min(_COLUMNS, len(differences))
     rows = math.ceil(len(differences) / columns)
-    size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.75 * rows)
+    size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.6 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     floor, top = _span(task, differences)
@@ -225,7 +230,7 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
         axes.text(0.5 * place, 1.02, words, **where)
     same = ours == theirs
     axes.plot(theirs[same], ours[same], "o", color=UNDECIDED, markersize=3.4, markeredgewidth=0)
-    axes.set_title(wrapped(item.method, 34), pad=15, fontsize=8)
+    axes.set_title(wrapped(item.method, 30), pad=15, fontsize=8)
     axes.set_xlabel(f"{item.metric} under {wrapped(str(item.reference), 24)}")
     axes.set_ylabel(f"{item.metric} under the method")
 

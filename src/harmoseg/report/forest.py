@@ -18,12 +18,12 @@ from harmoseg.report.style import (
     GAIN,
     LOSS,
     MINUS,
-    TITLE_SIZE,
     UNDECIDED,
     WIDTH,
     in_style,
     interval_of,
     shortened,
+    signed,
     text_width,
 )
 from harmoseg.study.statistics import Estimate
@@ -90,7 +90,7 @@ def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
             y += 1
         y += 0.3
     _head(axes, columns)
-    _label(figure, axes, differences[0].metric)
+    _label(figure, axes, differences)
     return figure
 
 
@@ -238,27 +238,37 @@ def _head(axes: Axes, columns: _Columns) -> None:
     axes.text(0.52, -0.5, "method higher ▸", ha="left", **where)
 
 
-def _label(figure: Figure, axes: Axes, metric: str) -> None:
-    axes.set_xlabel(f"method minus control, points of {metric}")
-    axes.xaxis.set_major_formatter(
-        lambda value, _: f"{value:+g}".replace("-", MINUS) if value else "0"
-    )
-    kinds = (
-        ("o", GAIN, GAIN, "interval above 0"),
-        ("o", LOSS, LOSS, "interval below 0"),
-        ("o", UNDECIDED, "white", "interval holds 0"),
-        ("D", UNDECIDED, "white", "no interval (one seed)"),
-    )
-    handles = [
-        Line2D([], [], marker=mark, color=colour, markerfacecolor=face, label=text)
-        for mark, colour, face, text in kinds
-    ]
-    handles[-1].set_linestyle("none")
+def _label(figure: Figure, axes: Axes, differences: Sequence[PairedDifference]) -> None:
+    axes.set_xlabel(f"method minus control, points of {differences[0].metric}")
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
-        handles=handles,
+        handles=_legend(differences),
         loc="lower center",
         ncols=4,
         bbox_to_anchor=(0.5, 0.02 / figure.get_figheight()),
-        fontsize=TITLE_SIZE - 1,
         columnspacing=1.6,
     )
+
+
+def _legend(differences: Sequence[PairedDifference]) -> list[Line2D]:
+    """Explain the marks that there are."""
+    found = {(colour_of(x.estimate), x.estimate.low is not None) for x in differences}
+    kinds = (
+        (GAIN, True, "interval above 0"),
+        (LOSS, True, "interval below 0"),
+        (UNDECIDED, True, "interval holds 0"),
+        (UNDECIDED, False, "no interval (fewer than two seeds or patients)"),
+    )
+    return [
+        Line2D(
+            [],
+            [],
+            marker="o" if known else "D",
+            color=colour,
+            markerfacecolor="white" if colour == UNDECIDED else colour,
+            linestyle="solid" if known else "none",
+            label=text,
+        )
+        for colour, known, text in kinds
+        if (colour, known) in found
+    ]

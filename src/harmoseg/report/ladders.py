@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -32,7 +33,7 @@ from harmoseg.training.method import parse_method
 _COLUMNS = 3
 _FEWEST = 3
 """Fewer weights are no curve."""
-_DODGE = 0.6
+_DODGE = 0.45
 
 
 @dataclass(frozen=True)
@@ -192,7 +193,7 @@ def condition_figure(
             place = row + 0.8 * ((i + 0.5) / len(task.methods) - 0.5)
             estimate = estimate_score(task, method, store, HEADLINE, condition)
             draw_interval(axes, place, estimate, styles[method], upright=False, bounds=POINTS)
-    axes.set_yticks(range(len(shown)), [condition.replace("_", " ") for condition in shown])
+    axes.set_yticks(range(len(shown)), shown)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x")
@@ -207,10 +208,6 @@ def _level(level: float) -> str:
 
 
 def _unit(name: str) -> str:
-    """Name the unit of a corruption's level, as short as an axis needs it."""
-    return (
-        KINDS[name]
-        .unit.split(":")[0]
-        .replace(" on images in [0, 1]", "")
-        .replace(" at training resolution", "")
-    )
+    """Name the unit of a corruption's level, in lines that are no wider than a panel."""
+    unit = KINDS[name].unit.split(":")[0].replace(" at training resolution", "")
+    return textwrap.fill(unit.replace(" on images in [0, 1]", ""), 30)

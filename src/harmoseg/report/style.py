@@ -140,6 +140,11 @@ def wrapped(method: str, length: int) -> str:
     return "\n".join(lines)
 
 
+def signed(value: float) -> str:
+    """Write a difference on an axis: with its sign, a true minus, and 0 without one."""
+    return f"{value:+g}".replace("-", MINUS) if value else "0"
+
+
 def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     """Set the title and the labels of both axes."""
     axes.set_title(title)
