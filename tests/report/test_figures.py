@@ -51,6 +51,8 @@ MANY = (
 
 @dataclass(frozen=True)
 class Difference:
+    """What `PairedDifference` asks for."""
+
     task: str
     method: str
     reference: str
@@ -96,7 +98,7 @@ def drawn(figure: Figure, colour: str, marker: str) -> list[list[float]]:
 
 
 def texts(figure: Figure) -> list[str]:
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     return [item.get_text() for item in figure.findobj(lambda x: hasattr(x, "get_text"))]
 
 
@@ -212,7 +214,7 @@ def test_forty_rows_keep_their_height_and_names_their_place() -> None:
     ]
     figure = forest_plot(rows)
     assert 7.5 < figure.get_figheight() < 11 and figure.get_figwidth() < 10
-    figure.canvas.draw()
+    figure.draw_without_rendering()
     boxes = [
         item.get_window_extent()
         for item in figure.axes[0].texts
@@ -354,9 +356,9 @@ def test_an_interval_ends_where_scores_end(make_task) -> None:
     assert estimate_point(task.values("unet", "made", "DSC"), task.groups("made")).high > 100
 
 
-def predictions_of(task: Any, store: str, numbers: Any) -> Any:
-    data = task.stores[store]
-    return lambda method, number: np.roll(data.labels[number], 2, 0)
+def predictions_of(task: Any, store: str, _: Any) -> Any:
+    labels = task.stores[store].labels
+    return lambda _, number: np.roll(labels[number], 2, 0)
 
 
 def all_figures(study: Any) -> list[Any]:
@@ -388,7 +390,7 @@ def test_every_figure_stands_at_the_edges(make_task, make_study, tmp_path, name)
     )
     found = all_figures(make_study(task))
     for item in found:
-        item.figure.canvas.draw()
+        item.figure.draw_without_rendering()
         assert re.fullmatch(r"[a-z0-9-]+", item.name) and item.caption.endswith(".")
     kinds = {item.name.split("-")[-1] if item.name == "gains" else item.name for item in found}
     assert {"a-b-training", "a-b-reliability", "a-b-rings-a-b", "a-b-ladders-a-b"} <= kinds
@@ -399,8 +401,8 @@ def test_a_study_of_many_methods_and_tasks_has_its_own_names(
     make_task, make_study, tmp_path
 ) -> None:
     tasks = [
-        make_task(scores(MANY, seeds=2), logs=tmp_path, name="d a", also={"d+a": scores(MANY, 2)}),
-        make_task(scores(("unet",), 2), logs=tmp_path, name="d_a", classes=("x", "y")),
+        make_task(scores(MANY, 1, 3), logs=tmp_path, name="d a", also={"d+a": scores(MANY, 1, 3)}),
+        make_task(scores(("unet",), 1, 3), logs=tmp_path, name="d_a", classes=("x", "y")),
     ]
     found = all_figures(make_study(*tasks))
     names = [item.name for item in found]

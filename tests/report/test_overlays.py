@@ -39,7 +39,7 @@ def test_outlines_lie_where_they_belong_at_any_resolution(make_task) -> None:
     coarse = np.zeros((6, 6), np.uint8)
     coarse[1:3, 2:4] = 1  # rows 4 to 12, columns 8 to 16 of 24
     chosen = choose_cases(task, "made", per_group=1)
-    figure = overlay_figure(task, "made", chosen, lambda method, number: coarse)
+    figure = overlay_figure(task, "made", chosen, lambda *_: coarse)
     axes = figure.axes[1]
     paths = {}
     for contour in axes.collections:

@@ -127,8 +127,9 @@ def make_evaluation(
         measures[name] = {condition: 1 - values for condition, values in shares.items()}
     rings = make_rings(cases, len(classes) - 1) if rings is None else rings
     bins = make_bins() if bins is None else bins
-    means = {name: {"value": float(np.nanmean(table))} for name, table in tables.items()}
-    how = dict.fromkeys(("per_image", "pooled", "macro"), means[CLEAN])
+    known = shares[CLEAN][np.isfinite(shares[CLEAN])]
+    mean = {"value": float(known.mean()) if known.size else None}
+    how = dict.fromkeys(("per_image", "pooled", "macro"), mean)
     return MadeEvaluation(
         Path(),
         tuple(case.case for case in store.cases),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import math
 from collections.abc import Iterator, Sequence
@@ -114,6 +115,7 @@ def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
     return buffer.getvalue()
 
 
+@functools.cache
 def text_width(text: str, *, size: float = TEXT_SIZE) -> float:
     """Measure a line of text, in inches."""
     if not text.strip():
