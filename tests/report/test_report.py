@@ -5,30 +5,47 @@ from __future__ import annotations
 import base64
 import csv
 import io
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from harmoseg.study.compare import Study, StudyPlan, run_study
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.evaluation.evaluate import CLEAN
+from harmoseg.datasets.folder import FolderOptions, prepare_folder
+from harmoseg.datasets.preparing import PrepareOptions
+from harmoseg.datasets.splitting import SplitRule
+from harmoseg.evaluation.reading import CLEAN
+from harmoseg.metrics import METRICS, overlap_metric
 from harmoseg.report.html import write_report
 from harmoseg.report.overlays import choose_cases
 from harmoseg.report.preview import write_preview
+from harmoseg.report.words import sentences, warnings
 from harmoseg.store.reading import open_store
+from harmoseg.study.conducting import run_study
+from harmoseg.study.copies import count_copies
+from harmoseg.study.plan import DatasetPlan, StudyPlan
+from harmoseg.study.results import Study, TaskResults
+from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
 
 
 @pytest.fixture(scope="module")
 def study(binary_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
     options = TrainingOptions(encoder="resnet18", epochs=2, batch_size=4, validation_fraction=0.25)
-    plan = StudyPlan(("unet", "unet+scc"), 2, (binary_store,), options)
+    plan = StudyPlan((DatasetPlan(binary_store, ("unet", "unet+scc"), options),), 2)
     return run_study(plan, tmp_path_factory.mktemp("studies") / "study")
+
+
+def with_task(study: Study, **changes: object) -> Study:
+    """Change the one task of a study."""
+    (task,) = study.tasks
+    return replace(study, tasks=(replace(task, **changes),))  # type: ignore[arg-type]
 
 
 class Collector(HTMLParser):
@@ -49,11 +66,18 @@ def test_one_file_with_everything_in_it(study) -> None:
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     collector = Collector()
     collector.feed(page)
-    assert collector.tags.count("table") == 3 and collector.tags.count("img") == 3
+    assert collector.tags.count("table") == 3
     within = [source for source in collector.sources if source.startswith("#")]
+    beside = [source for source in collector.sources if source.startswith("./")]
     pictures = [source for source in collector.sources if source.startswith("data:image/png")]
     # "data:," is an icon that is nothing, so that no browser asks for one.
-    assert sorted([*within, *pictures, "data:,"]) == sorted(collector.sources)
+    assert sorted([*within, *beside, *pictures, "data:,"]) == sorted(collector.sources)
+    assert all((study.folder / source).is_file() for source in beside)
+    assert (
+        len(pictures)
+        == collector.tags.count("img")
+        == len(list((study.folder / "figures").glob("*.svg")))
+    )
     for source in pictures:
         picture = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
         assert min(picture.size) > 200 and len(np.unique(np.asarray(picture))) > 20
@@ -67,16 +91,25 @@ def test_one_file_with_everything_in_it(study) -> None:
 
 def with_counts(study: Study, method: str, counts: list[tuple[int, int, int, int]]) -> Study:
     """Give the first test cases other counts of the foreground under every run of a method."""
+    (task,) = study.tasks
     runs = []
-    for run in study.runs:
+    for run in task.runs:
         if run.experiment.method == method:
             evaluation = run.evaluations["phantom-binary"]
             changed = evaluation.counts.copy()
             changed[: len(counts), 1] = counts
-            evaluation = replace(evaluation, counts_of={**evaluation.counts_of, CLEAN: changed})
+            measures = {
+                **evaluation.measures,
+                **{metric: {CLEAN: overlap_metric(metric, changed)} for metric in METRICS},
+            }
+            evaluation = replace(
+                evaluation,
+                counts_of={**evaluation.counts_of, CLEAN: changed},
+                measures=measures,
+            )
             run = replace(run, evaluations={"phantom-binary": evaluation})
         runs.append(run)
-    return replace(study, runs=tuple(runs))
+    return with_task(study, runs=tuple(runs))
 
 
 def written(study: Study) -> str:
@@ -90,29 +123,28 @@ def test_false_alarms_where_pairs_are_left_out_are_told(study) -> None:
     nothing, alarm = (0, 0, 0, 4096), (0, 96, 0, 4000)
     changed = with_counts(with_counts(study, "unet", [nothing]), "unet+scc", [alarm])
     page = written(changed)
-    cases = len(study.runs[0].evaluations["phantom-binary"].cases)
+    cases = len(study.tasks[0].runs[0].evaluations["phantom-binary"].cases)
     assert f"over 2 seed(s) and {cases - 1} cases; " in page
     assert (
         "1 case left out, undefined under some run; on 1 of them unet+scc marks something where "
         "there is nothing in more runs than unet."
     ) in page
-    assert "<td>1 (1 / 0)</td>" in page
+    assert re.search(r"<td[^>]*>1 \(1 / 0\)</td>", page)
     assert "also a case where one rightly marks nothing and the other marks something" in page
     assert f"{cases} cases, up to 1 left out of a method&#39;s DSC" in page
 
 
 def test_cases_without_a_value_are_told_without_a_comparison_too(study) -> None:
     assert "no defined value" not in written(study)
-    alone = replace(study, methods=("unet",))
+    alone = with_task(study, methods=("unet",))
     assert "no defined value" in written(with_counts(alone, "unet", [(0, 0, 0, 4096)]))
 
 
 def test_one_seed_is_never_shown_as_evidence(study) -> None:
     # A difference as clear as can be: every case is missed by one method and found by the other.
-    single = replace(
-        study, seeds=1, runs=tuple(run for run in study.runs if run.experiment.seed == 0)
-    )
-    cases = len(single.runs[0].evaluations["phantom-binary"].cases)
+    first = tuple(run for run in study.tasks[0].runs if run.experiment.seed == 0)
+    single = replace(with_task(study, runs=first, seeds=1), seeds=1)
+    cases = len(first[0].evaluations["phantom-binary"].cases)
     single = with_counts(single, "unet", [(0, 0, 96, 4000)] * cases)
     page = written(with_counts(single, "unet+scc", [(96 - i, 0, i, 4000) for i in range(cases)]))
     assert "not known whether unet+scc differs from unet" in page
@@ -133,31 +165,123 @@ def test_one_seed_is_never_shown_as_evidence(study) -> None:
 
 
 def test_names_from_outside_are_escaped(study) -> None:
-    store = study.stores["phantom-binary"]
+    store = study.tasks[0].stores["phantom-binary"]
     card = replace(store.info.card, title="<script>alert(1)</script>")
     hostile = replace(store, info=replace(store.info, card=card))
-    write_report(replace(study, stores={"phantom-binary": hostile}))
+    titled = replace(study, title="</title><script>alert(2)</script>")
+    write_report(with_task(titled, stores={"phantom-binary": hostile}))
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
 def test_a_name_is_text_and_not_a_formula(study) -> None:
-    store = study.stores["phantom-binary"]
+    store = study.tasks[0].stores["phantom-binary"]
     cases = tuple(replace(case, case=f"cost_$5_to_$10^{case.case}") for case in store.cases)
-    write_report(replace(study, stores={"phantom-binary": replace(store, cases=cases)}))
-    write_preview(replace(store, cases=cases), study.folder / "preview.png")
+    runs = tuple(replace(run, exhibit_files={}) for run in study.tasks[0].runs)
+    renamed = replace(store, cases=cases)
+    write_report(with_task(study, stores={"phantom-binary": renamed}, runs=runs))
+    write_preview(renamed, study.folder / "preview.png")
     assert (study.folder / "preview.png").exists()
 
 
 def test_best_median_and_worst_are_what_they_say(study) -> None:
-    chosen = choose_cases(study, "phantom-binary")
+    (task,) = study.tasks
+    chosen = choose_cases(task, "phantom-binary")
     assert [item.why for item in chosen] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
     scores = [item.score for item in chosen]
     assert scores == sorted(scores, reverse=True)
-    values = np.stack([study.scores(m, "phantom-binary", "DSC") for m in study.methods]).mean(
-        (0, 1)
-    )
+    values = np.stack([task.scores(m, "phantom-binary", "DSC") for m in task.methods]).mean((0, 1))
     assert scores[0] == np.nanmax(values) and scores[-1] == np.nanmin(values)
+
+
+def payload(page: str) -> dict[str, object]:
+    found = re.search(r'<script type="application/json"[^>]*>(.*?)</script>', page, re.DOTALL)
+    assert found
+    return json.loads(found[1])
+
+
+def test_the_browser_holds_every_case_of_every_run(study) -> None:
+    write_report(study)
+    found = payload((study.folder / "report.html").read_text(encoding="utf-8"))
+    (task,) = study.tasks
+    assert found["methods"] == ["unet", "unet+scc"] and found["seeds"] == [0, 1]
+    store = task.stores["phantom-binary"]
+    names = [store.cases[number].case for number in task.cases("phantom-binary")]
+    assert [case["name"] for case in found["cases"]] == names
+    assert all(run is not None for case in found["cases"] for row in case["runs"] for run in row)
+
+
+def test_a_failed_run_is_a_gap_and_a_warning(study) -> None:
+    (task,) = study.tasks
+    runs = tuple(
+        run for run in task.runs if (run.experiment.method, run.experiment.seed) != ("unet", 1)
+    )
+    lacking = replace(with_task(study, runs=runs, missing={"unet": 1}), unfinished=1, failures={})
+    page = written(lacking)
+    assert "1 run(s) have not finished" in page and "unet on phantom-binary (1 of 2 seeds)" in page
+    (shown,) = {
+        tuple(run is None for row in case["runs"] for run in row)
+        for case in payload((study.folder / "report.html").read_text())["cases"]
+    }
+    assert shown == (False, True, False, False)  # unet 0, unet 1, unet+scc 0, unet+scc 1
+    work = SimpleNamespace(name="x", method="unet", seed=1, stores=(Path("phantom-binary"),))
+    failed = replace(lacking, unfinished=0, failures={"x": "diverged"}, failed=(work,))
+    told = " ".join(warnings(failed))
+    assert "1 run(s) failed and are in no table: unet, seed 1, on phantom-binary: diverged." in told
+
+
+def test_few_comparisons_are_told_and_many_are_counted(make_task, make_study) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(60, 80, (1, 40)) + random.normal(0, 0.5, (3, 40))
+    methods = {"unet": base}
+    for weight in range(1, 11):
+        methods[f"unet+scc:{weight}"] = base + random.normal(0, 0.5, (3, 40))
+    methods["unet+scc:10"] = base + 5
+    task: TaskResults = make_task(methods)
+    differences = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
+    assert len(differences) == 10
+    first, *others = sentences(differences)
+    assert first.startswith("Of 10 comparisons") and "By chance alone about" in first
+    gains = int(re.search(r"(\d+) show a gain", first)[1])
+    losses = int(re.search(r"(\d+) a loss", first)[1])
+    assert gains >= 1 and len(others) == gains + losses
+    assert any("unet+scc:10 scores higher than unet" in sentence for sentence in others)
+    assert len(sentences(differences[:3])) == 3
+
+
+def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
+    scores = np.random.default_rng(0).uniform(60, 80, (3, 12))
+    task = make_task({"unet": scores, "unet+scc": scores + 1})
+    told = " ".join(warnings(make_study(task)))
+    assert "3 seeds: how much training varies is known only roughly" in told
+    assert "No control with an overlap term" in told and "unet+scc on made" in told
+    controlled = make_task({"unet": scores, "unet+dice": scores, "unet+scc": scores + 1})
+    assert "No control with" not in " ".join(warnings(make_study(controlled)))
+    quantised = replace(
+        task.runs[0].experiment,
+        weights_sha256="1e8b3ea72d0b11bf60b136b03b685774a84c86ff66060899bb4a1aaab222c688",
+    )
+    runs = (replace(task.runs[0], experiment=quantised), *task.runs[1:])
+    told = " ".join(warnings(make_study(replace(task, runs=runs))))
+    assert "a little weaker than the weights they were quantised from" in told
+
+
+def test_near_duplicates_are_counted(tmp_path, folder_data) -> None:
+    images, masks = folder_data(count=10, size=64)
+    random = np.random.default_rng(1)
+    for i in range(10):  # pictures that differ, but for two of them
+        noise = random.integers(0, 256, (8, 8, 3)).astype(np.uint8)
+        Image.fromarray(noise).resize((64, 64), Image.Resampling.BICUBIC).save(
+            images / f"case{i}.png"
+        )
+    copied = Image.open(images / "case0.png")
+    copied.save(images / "case9.png")
+    lists = tmp_path / "lists.csv"
+    rows = [f"case{i},{'test' if i > 5 else 'train'}" for i in range(10)]
+    lists.write_text("\n".join(["case,split", *rows]) + "\n")
+    rule = SplitRule(split_file=lists)
+    prepare_folder(FolderOptions(images, masks), rule, PrepareOptions(tmp_path / "store", size=64))
+    assert count_copies(open_store(tmp_path / "store"), "test") == 1
 
 
 def test_preview_is_a_picture(phantom_store, tmp_path) -> None:

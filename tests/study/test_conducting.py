@@ -20,7 +20,7 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.store.reading import open_store
 from harmoseg.study import carrying_out
 from harmoseg.study.conducting import run_study
-from harmoseg.study.plan import DatasetPlan, StudyPlan, reference_of, with_controls
+from harmoseg.study.plan import DatasetPlan, StudyPlan, references_of, with_controls
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.running import executor_for, side_by_side
 from harmoseg.study.status import study_status, tell_status
@@ -35,9 +35,7 @@ def dataset(store: Path, *also: Path, methods: tuple[str, ...] = METHODS) -> Dat
     return DatasetPlan(store, methods, TINY, also)
 
 
-def plan(
-    store: Path, *also: Path, methods: tuple[str, ...] = METHODS, seeds: int = 2
-) -> StudyPlan:
+def plan(store: Path, *also: Path, methods: tuple[str, ...] = METHODS, seeds: int = 2) -> StudyPlan:
     return StudyPlan((dataset(store, *also, methods=methods),), seeds)
 
 
@@ -259,14 +257,17 @@ def test_the_light_names_are_those_of_the_engine() -> None:
     assert layout.SUMMARY_FILE == reading.SUMMARY_FILE
 
 
-def test_the_control_is_the_same_without_the_term() -> None:
-    methods = ("unet", "unet@sample", "unet+scc@sample", "transunet+scc")
-    assert reference_of("unet+scc@sample", methods) == "unet@sample"
-    assert reference_of("transunet+scc", methods) == "unet"
-    assert reference_of("unet@sample", methods) == "unet"
-    assert reference_of("unet", methods) is None
-    assert reference_of("unet+scc", ("unet+scc", "unet")) == "unet"
-    assert reference_of("unet", ("unet+scc", "unet")) is None
+def test_a_method_is_compared_with_its_controls() -> None:
+    methods = ("unet", "unet@sample", "unet+scc@sample", "unet+dice@sample", "transunet+scc")
+    assert references_of("unet+scc@sample", methods) == ("unet@sample", "unet+dice@sample")
+    assert references_of("unet+dice@sample", methods) == ("unet@sample",)
+    assert references_of("transunet+scc", methods) == ("unet",)
+    assert references_of("unet@sample", methods) == ("unet",)
+    assert references_of("unet", methods) == ()
+    assert references_of("unet+scc", ("unet+scc", "unet")) == ("unet",)
+    assert references_of("unet", ("unet+scc", "unet")) == ()
+    bands = ("unet@sample", "unet+scc:1@sample", "unet+rings:1@sample")
+    assert references_of("unet+rings:1@sample", bands) == bands[:2]
 
 
 def test_controls_are_added_before_what_needs_them() -> None:
@@ -363,7 +364,7 @@ def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> 
             look(tmp_path)
 
 
-def test_a_run_in_progress_is_waited_for(study, phantom_store, tmp_path, capfd) -> None:
+def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
     from harmoseg.store.files import lock_folder

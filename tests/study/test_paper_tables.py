@@ -49,7 +49,14 @@ class Task:
     def groups(self, store):
         return tuple(f"{store}{i // 2}" for i in range(12))
 
-    def values(self, method, store, measure, *, condition="clean", label=None):
+    def seeds_of(self, method):
+        return tuple(range(self.seeds))
+
+    @property
+    def shared_seeds(self):
+        return tuple(range(self.seeds))
+
+    def values(self, method, store, measure, *, condition="clean", label=None, seeds=None):
         assert label is None or label in self.stores[store].info.card.classes[1:]
         assert condition in self.conditions and method in self.methods
         self.asked.add((store, measure, condition, label))
