@@ -135,7 +135,8 @@ def test_runs_without_validation_are_told(make_task, tmp_path) -> None:
     for run in task.runs:
         (run.folder / "log.csv").write_text("epoch,train_total\n1,2.0\n2,1.0\n")
     figure = training_curves(task, method_styles(task.methods))
-    assert "no part of the data validated" in texts(figure)
+    assert len(figure.axes) == 1
+    assert "Training loss (no part of the data validated)" in texts(figure)
 
 
 def test_pairs_are_drawn_where_they_are_and_counted(make_task) -> None:
@@ -146,11 +147,18 @@ def test_pairs_are_drawn_where_they_are_and_counted(make_task) -> None:
     np.testing.assert_allclose(higher.get_xydata(), [[50, 55], [80, 90]])
     np.testing.assert_allclose(lower.get_xydata(), [[60, 58]])
     np.testing.assert_allclose(same.get_xydata(), [[70, 70]])
-    assert {"▲ 2 higher", "▼ 1 lower"} <= set(texts(figure))
-    # The stretched scale tells apart what is near 100, and keeps the order.
+    assert {"▲ 2 higher", "▼ 1 lower", "= 1 equal"} <= set(texts(figure))
+
+
+def test_scores_near_100_are_told_apart_and_low_ones_to_scale(make_task) -> None:
+    task = make_task({"unet": [[60, 90, 95]], "unet+scc": [[55, 91, 99]]})
+    figure = paired_plot(task, differences(task))
     places = figure.axes[0].transData.transform([[60, 0], [80, 0], [90, 0], [100, 0]])[:, 0]
     gaps = np.diff(places)
     assert (gaps > 0).all() and gaps[2] > gaps[0]
+    task = make_task({"unet": [[0, 10, 35]], "unet+scc": [[0, 12, 30]]})
+    (axes,) = paired_plot(task, differences(task)).axes
+    assert axes.get_xscale() == "linear" and 40 <= axes.get_xlim()[1] < 42
 
 
 def test_differences_of_cases_are_means_over_the_seeds_both_have(make_task) -> None:
@@ -258,7 +266,7 @@ def test_ring_curves_are_the_means_of_cases_and_paired_gains(make_task, made_stu
 
 def test_rings_stand_an_octave_apart_and_zero_before_them() -> None:
     places = ring_places(np.array([0, 0.125, 0.25, 0.5]))
-    np.testing.assert_allclose(places, [-4.5, -3, -2, -1])
+    np.testing.assert_allclose(places, [-5, -3, -2, -1])
 
 
 def test_pooled_bins_are_those_of_all_pixels(made_studies) -> None:

@@ -37,6 +37,8 @@ Styles = Mapping[str, MethodStyle]
 _COLUMNS = 3
 _LINEAR = 25.0
 """Differences up to this many points are drawn to scale."""
+_HIGH = 70.0
+"""Where the median is above, a linear scale would heap most cases up in a corner."""
 _BEYOND = 105.0
 """The scale of scores is that of the logarithm of what is missing to this many points."""
 
@@ -76,23 +78,32 @@ def training_curves(task: TaskResults, styles: Styles) -> Figure:
     Seeds may have stopped at different epochs: a mean ends where the first of its seeds ends.
     """
     figure = Figure(figsize=(WIDTH, 3.1), layout="constrained")
-    left, right = figure.subplots(1, 2)
-    for method in task.methods:
-        runs = [run for run in task.runs if run.experiment.method == method]
-        for column, axes, scale in (("train_total", left, 1.0), ("val_dsc", right, 100.0)):
-            curves = [curve for run in runs if (curve := _curve(run, column, scale)) is not None]
-            _draw_curves(axes, curves, styles[method])
-    label_axes(left, "Training loss", "epoch", "loss (each method its own)")
-    label_axes(right, "Validation DSC", "epoch", "points, at training resolution")
-    for axes in (left, right):
+    panels = [
+        ("Training loss", "loss (each method its own)", _curves(task, "train_total", 1.0)),
+        ("Validation DSC", "points, at training resolution", _curves(task, "val_dsc", 100.0)),
+    ]
+    if not any(panels[1][2].values()):
+        title, label, curves = panels[0]
+        panels = [(f"{title} (no part of the data validated)", label, curves)]
+    for axes, (title, label, curves) in zip(
+        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
+    ):
+        for method, found in curves.items():
+            _draw_curves(axes, found, styles[method])
+        label_axes(axes, title, "epoch", label)
         axes.xaxis.get_major_locator().set_params(integer=True)
-    if not right.lines:
-        right.set_axis_off()
-        right.set_title("")
-        words = "no part of the data validated"
-        right.text(0.5, 0.5, words, transform=right.transAxes, ha="center")
     legend_below(figure, [_curve_handle(method, styles[method]) for method in task.methods])
     return figure
+
+
+def _curves(task: TaskResults, column: str, scale: float) -> dict[str, list[NDArray[np.float64]]]:
+    """Read a column of the logs of every method's runs, where it is there."""
+    found: dict[str, list[NDArray[np.float64]]] = {method: [] for method in task.methods}
+    for run in task.runs:
+        curve = _curve(run, column, scale)
+        if curve is not None:
+            found[run.experiment.method].append(curve)
+    return found
 
 
 def _curve_handle(method: str, style: MethodStyle) -> Line2D:
@@ -149,7 +160,9 @@ def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) 
         axes.scatter(gaps, spread, s=9, alpha=0.4, c=colours.tolist(), linewidths=0)
         low, high = interval_of(item.estimate)
         axes.plot([low, high], [row, row], color="black", linewidth=2.2)
-        axes.plot([item.estimate.mean], [row], "D", color="black", markeredgecolor="white")
+        face, edge = ("black", "white") if np.isfinite(low) else ("white", "black")
+        place = ([item.estimate.mean], [row])
+        axes.plot(*place, "D", color="black", markerfacecolor=face, markeredgecolor=edge)
         reach = max(reach, float(np.nanmax(np.abs([*gaps, low, high]), initial=0.0)) * 1.1)
     axes.axvline(0, color="0.3", linewidth=0.8)
     labels = [f"{wrapped(x.method, 30)}\nminus {shortened(x.reference, 24)}" for x in differences]
@@ -177,29 +190,24 @@ def paired_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> F
     size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.6 * rows)
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
-    floor, top = _span(task, differences)
+    floor, top, stretched = _span(task, differences)
     for axes, item in zip(grid, differences, strict=False):
         _draw_pairs(axes, task, item)
-        _scale_scores(axes, floor, top)
+        _scale_scores(axes, floor, top, stretched)
     for axes in grid[len(differences) :]:
         axes.set_axis_off()
     return figure
 
 
-def _scale_scores(axes: Axes, floor: float, top: float) -> None:
-    """Let both axes reach from `floor` to `top`, stretched towards 100 where that is the top."""
-    ticks: Sequence[float] = (
-        (0, 40, 60, 80, 90, 95, 100) if floor < 60 else (60, 70, 80, 90, 95, 100)
-    )
-    if top < 100:
-        ticks = np.linspace(floor, top, 5).tolist()
-    else:  # most cases lie there, and a linear scale would heap them up in the corner
+def _scale_scores(axes: Axes, floor: float, top: float, stretched: bool) -> None:
+    ticks = np.linspace(floor, top, 5 if top < 100 else 6).tolist()
+    if stretched:
+        ticks = [60, 70, 80, 90, 95, 100] if floor else [0, 40, 60, 80, 90, 95, 100]
         for scale in (axes.set_xscale, axes.set_yscale):
             scale("function", functions=(_stretch, _unstretch))
-    ticks = [tick for tick in ticks if tick >= floor]
     margin = 0.02 * (top - floor)
     for axis, limits in ((axes.xaxis, axes.set_xlim), (axes.yaxis, axes.set_ylim)):
-        limits(floor - margin, top + min(0.6, margin))
+        limits(floor - margin, top + (min(0.6, margin) if stretched else margin))
         axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
         axis.minorticks_off()
     axes.set_aspect("equal")
@@ -214,38 +222,43 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
     else:
         ours = theirs = np.empty(0)
     axes.plot([0, 100], [0, 100], color="0.5", linewidth=0.8)
-    kinds = (("higher", GAIN, ours > theirs), ("lower", LOSS, ours < theirs))
-    for place, (word, colour, chosen) in enumerate(kinds):
+    kinds = (
+        ("▲", "higher", GAIN, ours > theirs),
+        ("▼", "lower", LOSS, ours < theirs),
+        ("=", "equal", UNDECIDED, ours == theirs),
+    )
+    for place, (sign, word, colour, chosen) in enumerate(kinds):
         axes.plot(
-            theirs[chosen],
-            ours[chosen],
-            "o",
+            *(theirs[chosen], ours[chosen], "o"),
             color=colour,
             markersize=3.4,
             alpha=0.55,
             markeredgewidth=0,
         )
-        where: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": colour}
-        words = f"{'▲▼'[place]} {int(chosen.sum())} {word}"
-        axes.text(0.5 * place, 1.02, words, **where)
-    same = ours == theirs
-    axes.plot(theirs[same], ours[same], "o", color=UNDECIDED, markersize=3.4, markeredgewidth=0)
+        if word != "equal" or chosen.any():
+            where: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": colour}
+            axes.text(0.36 * place, 1.02, f"{sign} {int(chosen.sum())} {word}", **where)
     axes.set_title(wrapped(item.method, 30), pad=15, fontsize=8)
     axes.set_xlabel(f"{item.metric} under {wrapped(str(item.reference), 24)}")
     axes.set_ylabel(f"{item.metric} under the method")
 
 
-def _span(task: TaskResults, differences: Sequence[PairedDifference]) -> tuple[float, float]:
-    """Choose from where to where all axes reach: multiples of 20, and 100 unless all is low."""
-    lowest, highest = 100.0, 0.0
-    for item in differences:
-        for values in task.paired(item.method, item.reference, item.store, item.metric):
-            means = values.mean(axis=0) if len(values) else np.empty(0)
-            lowest = min(lowest, float(np.nanmin(means, initial=100.0)))
-            highest = max(highest, float(np.nanmax(means, initial=0.0)))
-    floor = min(60.0, 20.0 * math.floor(lowest / 20))
-    top = 20.0 * math.ceil(highest / 20)
-    return (floor, 100.0) if top > 60 else (0.0, max(20.0, top))
+def _span(task: TaskResults, differences: Sequence[PairedDifference]) -> tuple[float, float, bool]:
+    """Choose from where to where all axes reach, and whether they are stretched towards 100."""
+    found = [
+        values.mean(axis=0)
+        for item in differences
+        for values in task.paired(item.method, item.reference, item.store, item.metric)
+        if len(values)
+    ]
+    scores = np.concatenate([*found, np.empty(0)])
+    scores = scores[np.isfinite(scores)]
+    if not len(scores):
+        return 0.0, 100.0, False
+    lowest, middle, highest = np.quantile(scores, (0, 0.5, 1)).tolist()
+    if middle > _HIGH:
+        return (60.0 if lowest >= 60 else 0.0), 100.0, True
+    return 0.0, max(20.0, 20.0 * math.ceil(highest / 20)), False
 
 
 def _stretch(score: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -103,8 +103,13 @@ def reach(differences: Sequence[PairedDifference]) -> float:
     ends = [max(map(abs, interval_of(x.estimate))) for x in differences if x.estimate.cases]
     ends = [end for end in ends if math.isfinite(end)]
     widest = max(ends, default=0.0)
-    usual = 1.6 * float(np.quantile(ends, 0.75)) if ends else 0.0
-    found = 1.08 * max(1.2 * max(means, default=0.0), min(widest, usual))
+    farthest = max(means, default=0.0)
+    usual = 0.0
+    if ends:
+        # Where all intervals are wide, as from two seeds, half of them may go beyond.
+        middle, upper = np.quantile(ends, (0.5, 0.75)).tolist()
+        usual = min(1.6 * upper, max(1.2 * middle, 5 * farthest))
+    found = 1.08 * max(1.2 * farthest, min(widest, usual))
     return found or 1.0
 
 

@@ -239,7 +239,8 @@ def _make_grid(
     scores = _first_scores(task, store_name)
     letters = int(side / 0.075)
     for row, item in enumerate(chosen):
-        name = shortened(store.cases[item.number].case, 20)
+        # Written upwards: as many letters as the row is high, and a little more.
+        name = shortened(store.cases[item.number].case, int((side * tallest[row] + 0.1) / 0.06))
         _beside(grid[row, 0], f"{item.why}\n{name}")
         first = len(heads) - len(task.methods)
         for axes, method in zip(grid[row, first:], task.methods, strict=True):

@@ -120,7 +120,7 @@ def ring_places(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
     """Place rings on an axis of octaves: frequency 0, which has none, stands before them all."""
     places = np.full(frequency.shape, np.nan)
     places[frequency > 0] = np.log2(frequency[frequency > 0])
-    places[frequency == 0] = places[frequency > 0].min(initial=0.0) - 1.5
+    places[frequency == 0] = places[frequency > 0].min(initial=0.0) - 2.0
     return places
 
 
@@ -158,7 +158,7 @@ def _label_rings(axes: Axes, frequency: NDArray[np.float64], title: str, y: str)
     words = [f"1/{2**-power}" for power in shown]
     if (frequency == 0).any():
         zero = float(places[frequency == 0][0])
-        axes.axvspan(zero - 0.7, zero + 0.7, color="0.95", linewidth=0)
+        axes.axvspan(zero - 0.9, zero + 0.9, color="0.95", linewidth=0)
         ticks, words = [zero, *ticks], ["0 (area)", *words]
     axes.set_xticks(ticks, words)
     axes.grid(axis="y")

@@ -152,8 +152,8 @@ def _of_cases(
         f"{task.name}-pairs-{store}",
         f"Method against control, case by case, {where}",
         f"A dot is one of {_cases(task, store)}, mean over the seeds that both methods have. Above "
-        "the diagonal the method scores higher. Both axes are stretched towards 100. Cases that "
-        "are undefined under some run are left out.",
+        "the diagonal the method scores higher. Where most cases are near 100 both axes are "
+        "stretched towards it. Cases that are undefined under some run are left out.",
         paired_plot(task, differences),
     )
     yield NamedFigure(

@@ -32,7 +32,7 @@ _DPI = 130
 # On white the palette's yellow is hardly seen as a line: grey takes its place.
 _METHOD_COLOURS = (*PALETTE[:6], PALETTE[7], "#8C8C8C")
 # Seven markers and eight colours: no pair comes twice among 56 methods.
-_MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+_MARKERS = ("o", "s", "^", "D", "v", "p", "<")
 Line = Literal["solid", "dashed", "dashdot", "dotted"]
 _LINES: tuple[Line, ...] = ("solid", "dashed", "dashdot", "dotted")
 
