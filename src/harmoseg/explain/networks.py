@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
 from harmoseg.explain.cam import grad_cam
 from harmoseg.explain.maps import MapCorrelation, classes_in, map_correlation, spectral_map
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.prediction.network import Predictor, choose_device, decide
+from harmoseg.prediction.network import choose_device
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor
+from harmoseg.training.network import predicted_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,23 +47,36 @@ def explain_slices(
     """Explain what a network makes of slices, one after another.
 
     `targets` gives for every slice the class whose Grad-CAM is asked for. Raises HarmosegError as
-    `grad_cam` does, and where there are not as many targets as slices.
+    `grad_cam` does, without a layer, and where there are not as many targets as slices.
     """
+    if not layers:
+        raise HarmosegError("no layer to explain; name one, such as decoder")
     if len(targets) != len(shown):
         raise HarmosegError(
             f"{len(targets)} targets for {len(shown)} slices, expected one for each"
         )
-    device = choose_device()
-    predictor = Predictor(network.to(device).eval(), mode, device)
+    network = network.to(choose_device()).eval()
     explained = []
     for item, target in zip(shown, targets, strict=True):
-        batch = item.image[None]
-        predicted = decide(predictor.probabilities(predictor.prepare(batch))[0].cpu().numpy())
-        cams = {
-            layer: grad_cam(network, images_to_tensor(batch), layer=layer, class_index=target)[0]
-            for layer in layers
-        }
+        images = images_to_tensor(item.image[None])
+        with _logits_of(network) as seen:
+            cams = {
+                layer: grad_cam(network, images, layer=layer, class_index=target)[0]
+                for layer in layers
+            }
+        predicted = predicted_labels(seen[-1], mode)[0].byte().cpu().numpy()
         spectral = spectral_map(predicted, classes_in(item.truth))
         correlation = map_correlation(predicted, item.truth)
         explained.append(Explanation(predicted, spectral, correlation, target, cams))
     return explained
+
+
+@contextmanager
+def _logits_of(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Keep what a network answers meanwhile: a map of it needs the same pass as its prediction."""
+    seen: list[Tensor] = []
+    handle = network.register_forward_hook(lambda _, __, found: seen.append(found.detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()

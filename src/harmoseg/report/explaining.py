@@ -92,8 +92,6 @@ def write_run_explanation(
     Raises HarmosegError where a run or the store cannot be opened, where they do not fit each
     other, for an unknown class, and as `choose_slices` and `grad_cam` do.
     """
-    if not layers:
-        raise HarmosegError("no layer to explain; name one, such as decoder")
     data = open_store(store)
     opened = [open_run(run) for run in runs]
     for experiment, _ in opened:
