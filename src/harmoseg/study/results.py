@@ -24,6 +24,7 @@ from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import DONE_FILE, read_experiment
 
 RESULTS_FILE = "results.csv"
+_FEW = 3
 _POINTS = (*METRICS, "precision", *CALIBRATION[:3])
 """Measures that are shares, and told in points; so are those whose names begin with NSD."""
 
@@ -274,4 +275,5 @@ def _is_of(work: Work, dataset: dict[str, object]) -> bool:
 
 def _title(tasks: Sequence[TaskResults]) -> str:
     methods = dict.fromkeys(method for task in tasks for method in task.methods)
-    return f"{' against '.join(methods)} on {', '.join(task.name for task in tasks)}"
+    told = " against ".join(methods) if len(methods) <= _FEW else f"{len(methods)} methods"
+    return f"{told} on {', '.join(task.name for task in tasks)}"
