@@ -25,6 +25,7 @@ from harmoseg.report.style import (
     method_handle,
     shortened,
     signed,
+    text_width,
     wrapped,
 )
 from harmoseg.store.files import read_csv
@@ -227,7 +228,8 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
         ("▼", "lower", LOSS, ours < theirs),
         ("=", "equal", UNDECIDED, ours == theirs),
     )
-    for place, (sign, word, colour, chosen) in enumerate(kinds):
+    along = 0.0  # in inches
+    for sign, word, colour, chosen in kinds:
         axes.plot(
             *(theirs[chosen], ours[chosen], "o"),
             color=colour,
@@ -236,8 +238,10 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
             markeredgewidth=0,
         )
         if word != "equal" or chosen.any():
-            where: dict[str, Any] = {"transform": axes.transAxes, "va": "bottom", "color": colour}
-            axes.text(0.36 * place, 1.02, f"{sign} {int(chosen.sum())} {word}", **where)
+            words = f"{sign} {int(chosen.sum())} {word}"
+            where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
+            axes.annotate(words, (0, 1.02), xytext=(72 * along, 0), color=colour, **where)
+            along += text_width(words) + 0.1
     axes.set_title(wrapped(item.method, 30), pad=15, fontsize=8)
     axes.set_xlabel(f"{item.metric} under {wrapped(str(item.reference), 24)}")
     axes.set_ylabel(f"{item.metric} under the method")

@@ -22,6 +22,8 @@ from harmoseg.report.style import (
 from harmoseg.study.results import TaskResults
 
 _COLUMNS = 3
+_HEIGHTS = (2.0, 0.75)
+"""Of the diagram and of the histogram below it."""
 _AXES = {
     "foreground": ("probability of foreground", "share of foreground"),
     "top-label": ("probability of the chosen class", "share of right choices"),
@@ -64,7 +66,7 @@ def reliability_figure(task: TaskResults, styles: Styles) -> Figure:
     columns = min(_COLUMNS, len(stores))
     blocks = math.ceil(len(stores) / columns)
     # Diagram, histogram and errors, for every row of stores.
-    heights = [2.0, 0.75, 0.17 * math.ceil(len(task.methods) / 2) + 0.1]
+    heights = [*_HEIGHTS, 0.17 * math.ceil(len(task.methods) / 2) + 0.1]
     figure = Figure(
         figsize=(max(3.4, WIDTH / _COLUMNS * columns), blocks * (sum(heights) + 0.75) + 0.8),
         layout="constrained",
@@ -109,6 +111,7 @@ def _draw_store(
         handles.append(handle)
     label_axes(diagram, shortened(store, 30), "", y)
     diagram.set_box_aspect(1)
+    histogram.set_box_aspect(_HEIGHTS[1] / _HEIGHTS[0])  # as wide as the diagram
     diagram.set_xlim(0, 1)
     diagram.set_ylim(0, 1)
     diagram.tick_params(labelbottom=False)
