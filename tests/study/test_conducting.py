@@ -195,16 +195,15 @@ def test_a_process_that_dies_is_a_failure_of_its_run(
     assert "FAILED" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize("jobs", [1, 2])
-@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGKILL, 1), (signal.SIGTERM, 2)])
 def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, number) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         json.dumps(
             {
-                "methods": list(METHODS),
+                "methods": [*METHODS, "unet+dice"],
                 "controls": "none",
-                "seeds": 2,
+                "seeds": 1,
                 "training": {
                     "encoder": "resnet18",
                     "epochs": 1,
@@ -219,22 +218,22 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, n
     command = [sys.executable, "-m", "harmoseg", "study", str(recipe), "--jobs", str(jobs)]
     command += ["--stores", str(phantom_store.parent), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not list((tmp_path / "runs").glob("*/evaluations/*/summary.json")):
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode != 0
     finished = {
         file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*/weights.safetensors")
     }
     assert finished
-    done = subprocess.run(command, capture_output=True, text=True, timeout=240)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=600)
     assert done.returncode == 0, done.stderr
     assert "finished earlier" in done.stderr
     assert all(file.stat().st_mtime_ns == made for file, made in finished.items())
-    assert len(open_study(out).tasks[0].runs) == 4
+    assert len(open_study(out).tasks[0].runs) == 3
 
 
 def test_the_status_command_loads_no_engine(study) -> None:

@@ -158,6 +158,8 @@ def train(
     if trainer.is_global_zero:
         measured = {"seconds": round(time.monotonic() - started, 1), **measurements.summary()}
         _finish(out, network, view, checkpoints, measured)
+    if trainer.received_sigterm:
+        raise Terminated  # too late for this run, and yet whoever asked wants an end
     return experiment
 
 
@@ -176,7 +178,10 @@ def _fit(
             raise KeyboardInterrupt from None
         raise Terminated from None
     except SystemExit:
-        # Lightning answers a KeyboardInterrupt with an exit of its own.
+        # Lightning answers a KeyboardInterrupt with an exit of its own, and so it does a SIGTERM
+        # that came before ours was listened to.
+        if trainer.received_sigterm:
+            raise Terminated from None
         if trainer.interrupted:
             raise KeyboardInterrupt from None
         raise
