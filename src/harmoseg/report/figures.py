@@ -224,12 +224,12 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
         ours = theirs = np.empty(0)
     axes.plot([0, 100], [0, 100], color="0.5", linewidth=0.8)
     kinds = (
-        ("▲", "higher", GAIN, ours > theirs),
-        ("▼", "lower", LOSS, ours < theirs),
-        ("=", "equal", UNDECIDED, ours == theirs),
+        ("▲", GAIN, ours > theirs),
+        ("▼", LOSS, ours < theirs),
+        ("=", UNDECIDED, ours == theirs),
     )
     along = 0.0  # in inches
-    for sign, word, colour, chosen in kinds:
+    for sign, colour, chosen in kinds:
         axes.plot(
             *(theirs[chosen], ours[chosen], "o"),
             color=colour,
@@ -237,11 +237,11 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
             alpha=0.55,
             markeredgewidth=0,
         )
-        if word != "equal" or chosen.any():
-            words = f"{sign} {int(chosen.sum())} {word}"
+        if sign != "=" or chosen.any():
+            words = f"{sign} {int(chosen.sum())}"
             where: dict[str, Any] = {"xycoords": "axes fraction", "textcoords": "offset points"}
             axes.annotate(words, (0, 1.02), xytext=(72 * along, 0), color=colour, **where)
-            along += text_width(words) + 0.1
+            along += text_width(words) + 0.15
     axes.set_title(wrapped(item.method, 30), pad=15, fontsize=8)
     axes.set_xlabel(f"{item.metric} under {wrapped(str(item.reference), 24)}")
     axes.set_ylabel(f"{item.metric} under the method")

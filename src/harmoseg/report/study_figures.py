@@ -152,7 +152,9 @@ def _of_cases(
         f"{task.name}-pairs-{store}",
         f"Method against control, case by case, {where}",
         f"A dot is one of {_cases(task, store)}, mean over the seeds that both methods have. Above "
-        "the diagonal the method scores higher. Where most cases are near 100 both axes are "
+        "the diagonal the method scores higher; ▲, ▼ "
+        "and = count the cases that score higher, lower and "
+        "equal. Where most cases are near 100 both axes are "
         "stretched towards it. Cases that are undefined under some run are left out.",
         paired_plot(task, differences),
     )
