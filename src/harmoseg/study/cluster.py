@@ -12,6 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
@@ -83,18 +84,19 @@ class _Job:
 
     def has_ended(self, queue: Mapping[str, str] | None) -> bool:
         """Say whether the job is over; `queue` is what SLURM says, None where it does not say."""
-        result = self._job.paths.result_pickle
         if self._kind == "local":
-            return result.exists() or self._is_gone(self._job.state != "RUNNING", grace=2.0)
+            return bool(self._job.state != "RUNNING")
         if queue is None:
             return False  # the controller does not answer: whoever waits may yet learn it
         state = queue.get(self._job.job_id, "COMPLETED")  # forgotten some minutes after its end
         if state not in _ENDED:
             self._gone_since = None
             return False
+        result = self._job.paths.result_pickle
         # Listing the folder makes a network file system look again.
         os.listdir(result.parent)  # noqa: PTH208
-        return result.exists() or self._is_gone(True, grace=_GRACE)
+        self._gone_since = self._gone_since or time.monotonic()
+        return result.exists() or time.monotonic() - self._gone_since >= _GRACE
 
     def was_stopped(self, study: Path) -> bool:
         """Say whether the job ended without having done its work or failed at it."""
@@ -120,17 +122,10 @@ class _Job:
         if self._kind == "slurm":
             _call("scancel", "--signal=TERM", "--full", self._job.job_id)
             return
-        try:
+        with suppress(OSError):  # it has ended by itself
             os.kill(int(self._job.job_id), signal.SIGTERM)
-        except OSError:
-            return  # it has ended by itself
-
-    def _is_gone(self, gone: bool, *, grace: float) -> bool:
-        if not gone:
-            self._gone_since = None
-            return False
-        self._gone_since = self._gone_since or time.monotonic()
-        return time.monotonic() - self._gone_since >= grace
+        while self._job.state == "RUNNING":
+            time.sleep(_SECONDS_BETWEEN_LOOKS)
 
     def _last_lines(self) -> list[str]:
         try:

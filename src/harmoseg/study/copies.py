@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import functools
-from pathlib import Path
-
 import numpy as np
 
 from harmoseg.datasets.verification.similarity import Fingerprints, find_copies, fingerprint
 from harmoseg.store.layout import Split
-from harmoseg.store.reading import Store, open_store
+from harmoseg.store.reading import Store
+
+_KNOWN: dict[tuple[str, Split], int] = {}
+"""By the store's fingerprint: a process asks of one store for every report of it."""
 
 
 def count_copies(store: Store, split: Split) -> int:
@@ -17,16 +17,11 @@ def count_copies(store: Store, split: Split) -> int:
 
     Compared at training resolution, by `find_copies`; ``harmoseg verify`` lists the pairs.
     """
-    return _count(str(store.path), store.info.fingerprint, split)
-
-
-# A report asks once for its warnings, and studies of one process share stores.
-@functools.lru_cache(maxsize=32)
-def _count(path: str, fingerprint_of_store: str, split: Split) -> int:
-    del fingerprint_of_store  # part of the key alone
-    store = open_store(Path(path))
-    scored, trained = (_fingerprints(store, name) for name in (split, "train"))
-    return len({scored.owners[pair.left][0] for pair in find_copies(scored, trained)})
+    key = (store.info.fingerprint, split)
+    if key not in _KNOWN:
+        scored, trained = _fingerprints(store, split), _fingerprints(store, "train")
+        _KNOWN[key] = len({scored.owners[pair.left][0] for pair in find_copies(scored, trained)})
+    return _KNOWN[key]
 
 
 def _fingerprints(store: Store, split: Split) -> Fingerprints:

@@ -158,7 +158,13 @@ def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
         weights = Counter(
             _weightless(method) for method in ours if parse_method(method).term is not None
         )
-        ours = {method: None for method in ours if weights[_weightless(method)] > 1}
+        families = {family for family, count in weights.items() if count > 1}
+        plain = {family.plain for family in families}
+        ours = {
+            method: None
+            for method in ours
+            if _weightless(method) in families or parse_method(method) in plain
+        }
         if not ours:
             return ()
     published = dict.fromkeys(cell.method for cell in read_published(number))
