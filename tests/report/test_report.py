@@ -258,8 +258,10 @@ def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
     assert "No control with an overlap term" in told and "unet+scc on made" in told
     controlled = make_task({"unet": scores, "unet+dice": scores, "unet+scc": scores + 1})
     assert "No control with" not in " ".join(warnings(make_study(controlled)))
+    experiment = task.runs[0].experiment
     quantised = replace(
-        task.runs[0].experiment,
+        experiment,
+        options=replace(experiment.options, weights="resnet18.safetensors"),
         weights_sha256="1e8b3ea72d0b11bf60b136b03b685774a84c86ff66060899bb4a1aaab222c688",
     )
     runs = (replace(task.runs[0], experiment=quantised), *task.runs[1:])
