@@ -40,7 +40,7 @@ from harmoseg.report.style import (
     text_width,
     wrapped,
 )
-from harmoseg.study.plan import reference_of
+from harmoseg.study.plan import references_of
 from harmoseg.study.statistics import Estimate, estimate_mean
 
 MANY = (
@@ -65,8 +65,9 @@ def differences(task: Any, store: str | None = None) -> list[Difference]:
     found = []
     for name in task.stores:
         for method in task.methods:
-            reference = reference_of(method, task.methods)
-            if reference is not None and store in (None, name):
+            for reference in references_of(method, task.methods)[:1]:
+                if store not in (None, name):
+                    continue
                 ours, theirs = task.paired(method, reference, name, "DSC")
                 estimate = (
                     estimate_mean(ours - theirs, task.groups(name), resamples=200)
