@@ -27,12 +27,14 @@ from harmoseg.explain.changes import Change, Effect, Kind, Mask, change_mask
 from harmoseg.explain.maps import MapCorrelation, spectral_map
 from harmoseg.explain.power import PowerShares
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.report.style import PALETTE
+from harmoseg.report.style import PALETTE, shortened, wrapped
 from harmoseg.spectrum import log_magnitude
 
 _TITLE, _TICK = 10, 8
 _WIDTH = 7.2
 """Inches: a page between its margins."""
+_NARROW = 14
+"""Characters beside or over a small picture: of longer names the middle is left out."""
 _MAPS = "viridis"
 _CAMS = "magma"
 _CAM_OPACITY = (0.15, 0.8)
@@ -457,16 +459,13 @@ def _plain(axes: Axes, title: str) -> None:
 
 
 def _head_columns(line: Sequence[Axes] | NDArray[np.object_], names: Sequence[str]) -> None:
+    many = len(names) >= 5
     for axes, name in zip(line, names, strict=True):
-        axes.set_title(name, fontsize=_TITLE if len(names) < 5 else _TICK, parse_math=False)
+        lines = (wrapped(part, _NARROW) if many else part for part in name.split("\n"))
+        size = _TICK if many else _TITLE
+        axes.set_title("\n".join(lines), fontsize=size, parse_math=False)
 
 
 def _name_row(axes: Axes, name: str) -> None:
-    lines = (_shortened(line) for line in name.split("\n"))
+    lines = (shortened(line, _NARROW) for line in name.split("\n"))
     axes.set_ylabel("\n".join(lines), fontsize=7, parse_math=False)
-
-
-def _shortened(text: str, most: int = 20) -> str:
-    """Leave the middle of a long name out: names often differ at their ends alone."""
-    half = (most - 1) // 2
-    return text if len(text) <= most else f"{text[:half]}\N{HORIZONTAL ELLIPSIS}{text[-half:]}"

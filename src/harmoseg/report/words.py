@@ -25,7 +25,6 @@ from harmoseg.training.run import ENVIRONMENT_FILE
 
 _FEW = 8
 """So many comparisons are each told in a sentence; of more only those that show something."""
-_CHANCE = 0.05
 _SAID = frozenset(
     (
         *("encoder", "weights", "epochs", "batch_size", "learning_rate", "momentum"),
@@ -48,9 +47,10 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
     gains = [item for item in known if item.estimate.excludes_zero and item.estimate.mean > 0]
     losses = [item for item in known if item.estimate.excludes_zero and item.estimate.mean < 0]
     first = (
-        f"Of {len(known)} comparisons of a method with a control in {HEADLINE}, {len(gains)} show "
-        f"a gain, {len(losses)} a loss, and {len(known) - len(gains) - len(losses)} no difference "
-        f"that can be seen. By chance alone about {_CHANCE * len(known):.0f} would show one."
+        f"Of {len(known)} comparisons of a method with a control in {HEADLINE}: gains {len(gains)}, "
+        f"losses {len(losses)}, no difference that can be seen "
+        f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
+        "intervals shows one by chance."
     )
     return [first, *(item.sentence() for item in (*gains, *losses))]
 
