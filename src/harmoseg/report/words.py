@@ -47,8 +47,8 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
     gains = [item for item in known if item.estimate.excludes_zero and item.estimate.mean > 0]
     losses = [item for item in known if item.estimate.excludes_zero and item.estimate.mean < 0]
     first = (
-        f"Of {len(known)} comparisons of a method with a control in {HEADLINE}: gains {len(gains)}, "
-        f"losses {len(losses)}, no difference that can be seen "
+        f"Of {len(known)} comparisons of a method with a control in {HEADLINE}: gains "
+        f"{len(gains)}, losses {len(losses)}, no difference that can be seen "
         f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
         "intervals shows one by chance."
     )
