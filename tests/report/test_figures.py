@@ -65,7 +65,7 @@ def differences(task: Any, store: str | None = None) -> list[Difference]:
     found = []
     for name in task.stores:
         for method in task.methods:
-            for reference in references_of(method, task.methods)[:1]:
+            for reference in [item.method for item in references_of(method, task.methods)][:1]:
                 if store not in (None, name):
                     continue
                 ours, theirs = task.paired(method, reference, name, "DSC")

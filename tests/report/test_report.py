@@ -284,7 +284,8 @@ def test_near_duplicates_are_counted(tmp_path, folder_data) -> None:
     lists.write_text("\n".join(["case,split", *rows]) + "\n")
     rule = SplitRule(split_file=lists)
     prepare_folder(FolderOptions(images, masks), rule, PrepareOptions(tmp_path / "store", size=64))
-    assert count_copies(open_store(tmp_path / "store"), "test") == 1
+    store = open_store(tmp_path / "store")
+    assert count_copies(store, "test", store) == 1
 
 
 def test_preview_is_a_picture(phantom_store, tmp_path) -> None:

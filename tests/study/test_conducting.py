@@ -144,6 +144,7 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
         ("unet+scc", 0),
         ("unet+scc", 1),
     }
+    assert not paired_differences(found)  # the first seed of unet alone: no pair
     kept = "".join(file.read_text() for file in (found.folder / "failures").iterdir())
     assert "Traceback" in kept  # of the defect, for whoever mends it
     status = study_status(found.folder)
@@ -258,15 +259,25 @@ def test_the_light_names_are_those_of_the_engine() -> None:
 
 def test_a_method_is_compared_with_its_controls() -> None:
     methods = ("unet", "unet@sample", "unet+scc@sample", "unet+dice@sample", "transunet+scc")
-    assert references_of("unet+scc@sample", methods) == ("unet@sample", "unet+dice@sample")
-    assert references_of("unet+dice@sample", methods) == ("unet@sample",)
-    assert references_of("transunet+scc", methods) == ("unet",)
-    assert references_of("unet@sample", methods) == ("unet",)
-    assert references_of("unet", methods) == ()
-    assert references_of("unet+scc", ("unet+scc", "unet")) == ("unet",)
-    assert references_of("unet", ("unet+scc", "unet")) == ()
+
+    def found(method: str, methods: tuple[str, ...]) -> list[tuple[str, str]]:
+        return [(item.method, item.kind) for item in references_of(method, methods)]
+
+    plain, overlap, other = "without the term", "overlap term instead", "no control"
+    assert found("unet+scc@sample", methods) == [
+        ("unet@sample", plain),
+        ("unet+dice@sample", overlap),
+    ]
+    assert found("unet+dice@sample", methods) == [("unet@sample", plain)]
+    assert found("transunet+scc", methods) == [("unet", other)]
+    assert found("unet@sample", methods) == [("unet", other)]
+    assert found("unet", methods) == []
+    assert found("unet+scc", ("unet+scc", "unet")) == [("unet", plain)]
+    assert found("unet", ("unet+scc", "unet")) == []
     bands = ("unet@sample", "unet+scc:1@sample", "unet+rings:1@sample")
-    assert references_of("unet+rings:1@sample", bands) == bands[:2]
+    assert found("unet+rings:1@sample", bands) == [(bands[0], plain), (bands[1], overlap)]
+    # A gain over another reduction is no gain of the term.
+    assert found("unet+rings:1@sample", ("unet", "unet+rings:1@sample")) == [("unet", other)]
 
 
 def test_controls_are_added_before_what_needs_them() -> None:
@@ -366,11 +377,11 @@ def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> 
 def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
-    from harmoseg.store.files import lock_folder
+    from harmoseg.store.files import lock_file
     from harmoseg.study.layout import lock_of
 
     (work, *_) = carrying_out.all_work(study.folder)
-    handle = lock_folder(lock_of(work.folder))
+    handle = lock_file(lock_of(work.folder) / "lock")
     assert handle is not None
     assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
     threading.Timer(0.5, os.close, [handle]).start()

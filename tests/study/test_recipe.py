@@ -85,6 +85,7 @@ def test_what_is_said_beside_the_recipe_wins(tmp_path) -> None:
         ({"table": "table7"}, "table: expected one of table1, .*got 'table7'"),
         ({"controls": "some"}, "controls: expected one of none, reduction, all"),
         ({"lambdas": ["much"]}, "lambdas: expected a list"),
+        ({"lambdas": []}, "lambdas: none given"),
         ({"lambdas": [-1], "methods": ["unet+scc"]}, "weight '-1' must be a number above 0"),
     ],
 )

@@ -9,6 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError
+from harmoseg.training import objective as objective_module
 from harmoseg.training.method import parse_method
 from harmoseg.training.objective import Objective, source_hash
 
@@ -65,7 +66,7 @@ def test_losses_of_the_libraries_are_told_the_mode(path, mode) -> None:
     pytest.importorskip(path.partition(".")[0])
     batch = BINARY if mode == "binary" else MULTICLASS
     right = objective(f"unet+{path}", mode)
-    right.check(2 if mode == "binary" else 4)
+    right.check(2 if mode == "binary" else 4, 16, 16)
     perfect = F.one_hot(batch[1], 2 if mode == "binary" else 4).movedim(-1, 1).float() * 40 - 20
     perfect = perfect[:, 1:] if mode == "binary" else perfect
     # Called as it means to be called, a loss is (nearly) 0 where the prediction is the truth.
@@ -89,14 +90,25 @@ def test_a_loss_in_the_current_folder(tmp_path, monkeypatch) -> None:
     before = source_hash(parse_method("unet+my_losses_7.third"))
     with (tmp_path / "my_losses_7.py").open("a") as stream:
         stream.write("# changed\n")
+    # What this process has imported is what it runs; the next one has another hash.
+    assert source_hash(parse_method("unet+my_losses_7.third")) == before
+    monkeypatch.setattr(objective_module, "_HASHES", {})
     assert source_hash(parse_method("unet+my_losses_7.third")) != before
+    (tmp_path / "my_losses_8.py").write_text(
+        "from functools import partial\nfrom torch.nn.functional import l1_loss\n"
+        "made = partial(l1_loss, reduction='sum')\n"
+    )
+    assert source_hash(parse_method("unet+my_losses_8.made")) is not None
+    (tmp_path / "my_losses_9.py").write_text("def loss(logits, target:\n")
+    with pytest.raises(HarmosegError, match="cannot be imported .SyntaxError"):
+        objective("unet+my_losses_9.loss")
     for name, message in (
         ("text", "must give a tensor, got str"),
         ("map", "one finite number that has a gradient"),
         ("broken", "KeyError"),
     ):
         with pytest.raises(HarmosegError, match=f"loss my_losses_7.{name}: .*{message}"):
-            objective(f"unet+my_losses_7.{name}").check(2)
+            objective(f"unet+my_losses_7.{name}").check(2, 16, 16)
     for name, message in (
         ("Needy", r"Needy\(\) cannot be made .*alpha"),
         ("VALUE", "is no loss but int"),

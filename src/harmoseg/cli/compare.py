@@ -60,11 +60,12 @@ def make_parser() -> Parser:
     return parser
 
 
-def run(arguments: Namespace) -> None:
-    """Run the study, write its report, print its main tables."""
+def run(arguments: Namespace) -> int:
+    """Run the study, write its report, print its main tables; 1 where runs failed."""
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.study.conducting import run_study
     from harmoseg.study.plan import DatasetPlan, StudyPlan
+    from harmoseg.study.results import tell_failures
     from harmoseg.study.running import executor_for
     from harmoseg.study.tables import to_markdown
 
@@ -84,3 +85,4 @@ def run(arguments: Namespace) -> None:
     for table in write_report(study)[:2]:
         print(to_markdown(table))
     print(f"report: {out / REPORT_FILE}")
+    return tell_failures(study)

@@ -51,11 +51,12 @@ def make_parser() -> Parser:
     return parser
 
 
-def run(arguments: Namespace) -> None:
-    """Carry out the recipe, write its report, print its main table."""
+def run(arguments: Namespace) -> int:
+    """Carry out the recipe, write its report, print its main table; 1 where runs failed."""
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.study.conducting import run_study
     from harmoseg.study.recipe import read_recipe, with_options
+    from harmoseg.study.results import tell_failures
     from harmoseg.study.running import executor_for
     from harmoseg.study.tables import to_markdown
 
@@ -74,3 +75,4 @@ def run(arguments: Namespace) -> None:
     study = run_study(plan, out, runs=runs, executor=executor)
     print(to_markdown(write_report(study)[0]))
     print(f"report: {out / REPORT_FILE}")
+    return tell_failures(study)

@@ -5,6 +5,7 @@ What it says in words is in `harmoseg.report.words`.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from typing import Any
 
@@ -40,6 +41,8 @@ def write_report(study: Study) -> list[Table]:
 
     Made of what has finished; it says what has not.
     """
+    for name in ("tables", "figures"):  # of an earlier plan, perhaps with other names
+        shutil.rmtree(study.folder / name, ignore_errors=True)
     differences = paired_differences(study)
     tables = [*_paper_tables(study), *make_tables(study, differences)]
     write_tables(study, tables)

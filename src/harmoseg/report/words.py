@@ -39,10 +39,12 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
     if len(differences) <= _FEW:
         return [item.sentence() for item in differences]
     known = [item for item in differences if item.estimate.low is not None]
+    others = [item for item in known if item.kind == "no control" and item.estimate.excludes_zero]
+    known = [item for item in known if item.kind != "no control"]
     if not known:
         return [
-            f"Nothing can be said of {len(differences)} comparisons: an interval needs two seeds "
-            "and two patients or more."
+            f"Nothing can be said of {len(differences)} comparisons: a gain needs a control, and "
+            "an interval two seeds and two patients or more."
         ]
     gains = [item for item in known if item.estimate.excludes_zero and item.estimate.mean > 0]
     losses = [item for item in known if item.estimate.excludes_zero and item.estimate.mean < 0]
@@ -52,7 +54,7 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
         f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
         "intervals shows one by chance."
     )
-    return [first, *(item.sentence() for item in (*gains, *losses))]
+    return [first, *(item.sentence() for item in (*gains, *losses, *others))]
 
 
 def warnings(study: Study) -> list[str]:
@@ -79,13 +81,15 @@ def facts(study: Study) -> list[tuple[str, str]]:
     for task in study.tasks:
         prefix = f"{task.name}: " if len(study.tasks) > 1 else ""
         found += [(f"{prefix}{name}", text) for name, text in _facts_of(task)]
-    made = _environment(study)
-    packages = made.get("packages", {})
+    found += [
+        ("Loss", f"{method}: source sha256 {digest[:12]}") for method, digest in _losses(study)
+    ]
+    made = _environments(study)
     return [
         *found,
         ("Seeds", ", ".join(str(seed) for seed in range(study.seeds))),
-        ("Trained on hardware", _hardware(made)),
-        ("Trained with", ", ".join(f"{name} {version}" for name, version in packages.items())),
+        ("Trained on hardware", "; also ".join(dict.fromkeys(map(_hardware, made)))),
+        ("Trained with", "; also ".join(dict.fromkeys(map(_packages, made)))),
         (
             "Report made with",
             f"harmoseg {harmoseg.__version__}, PyTorch {torch.__version__}, Python "
@@ -127,6 +131,11 @@ def _missing(study: Study) -> str:
 
 def _of_seeds(study: Study) -> list[str]:
     counts = [len(task.seeds_of(method)) for task in study.tasks for method in task.methods]
+    if min(counts) < 2 <= max(counts):
+        return [
+            f"Seeds: {min(counts)} to {max(counts)}, where some runs are missing. Of a method with "
+            "one seed no interval is known."
+        ]
     if max(counts) < 2:
         return [
             "One seed: how much training varies is not known, so no interval is available and no "
@@ -142,29 +151,49 @@ def _of_seeds(study: Study) -> list[str]:
 
 def _of_controls(study: Study) -> list[str]:
     """Name the methods whose gain could be that of any overlap term, for want of the control."""
-    lacking = [
-        f"{method} on {task.name}"
+    terms = [
+        (task, method)
         for task in study.tasks
         for method in task.methods
+        if parse_method(method).term is not None
+    ]
+    bare = [
+        f"{method} on {task.name}"
+        for task, method in terms
+        if str(parse_method(method).plain) not in task.methods
+    ]
+    lacking = [
+        f"{method} on {task.name}"
+        for task, method in terms
         if (control := parse_method(method).overlap_control) is not None
         and str(control) not in task.methods
     ]
+    found = []
+    if bare:
+        found.append(
+            f"The same network and reduction without the term was not run for {', '.join(bare)}: "
+            "what the term does there is not known."
+        )
     if not lacking:
-        return []
+        return found
     return [
+        *found,
         "No control with an overlap term of the same weight was run for "
         f"{', '.join(lacking)}: a gain of theirs over the plain network could be that of any "
-        "overlap term."
+        "overlap term.",
     ]
 
 
 def _of_data(task: TaskResults) -> list[str]:
     found = []
-    store = task.stores[task.name]
-    copies, cases = count_copies(store, task.split), len(task.cases(task.name))
-    if copies:
+    trained = task.stores[task.name]
+    for name, store in task.stores.items():
+        copies = count_copies(store, task.split_of(name), trained)
+        if not copies:
+            continue
+        cases = len(task.cases(name))
         found.append(
-            f"{copies} of the {cases} cases of {task.name} that are scored show what a training "
+            f"{copies} of the {cases} cases of {name} that are scored show what a training "
             "case shows (near-duplicates): scores there flatter every method. `harmoseg verify` "
             "lists them."
         )
@@ -252,13 +281,31 @@ def _told_options(options: TrainingOptions) -> str:
     return ", ".join([told, *others])
 
 
-def _environment(study: Study) -> dict[str, Any]:
-    """Read what the first run was made with; empty where that is not there."""
-    file = study.tasks[0].runs[0].folder / ENVIRONMENT_FILE
-    try:
-        return read_json(file, what="the environment of a run")
-    except HarmosegError:
-        return {}
+def _environments(study: Study) -> list[dict[str, Any]]:
+    """Read what the runs were made with, empty where that is not there."""
+    found = []
+    for task in study.tasks:
+        for run in task.runs:
+            try:
+                found.append(read_json(run.folder / ENVIRONMENT_FILE, what="an environment"))
+            except HarmosegError:
+                found.append({})
+    return found
+
+
+def _packages(made: dict[str, Any]) -> str:
+    packages = made.get("packages", {})
+    return ", ".join(f"{name} {version}" for name, version in packages.items()) or "not recorded"
+
+
+def _losses(study: Study) -> list[tuple[str, str]]:
+    """Name the methods with a loss of somebody's own, and the hash of its source."""
+    found = {
+        run.experiment.method: run.experiment.loss_sha256
+        for task in study.tasks
+        for run in task.runs
+    }
+    return [(method, digest) for method, digest in found.items() if digest]
 
 
 def _hardware(made: dict[str, Any]) -> str:

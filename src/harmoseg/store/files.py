@@ -113,9 +113,21 @@ def lock_folder(folder: Path) -> int | None:
     The lock tells a folder at work from one whose process is gone: the system lets go of it
     however the process ends.
     """
+    return _lock(folder, os.O_RDONLY)
+
+
+def lock_file(path: Path) -> int | None:
+    """Lock a file, which is made where it is not there; otherwise as `lock_folder`.
+
+    A lock on a file holds between machines that share a file system; one on a folder may not.
+    """
+    return _lock(path, os.O_RDWR | os.O_CREAT)
+
+
+def _lock(path: Path, flags: int) -> int | None:
     if fcntl is None:
         return None
-    handle = os.open(folder, os.O_RDONLY)
+    handle = os.open(path, flags)
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -5,7 +5,7 @@ evaluations, so that studies that share a folder of runs share them too::
 
     runs/NAME/                    a run; see `harmoseg.training.run`
     runs/NAME/evaluations/STORE/  its evaluations; see `harmoseg.evaluation.evaluate`
-    runs/NAME/exhibits/STORE.npz  what a report shows of cases; see `harmoseg.study.exhibits`
+    runs/NAME/exhibits/STORE-HASH.npz  what a report shows of cases; see `harmoseg.study.exhibits`
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,14 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_evaluation
-from harmoseg.store.files import lock_folder, make_folder
+from harmoseg.store.files import lock_file, make_folder
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits
-from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan
-from harmoseg.study.plan import options_from_json
+from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
+from harmoseg.study.plan import options_from_json, run_name
 from harmoseg.training.experiment import TrainingOptions
-from harmoseg.training.run import DONE_FILE, train
+from harmoseg.training.run import DONE_FILE, read_experiment, train
 
 _POLL_SECONDS = 2.0
 
@@ -56,10 +57,18 @@ class Work:
 
 
 def all_work(study: Path) -> list[Work]:
-    """List what a study's plan asks for, seed by seed, so that an early end has whole seeds."""
+    """List what a study's plan asks for: dataset by dataset, and there seed by seed."""
     plan = read_plan(study)
     runs = Path(plan["runs_folder"])
-    return [_work(dataset, run, runs) for dataset in plan["datasets"] for run in dataset["runs"]]
+    try:
+        return [
+            _work(dataset, run, runs) for dataset in plan["datasets"] for run in dataset["runs"]
+        ]
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarmosegError(
+            f"{study}: its plan is damaged ({error} is missing or wrong); run the study again to "
+            "write it anew"
+        ) from error
 
 
 def work_named(study: Path, name: str) -> Work:
@@ -86,6 +95,11 @@ def carry_out(work: Work) -> None:
                 seed=work.seed,
                 options=work.options,
             )
+        if not _is_as_planned(work):
+            raise HarmosegError(
+                f"{work.folder}: what determines the run (its store, weights or loss) has changed "
+                "since the study was planned; remove the folder, and run the study again"
+            )
         for name, (store, split) in work.evaluations.items():
             _evaluate(work, name, store, split)
             if not exhibits_file(work, name).is_file():
@@ -97,26 +111,38 @@ def carry_out(work: Work) -> None:
 
 def is_done(work: Work) -> bool:
     """Say whether nothing is left to do."""
-    return (work.folder / DONE_FILE).exists() and all(
+    return is_trained(work) and all(
         finished_evaluation(work, name) is not None and exhibits_file(work, name).is_file()
         for name in work.evaluations
     )
 
 
+def is_trained(work: Work) -> bool:
+    """Say whether the run is finished, and is what its name says."""
+    return (work.folder / DONE_FILE).exists() and _is_as_planned(work)
+
+
+def _is_as_planned(work: Work) -> bool:
+    return run_name(read_experiment(work.folder)) == work.name
+
+
 def exhibits_file(work: Work, name: str) -> Path:
     """Say where a run's exhibits of a store are; a store that changed has others."""
-    store, _ = work.evaluations[name]
+    store, split = work.evaluations[name]
     fingerprint = open_store(store).info.fingerprint[:12]
-    return work.folder / EXHIBITS / f"{name}-{fingerprint}.npz"
+    return work.folder / EXHIBITS / f"{scored_name(name, split)}-{fingerprint}.npz"
 
 
 def finished_evaluation(work: Work, name: str) -> Evaluation | None:
     """Open the evaluation of a run on a store; None where it is missing or lacks a condition."""
-    folder = work.folder / EVALUATIONS / name
+    store, split = work.evaluations[name]
+    folder = work.folder / EVALUATIONS / scored_name(name, split)
     if not (folder / SUMMARY_FILE).exists():
         return None
-    found = open_evaluation(folder)
-    store, split = work.evaluations[name]
+    try:
+        found = open_evaluation(folder)
+    except HarmosegError:
+        return None  # damaged, or of an older schema: made anew
     fits = (
         found.summary["store_fingerprint"] == open_store(store).info.fingerprint
         and found.summary["split"] == split
@@ -128,7 +154,7 @@ def finished_evaluation(work: Work, name: str) -> Evaluation | None:
 def _evaluate(work: Work, name: str, store: Path, split: Split) -> None:
     if finished_evaluation(work, name) is not None:
         return
-    out = work.folder / EVALUATIONS / name
+    out = work.folder / EVALUATIONS / scored_name(name, split)
     evaluate(
         work.folder,
         store,
@@ -142,7 +168,7 @@ def _evaluate(work: Work, name: str, store: Path, split: Split) -> None:
 def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
     """Name what to score: what this study asks for, and what another one has asked for before."""
     before: Sequence[str] = ()
-    if (out / SUMMARY_FILE).exists():
+    with suppress(HarmosegError):  # there is none, or one that cannot be read
         found = open_evaluation(out)
         if found.summary["split"] == split:
             before = [name for name in found.counts_of if name != CLEAN]
@@ -156,12 +182,16 @@ def _lock(folder: Path) -> int | None:
     told = False
     while True:
         try:
-            return lock_folder(beside)
-        except OSError:
+            return lock_file(beside / "lock")
+        except BlockingIOError:
             if not told:
                 print(f"waiting for another process at {folder}", file=sys.stderr)
             told = True
             time.sleep(_POLL_SECONDS)
+        except OSError as error:
+            raise HarmosegError(
+                f"{beside}: cannot be locked ({error}); the folder of runs must lie where files can"
+            ) from error
 
 
 def _work(dataset: dict[str, Any], run: dict[str, Any], runs: Path) -> Work:

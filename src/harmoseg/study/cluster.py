@@ -120,6 +120,8 @@ class _Job:
     def stop(self) -> None:
         """Ask the job to save and end."""
         if self._kind == "slurm":
+            # One that waits takes no signal, and would start when nobody follows it any more.
+            _call("scancel", "--state=PENDING", self._job.job_id)
             _call("scancel", "--signal=TERM", "--full", self._job.job_id)
             return
         with suppress(OSError):  # it has ended by itself

@@ -8,19 +8,19 @@ from harmoseg.datasets.verification.similarity import Fingerprints, find_copies,
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store
 
-_KNOWN: dict[tuple[str, Split], int] = {}
-"""By the store's fingerprint: a process asks of one store for every report of it."""
+_KNOWN: dict[tuple[str, Split, str], int] = {}
+"""By the stores' fingerprints: a process asks of one store for every report of it."""
 
 
-def count_copies(store: Store, split: Split) -> int:
-    """Count the cases of a split of which some slice is a copy of a training case's.
+def count_copies(store: Store, split: Split, trained: Store) -> int:
+    """Count the cases of a split of which some slice is a copy of one that was trained on.
 
     Compared at training resolution, by `find_copies`; ``harmoseg verify`` lists the pairs.
     """
-    key = (store.info.fingerprint, split)
+    key = (store.info.fingerprint, split, trained.info.fingerprint)
     if key not in _KNOWN:
-        scored, trained = _fingerprints(store, split), _fingerprints(store, "train")
-        _KNOWN[key] = len({scored.owners[pair.left][0] for pair in find_copies(scored, trained)})
+        scored, known = _fingerprints(store, split), _fingerprints(trained, "train")
+        _KNOWN[key] = len({scored.owners[pair.left][0] for pair in find_copies(scored, known)})
     return _KNOWN[key]
 
 

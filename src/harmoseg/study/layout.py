@@ -20,6 +20,15 @@ LOG_FILE = "log.csv"
 SUMMARY_FILE = "summary.json"
 
 
+class DamagedPlanError(HarmosegError):
+    """Report a plan that is of this schema and lacks something: the study can write it anew."""
+
+
+def scored_name(store: str, split: str) -> str:
+    """Name what is kept of a store under a run: by the store, and by any other split than test."""
+    return store if split == "test" else f"{store}-{split}"
+
+
 def read_plan(out: Path) -> dict[str, Any]:
     """Read ``study.json``; raise HarmosegError where it is none, damaged or of another schema."""
     file = out / STUDY_FILE
@@ -31,7 +40,7 @@ def read_plan(out: Path) -> dict[str, Any]:
     check_schema(found.get("schema"), SCHEMA, file, cure="use a new folder")
     missing = {"title", "table", "seeds", "runs_folder", "datasets"} - found.keys()
     if missing:
-        raise HarmosegError(
+        raise DamagedPlanError(
             f"{file}: damaged, {', '.join(sorted(missing))} missing; run the study again to write "
             "it anew"
         )

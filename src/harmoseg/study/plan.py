@@ -10,7 +10,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
@@ -18,7 +18,7 @@ from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.layout import SCHEMA, STUDY_FILE, Controls, read_plan
+from harmoseg.study.layout import SCHEMA, STUDY_FILE, Controls, DamagedPlanError, read_plan
 from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
 from harmoseg.training.method import parse_method
 from harmoseg.training.run import check_trainable
@@ -52,6 +52,17 @@ class StudyPlan:
     seeds: int
     title: str = ""
     table: str | None = None
+
+
+Kind = Literal["without the term", "overlap term instead", "no control"]
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What a method is compared with: which method, and how that differs from it."""
+
+    method: str
+    kind: Kind
 
 
 @dataclass(frozen=True)
@@ -116,23 +127,27 @@ def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]
     return tuple(found)
 
 
-def references_of(method: str, methods: Sequence[str]) -> tuple[str, ...]:
-    """Name the methods that `method` is to be compared with, its controls, as far as they were run.
+def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
+    """Name what `method` is to be compared with, of the methods of a plan.
 
-    A method with a term has two: the same network and reduction without it, and the same with an
-    overlap term of equal weight in its place. Where the first was not run, and for every method
-    without a term, it is the first method of the study instead. None for the first reference.
+    A method with a term has its controls: the same network and reduction without it, and the same
+    with an overlap term of equal weight in its place. Where the plan lacks the first, and for every
+    method without a term, there is the first method of the plan, which is no control.
     """
     parsed, first = parse_method(method), methods[0]
     plain, overlap = str(parsed.plain), parsed.overlap_control
     found = []
     if plain != method and plain in methods:
-        found.append(plain)
+        found.append(Reference(plain, "without the term"))
     # The control of the first method is its reference already: not the other way round too.
-    elif method != first and method not in references_of(first, methods):
-        found.append(first)
-    if overlap is not None and str(overlap) in methods and str(overlap) not in found:
-        found.append(str(overlap))
+    elif method != first and method not in (item.method for item in references_of(first, methods)):
+        found.append(Reference(first, "no control"))
+    if (
+        overlap is not None
+        and str(overlap) in methods
+        and str(overlap) not in (item.method for item in found)
+    ):
+        found.append(Reference(str(overlap), "overlap term instead"))
     return tuple(found)
 
 
@@ -227,8 +242,13 @@ def run_name(experiment: Experiment) -> str:
 
 def _check_same_stores(file: Path, tasks: Sequence[Task]) -> None:
     """Raise HarmosegError where a study of other data lies in the folder."""
-    found = read_plan(file.parent)
-    before = {item["name"]: item["fingerprint"] for item in found["datasets"]}
+    try:
+        found = read_plan(file.parent)
+        before = {item["name"]: item["fingerprint"] for item in found["datasets"]}
+    except DamagedPlanError:
+        return  # written anew
+    except (KeyError, TypeError):
+        return
     for task in tasks:
         fingerprint = task.stores[task.name].info.fingerprint
         if before.get(task.name, fingerprint) != fingerprint or not before.keys() & {
@@ -242,7 +262,8 @@ def _check_same_stores(file: Path, tasks: Sequence[Task]) -> None:
 
 def _dataset_to_json(task: Task) -> dict[str, Any]:
     stores = [str(store.path.resolve()) for store in task.stores.values()]
-    options = asdict(task.options)
+    # As resolved here: a run elsewhere must not resolve it otherwise.
+    options = asdict(task.runs[0].experiment.options)
     if options["weights"] not in (None, "imagenet"):
         options["weights"] = str(Path(options["weights"]).resolve())
     return {

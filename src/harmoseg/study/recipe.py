@@ -54,7 +54,7 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
             for number, entry in enumerate(datasets, 1)
         ),
         seeds=seeds,
-        title=str(values.get("title", "")),
+        title=str(values.get("title") or ""),
         table=table,
     )
 
@@ -109,6 +109,8 @@ def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str
     if lambdas is None:
         return tuple(methods)
     weights = _sequence(lambdas, where, of=(int, float))
+    if not weights:
+        raise HarmosegError(f"{where}: none given; leave it out, or name one weight or more")
     found: list[str] = []
     for text in methods:
         method = parse_method(text)

@@ -16,12 +16,18 @@ from harmoseg.metrics import METRICS, Metric, mean_of_defined
 from harmoseg.store.files import write_csv
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.carrying_out import Work, all_work, exhibits_file, finished_evaluation
+from harmoseg.study.carrying_out import (
+    Work,
+    all_work,
+    exhibits_file,
+    finished_evaluation,
+    is_trained,
+)
 from harmoseg.study.exhibits import Exhibits, read_exhibits
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import read_plan
 from harmoseg.training.experiment import Experiment
-from harmoseg.training.run import DONE_FILE, read_experiment
+from harmoseg.training.run import read_experiment
 
 RESULTS_FILE = "results.csv"
 _FEW = 3
@@ -52,7 +58,7 @@ class TaskResults:
 
     `methods` are those with a finished run, in the order asked for; `stores` by name, the one
     trained on first; `seeds` is how many were asked for. `missing` names the methods of which some
-    seed has not finished, with how many have.
+    seed has not finished, with how many have. `asked` are all methods of the plan, if more.
     """
 
     name: str
@@ -63,6 +69,12 @@ class TaskResults:
     conditions: tuple[str, ...]
     runs: tuple[StudyRun, ...]
     missing: dict[str, int]
+    asked: tuple[str, ...] = ()
+
+    @property
+    def planned(self) -> tuple[str, ...]:
+        """Name the methods of the plan, finished or not."""
+        return self.asked or self.methods
 
     def seeds_of(self, method: str) -> tuple[int, ...]:
         """Name the seeds of a method that have finished."""
@@ -171,7 +183,8 @@ def open_study(folder: Path) -> Study:
         for dataset in plan["datasets"]
         if (found := _open_task(dataset, [w for w in works if _is_of(w, dataset)], plan["seeds"]))
     ]
-    finished = sum(len(task.runs) for task in tasks)
+    finished = {run.folder.name for task in tasks for run in task.runs}
+    failures = {name: told for name, told in failures.items() if name not in finished}
     if not tasks:
         failed = next(iter(failures.values()), None)
         why = f"; the first failure: {failed}" if failed else ""
@@ -187,8 +200,16 @@ def open_study(folder: Path) -> Study:
         tuple(tasks),
         failures,
         tuple(work for work in works if work.name in failures),
-        len(works) - finished - len(failures),
+        len(works) - len(finished) - len(failures),
     )
+
+
+def tell_failures(study: Study) -> int:
+    """Print the runs that failed; return the status of the command, 1 where there are some."""
+    for work in study.failed:
+        told = study.failures[work.name]
+        print(f"failed: {work.method}, seed {work.seed}, on {work.stores[0].name}: {told}")
+    return 1 if study.failed else 0
 
 
 def write_results(study: Study) -> None:
@@ -209,7 +230,7 @@ def _result_rows(
     task: TaskResults, run: StudyRun, store: str, evaluation: Evaluation
 ) -> list[dict[str, str]]:
     rows = []
-    for condition in evaluation.counts_of:
+    for condition in (CLEAN, *task.conditions):
         for position, case in enumerate(evaluation.cases):
             for number, label in enumerate(evaluation.classes[1:], 1):
                 row = {
@@ -255,11 +276,12 @@ def _open_task(dataset: dict[str, object], works: Sequence[Work], seeds: int) ->
         conditions=works[0].conditions,
         runs=tuple(runs),
         missing={method: count for method, count in counts.items() if count < seeds},
+        asked=tuple(asked),
     )
 
 
 def _open_run(work: Work) -> StudyRun | None:
-    if not (work.folder / DONE_FILE).exists():
+    if not is_trained(work):
         return None
     found = {name: finished_evaluation(work, name) for name in work.evaluations}
     evaluations = {name: part for name, part in found.items() if part is not None}

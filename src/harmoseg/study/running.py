@@ -41,7 +41,10 @@ Executor = Callable[[Path, Sequence[Work]], Iterator[Outcome]]
 
 def run_all(study: Path, works: Sequence[Work], executor: Executor) -> dict[str, str]:
     """Carry out what is not done yet; return the failures, a line for each, by name of the run."""
-    progress = Progress(works, done=[work for work in works if is_done(work)])
+    done = [work for work in works if is_done(work)]
+    for work in done:  # perhaps by another study, after it had failed in this one
+        failure_file(study, work.name).unlink(missing_ok=True)
+    progress = Progress(works, done)
     failures: dict[str, str] = {}
     progress.begin()
     for outcome in executor(study, progress.left):
@@ -66,7 +69,7 @@ def side_by_side(jobs: int, threads: int | None = None) -> Executor:
     """Carry out `jobs` works at a time, each in a process of its own with its share of threads."""
     if jobs < 1:
         raise HarmosegError(f"jobs must be 1 or more, got {jobs}")
-    share = threads or max(1, len(os.sched_getaffinity(0)) // jobs)
+    share = threads or max(1, _cores() // jobs)
 
     def execute(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
         waiting, running = list(works), dict[str, tuple[Work, _Process]]()
@@ -120,7 +123,7 @@ class _Process(Protocol):
 def _start(study: Path, work: Work, threads: int) -> _Process:
     log = study / LOGS / f"{work.name}.txt"
     make_folder(log.parent)
-    command = [sys.executable, "-m", "harmoseg.study.worker", str(study), work.name]
+    command = [sys.executable, "-P", "-m", "harmoseg.study.worker", str(study), work.name]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     try:
         with log.open("ab") as stream:
@@ -138,7 +141,8 @@ def _start(study: Path, work: Work, threads: int) -> _Process:
 
 def _failure(study: Path, work: Work, status: int) -> str | None:
     """Say what became of a process that ended with `status`."""
-    if status == 0:
+    if status == 0 or is_done(work):
+        failure_file(study, work.name).unlink(missing_ok=True)
         return None
     kept = read_failures(study, [work.name]).get(work.name)
     if kept is not None and status > 0:
@@ -148,6 +152,13 @@ def _failure(study: Path, work: Work, status: int) -> str | None:
     return keep_failure(
         study, work.name, f"its process ended {how}{hint}; see {LOGS}/{work.name}.txt of the study"
     )
+
+
+def _cores() -> int:
+    """Count the cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _terminate(*_: object) -> None:

@@ -149,8 +149,8 @@ def estimate_mean(
     complete, sums, sizes = _sum_groups(values, groups)
     cases = int(sizes.sum())
     dropped = int((~complete).sum())
-    if not cases:
-        return Estimate(float("nan"), None, None, seeds, cases, dropped)
+    if not cases or not seeds:
+        return Estimate(float("nan"), None, None, seeds, 0, values.shape[1])
     mean = _round(values[:, complete].mean())
     if seeds < 2 or len(sizes) < 2:
         return Estimate(mean, None, None, seeds, cases, dropped)
@@ -249,6 +249,8 @@ def describe_difference(
     """
     left_out = _describe_left_out(difference.dropped, better, reference, false_marks)
     unknown = f"Not known whether {better} differs from {reference}"
+    if not difference.seeds:
+        return f"{unknown}: there is no seed that both have finished."
     if not difference.cases:
         return f"{unknown}: no case could be scored{left_out}."
     over = f"over {difference.seeds} seed(s) and {difference.cases} cases"

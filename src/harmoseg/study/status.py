@@ -10,16 +10,18 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import lock_folder
+from harmoseg.store.files import lock_file, read_json
 from harmoseg.study.estimating import Durations, tell_time
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import (
     DONE_FILE,
     EVALUATIONS,
+    EXHIBITS,
     LOG_FILE,
     SUMMARY_FILE,
     lock_of,
     read_plan,
+    scored_name,
 )
 
 State = Literal["finished", "running", "failed", "begun", "waiting"]
@@ -69,7 +71,8 @@ def study_status(folder: Path) -> Status:
         raise HarmosegError(
             f"{folder}: its plan is damaged ({error} is missing or wrong); run the study again"
         ) from error
-    return Status(plan["title"] or folder.name, runs, failures, _seconds_left(runs, where))
+    open_failures = {run.name: failures[run.name] for run in runs if run.state == "failed"}
+    return Status(plan["title"] or folder.name, runs, open_failures, _seconds_left(runs, where))
 
 
 def tell_status(status: Status) -> str:
@@ -111,11 +114,14 @@ def _tell_runs(runs: Sequence[RunState]) -> str:
 
 
 def _state(dataset: dict[str, Any], run: dict[str, Any], folder: Path, *, failed: bool) -> RunState:
-    stores = [Path(path).name for path in dataset["stores"]]
     trained = (folder / DONE_FILE).exists()
-    evaluated = all((folder / EVALUATIONS / name / SUMMARY_FILE).exists() for name in stores)
+    stores = [Path(path).name for path in dataset["stores"]]
+    splits = [dataset["split"], *("test" for _ in stores[1:])]
     state: State = "waiting"
-    if trained and evaluated:
+    if trained and all(
+        _is_scored(folder, scored_name(name, split), dataset["conditions"])
+        for name, split in zip(stores, splits, strict=True)
+    ):
         state = "finished"
     elif _is_locked(lock_of(folder)):
         state = "running"
@@ -135,11 +141,20 @@ def _state(dataset: dict[str, Any], run: dict[str, Any], folder: Path, *, failed
     )
 
 
+def _is_scored(run: Path, name: str, conditions: Sequence[str]) -> bool:
+    try:
+        summary = read_json(run / EVALUATIONS / name / SUMMARY_FILE, what="a summary")
+        exhibits = run / EXHIBITS / f"{name}-{summary['store_fingerprint'][:12]}.npz"
+        return set(conditions) <= set(summary["conditions"]) and exhibits.is_file()
+    except (HarmosegError, KeyError, TypeError):
+        return False
+
+
 def _is_locked(lock: Path) -> bool:
-    if not lock.exists():
+    if not (lock / "lock").exists():
         return False
     try:
-        handle = lock_folder(lock)
+        handle = lock_file(lock / "lock")
     except OSError:
         return True
     if handle is not None:

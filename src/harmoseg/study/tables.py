@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
-from harmoseg.study.plan import references_of
+from harmoseg.study.plan import Kind, Reference, references_of
 from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.statistics import (
     Estimate,
@@ -43,6 +43,11 @@ __all__ = [
 HEADLINE: Metric = "DSC"
 NOT_AVAILABLE = "interval not available"
 NONE = "none"
+_KINDS: dict[Kind, str] = {
+    "without the term": "Its control: the same without the term.",
+    "overlap term instead": "Its control: an overlap term of the same weight instead.",
+    "no control": "Not a control: more than a term may differ.",
+}
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,7 @@ class Difference:
     place: str
     method: str
     reference: str
+    kind: Kind
     metric: Metric
     estimate: Estimate
     p: float | None = None
@@ -72,7 +78,8 @@ class Difference:
             f"points of {self.metric}",
             self.false_marks,
         )
-        return f"On {self.place}: {words[0].lower() + words[1:] if words[0] == 'N' else words}"
+        words = words[0].lower() + words[1:] if words[0] == "N" else words
+        return f"On {self.place}: {words} {_KINDS[self.kind]}"
 
 
 def paired_differences(study: Study) -> list[Difference]:
@@ -81,7 +88,8 @@ def paired_differences(study: Study) -> list[Difference]:
         _difference(task, place, store, method, reference, metric)
         for task, store, place in places(study)
         for method in task.methods
-        for reference in references_of(method, task.methods)
+        for reference in references_of(method, task.planned)
+        if reference.method in task.methods
         for metric in METRICS
     ]
 
@@ -95,16 +103,17 @@ def places(study: Study) -> Iterator[tuple[TaskResults, str, str]]:
 
 
 def _difference(
-    task: TaskResults, place: str, store: str, method: str, reference: str, metric: Metric
+    task: TaskResults, place: str, store: str, method: str, reference: Reference, metric: Metric
 ) -> Difference:
-    ours, theirs = task.paired(method, reference, store, metric)
+    ours, theirs = task.paired(method, reference.method, store, metric)
     gap, groups = ours - theirs, task.groups(store)
     return Difference(
         task.name,
         store,
         place,
         method,
-        reference,
+        reference.method,
+        reference.kind,
         metric,
         estimate_mean(gap, groups),
         signed_rank_p(gap, groups),
@@ -193,7 +202,7 @@ def _means(study: Study) -> Table:
         counts.append(f"{place}: {cases} cases{undefined}")
     caption = (
         f"Mean per image in points, over {told_seeds(study.tasks)} seed(s); brackets: 95 % "
-        f"bootstrap interval over seeds and patients. Scored at native resolution "
+        f"interval over seeds and patients. Scored at native resolution "
         f"({'; '.join(counts)})."
     )
     return Table(
@@ -232,22 +241,24 @@ def _numbers(estimate: Estimate) -> dict[str, object]:
 
 
 def _differences(differences: Sequence[Difference]) -> Table:
-    rows: dict[tuple[str, str, str], list[str]] = {}
+    rows: dict[tuple[str, str, str, str], list[str]] = {}
     for item in differences:
-        key = (item.place, item.method, item.reference)
+        key = (item.place, item.method, item.reference, item.kind)
         rows.setdefault(key, []).append(format_estimate(item.estimate, signed=True))
     tested = [item for item in differences if item.metric == HEADLINE]
     p_values = adjust_holm([item.p for item in tested])
     for item, p in zip(tested, p_values, strict=True):
         detectable = item.estimate.detectable
-        rows[item.place, item.method, item.reference] += (
+        rows[item.place, item.method, item.reference, item.kind] += (
             format_p(p),
             NONE if detectable is None else f"{detectable:.{item.estimate.decimals}f}",
             _format_left_out(item),
         )
     caption = (
-        "Method minus reference in points, paired by case and seed; brackets: 95 % bootstrap "
-        "interval over seeds and patients. An interval that holds 0 shows no difference. "
+        "Method minus reference in points, paired by case and seed; brackets: 95 % interval over "
+        "seeds and patients. An interval that holds 0 shows no difference. The reference is a "
+        "control: the same without the term, or with an overlap term of the same weight instead; "
+        "otherwise the first method, and more than a term may differ. "
         + _explain_p(tested, count=sum(p is not None for p in p_values))
         + f" Detectable: the true difference in {HEADLINE} that an interval of this design would "
         "tell from 0 in four of five repetitions (80 % power, two-sided 5 %)."
@@ -261,6 +272,7 @@ def _differences(differences: Sequence[Difference]) -> Table:
             "tested on",
             "method",
             "minus",
+            "which is",
             *METRICS,
             f"{HEADLINE} p (Holm)",
             f"{HEADLINE} detectable",
@@ -282,6 +294,7 @@ def _difference_records(
             "tested_on": item.store,
             "method": item.method,
             "minus": item.reference,
+            "kind": item.kind,
             "metric": item.metric,
             **_numbers(item.estimate),
             "detectable": item.estimate.detectable,

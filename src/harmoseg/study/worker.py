@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-from harmoseg.errors import Terminated
+from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.study.carrying_out import work_named
 from harmoseg.study.running import attempt
 
@@ -21,6 +21,9 @@ def main(study: str, name: str) -> int:
         failure = attempt(folder, work_named(folder, name))
     except (KeyboardInterrupt, Terminated):
         return 143
+    except HarmosegError as error:  # the plan was changed meanwhile
+        print(f"failed: {error}", file=sys.stderr)
+        return 2
     if failure is not None:
         print(f"failed: {failure}", file=sys.stderr)
         return 2

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,13 +67,14 @@ class Objective(nn.Module):
             terms["total"] = terms["total"] + self.method.weight * terms["own"]
         return terms
 
-    def check(self, classes: int) -> None:
+    def check(self, classes: int, height: int, width: int) -> None:
         """Raise HarmosegError unless the term is a finite scalar with a gradient, on noise."""
         if self.imported is None:
             return
         random = torch.Generator().manual_seed(0)
-        logits = torch.randn(2, 1 if self.mode == "binary" else classes, 16, 16, generator=random)
-        target = torch.randint(classes, (2, 16, 16), generator=random)
+        channels = 1 if self.mode == "binary" else classes
+        logits = torch.randn(2, channels, height, width, generator=random)
+        target = torch.randint(classes, (2, height, width), generator=random)
         value = self._imported_term(self.imported, logits.requires_grad_(), target)
         if value.ndim or not bool(torch.isfinite(value)) or not value.requires_grad:
             raise HarmosegError(
@@ -103,17 +106,27 @@ class Objective(nn.Module):
         return value
 
 
-def source_hash(method: Method) -> str | None:
-    """Hash the file that an imported loss is defined in; None for any other term.
+_HASHES: dict[str, str | None] = {}
+"""By import path, of what this process has imported: an edit that comes later is not run by it."""
 
-    Part of what determines a run: a loss that was edited is another loss.
+
+def source_hash(method: Method) -> str | None:
+    """Hash the files of an imported loss: that of the module named, and that which defines it.
+
+    Part of what determines a run: a loss that was edited is another loss. None for any other term,
+    and where there is no file, as for compiled code.
     """
     if not method.is_imported:
         return None
-    try:
-        return sha256_of(Path(inspect.getfile(_import(str(method.term)))))
-    except TypeError:  # compiled code has no file of its own
-        return None
+    path = str(method.term)
+    if path not in _HASHES:
+        found = _import(path)
+        files = {getattr(sys.modules[path.rpartition(".")[0]], "__file__", None)}
+        with suppress(TypeError):  # an instance, or compiled code
+            files.add(inspect.getfile(found))
+        hashes = sorted(sha256_of(Path(file)) for file in files if file)
+        _HASHES[path] = hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else None
+    return _HASHES[path]
 
 
 def _import(path: str) -> Any:
@@ -125,10 +138,10 @@ def _import(path: str) -> Any:
         sys.path.append(here)
     try:
         return getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError) as error:
+    except Exception as error:  # as above; somebody's file may hold any mistake
         raise HarmosegError(
-            f"loss {path}: cannot be imported ({error}); write package.module.Name, from an "
-            "installed package or from a file in the current folder"
+            f"loss {path}: cannot be imported ({type(error).__name__}: {error}); write "
+            "package.module.Name, from an installed package or from a file in the current folder"
         ) from error
     finally:
         if added:

@@ -199,7 +199,8 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     network = model_info(experiment, view).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
-    Objective(parse_method(experiment.method), experiment.mode).check(len(experiment.classes))
+    objective = Objective(parse_method(experiment.method), experiment.mode)
+    objective.check(len(experiment.classes), experiment.height, experiment.width)
 
 
 def read_experiment(path: Path) -> Experiment:
