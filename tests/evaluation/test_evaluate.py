@@ -270,7 +270,7 @@ def test_a_damaged_evaluation_is_named(run, phantom_store, tmp_path) -> None:
     (out / "cases.csv").write_text(
         "\n".join([*lines[:-1], lines[-1].replace(",clean,", ",clean,x", 1)])
     )
-    with pytest.raises(HarmosegError, match="a count is no number"):
+    with pytest.raises(HarmosegError, match="a value of tp is no number"):
         open_evaluation(out)
     summary = json.loads((out / "summary.json").read_text())
     (out / "summary.json").write_text(json.dumps(summary | {"schema": 0}))

@@ -191,7 +191,7 @@ def test_layers_that_have_no_map_are_refused(layer, message) -> None:
 def test_without_captum_the_extra_is_named(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "captum.attr", None)
     with pytest.raises(
-        HarmosegError, match=r"needs captum; install it with: pip install 'harmoseg\[explain"
+        HarmosegError, match=r"needs captum; install it with: pip install 'harmoseg\[report"
     ):
         grad_cam(cached("unet"), images(1), layer="encoder", class_index=1)
 

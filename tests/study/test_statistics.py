@@ -439,11 +439,11 @@ def test_false_alarms_that_pairing_drops_are_told() -> None:
         b, a = empty_truths(ours, theirs)
         assert count_false_marks(b, a) == counts
         estimate = estimate_mean(b - a)
-        found = [Difference("b", "a", "x", m, estimate, 1.0, counts) for m in METRICS]
+        found = [difference("b", "a", "x", m, estimate, 1.0, counts) for m in METRICS]
         assert found[0].sentence() == (
             "On x: no difference between b and a can be seen: +0.0 [+0.0, +0.0] points of DSC over "
             "3 seed(s) and 20 cases; 20 cases left out, undefined under some run; on 20 of them "
-            f"{guilty}."
+            f"{guilty}. Its control: the same without the term."
         )
         table = _differences(found)
         assert column(table, "DSC left out") == [f"20 ({counts[0]} / {counts[1]})"]
@@ -470,7 +470,7 @@ def test_what_is_left_out_is_said_whatever_else_is_said() -> None:
         sentence = describe_difference(estimate, "b", "a", "points")
         assert sentence.startswith(start)
         assert sentence.endswith("; 1 case left out, undefined under some run.")
-        table = _differences([Difference("b", "a", "x", m, estimate) for m in METRICS])
+        table = _differences([difference("b", "a", "x", m, estimate) for m in METRICS])
         assert column(table, "DSC left out") == ["1"]
         assert "In parentheses" not in table.caption
 
@@ -478,10 +478,11 @@ def test_what_is_left_out_is_said_whatever_else_is_said() -> None:
 def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
     values = np.random.default_rng(0).normal(30, 0.1, (1, 500))
     estimate, p = estimate_mean(values), signed_rank_p(values)
-    found = [Difference("b", "a", "x", metric, estimate, p) for metric in METRICS]
+    found = [difference("b", "a", "x", metric, estimate, p) for metric in METRICS]
     assert found[0].sentence() == (
         "On x: not known whether b differs from a: +30.0 points of DSC over 1 seed(s) and 500 "
-        "cases; an interval needs two seeds and two patients or more."
+        "cases; an interval needs two seeds and two patients or more. Its control: the same "
+        "without the term."
     )
     table = _differences(found)
     assert set(column(table, "DSC")) == {"+30.0 (interval not available)"}
@@ -492,6 +493,10 @@ def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
 # -- the table -----------------------------------------------------------------------------------
 
 
+def difference(method, reference, store, *rest) -> Difference:
+    return Difference(store, store, store, method, reference, "without the term", *rest)
+
+
 def column(table, name) -> list[str]:
     return [row[table.header.index(name)] for row in table.rows]
 
@@ -499,7 +504,7 @@ def column(table, name) -> list[str]:
 def test_the_table_corrects_the_headline_for_all_comparisons() -> None:
     estimate = Estimate(0.5, -0.2, 1.2, 3, 120, 0, detectable=1.04)
     rows = [
-        Difference(method, "unet", "kvasir", metric, estimate, p if metric == "DSC" else 0.5)
+        difference(method, "unet", "kvasir", metric, estimate, p if metric == "DSC" else 0.5)
         for method, p in (("a", 0.01), ("b", 0.04), ("c", 0.03), ("d", 0.0001))
         for metric in METRICS
     ]
@@ -513,14 +518,14 @@ def test_the_table_corrects_the_headline_for_all_comparisons() -> None:
 def test_one_seed_has_no_p_and_the_table_says_why() -> None:
     values = np.random.default_rng(0).normal(5, 1, (1, 50))
     estimate, p = estimate_mean(values), signed_rank_p(values)
-    table = _differences([Difference("a", "unet", "x", m, estimate, p) for m in METRICS])
+    table = _differences([difference("a", "unet", "x", m, estimate, p) for m in METRICS])
     assert column(table, "DSC p (Holm)") == column(table, "DSC detectable") == ["none"]
     assert "No p-value from one seed" in table.caption
 
 
 def test_one_patient_has_no_p_and_the_table_says_why() -> None:
     estimate = estimate_mean(np.random.default_rng(0).normal(5, 1, (3, 50)), ["p"] * 50)
-    table = _differences([Difference("b", "a", "x", m, estimate) for m in METRICS])
+    table = _differences([difference("b", "a", "x", m, estimate) for m in METRICS])
     assert "No p-value: it needs two seeds and two patients" in table.caption
     assert "Wilcoxon" not in table.caption
 
