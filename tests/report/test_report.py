@@ -66,7 +66,7 @@ def test_one_file_with_everything_in_it(study) -> None:
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     collector = Collector()
     collector.feed(page)
-    assert collector.tags.count("table") == 3
+    assert collector.tags.count("table") == 4
     within = [source for source in collector.sources if source.startswith("#")]
     beside = [source for source in collector.sources if source.startswith("./")]
     pictures = [source for source in collector.sources if source.startswith("data:image/png")]
@@ -84,7 +84,7 @@ def test_one_file_with_everything_in_it(study) -> None:
     assert "://" not in re.sub(r"data:[^\"]*", "", page)
     assert {path.name for path in (study.folder / "tables").iterdir()} == {
         f"{name}.{kind}"
-        for name in ("means", "differences", "aggregates")
+        for name in ("means", "differences", "aggregates", "ring-gains")
         for kind in ("md", "tex", "csv")
     }
 

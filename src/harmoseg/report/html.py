@@ -15,6 +15,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.report.browser import BrowserCase, Shown, make_payload
 from harmoseg.report.exhibited import exhibited_figures, exhibited_predictions
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
+from harmoseg.report.rings import ring_table
 from harmoseg.report.study_figures import NamedFigure, study_figures
 from harmoseg.report.style import save_figure
 from harmoseg.report.words import facts, sentences, warnings
@@ -44,14 +45,17 @@ def write_report(study: Study) -> list[Table]:
     for name in ("tables", "figures"):  # of an earlier plan, perhaps with other names
         shutil.rmtree(study.folder / name, ignore_errors=True)
     differences = paired_differences(study)
+    headline = [item for item in differences if item.metric == HEADLINE]
     tables = [*_paper_tables(study), *make_tables(study, differences)]
+    if headline:
+        tables.append(ring_table(study, headline))
     write_tables(study, tables)
     figures = study_figures(study, differences, predictions=exhibited_predictions)
     for task in study.tasks:
         figures += exhibited_figures(task)
     page = Page(
         title=study.title,
-        sentences=sentences([item for item in differences if item.metric == HEADLINE]),
+        sentences=sentences(headline),
         warnings=warnings(study),
         sections=[
             Section("Tables", tables=[_page_table(table) for table in tables]),

@@ -25,11 +25,14 @@ from harmoseg.report.style import (
     legend_below,
     method_handle,
 )
-from harmoseg.study.results import TaskResults, Values
+from harmoseg.study.results import Study, TaskResults, Values
 from harmoseg.study.statistics import Estimate
+from harmoseg.study.tables import Difference, format_estimate, places
+from harmoseg.study.writing import Table
 
 # As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
 _ROUNDING = (32 * float(np.finfo(np.float64).eps)) ** 2
+_STUB = ("tested on", "method", "minus")
 # Of an octave: how far apart the methods of one ring are drawn.
 _DODGE = 0.55
 
@@ -162,3 +165,50 @@ def _label_rings(axes: Axes, frequency: NDArray[np.float64], title: str, y: str)
         ticks, words = [zero, *ticks], ["0 (area)", *words]
     axes.set_xticks(ticks, words)
     axes.grid(axis="y")
+
+
+def ring_table(study: Study, differences: Sequence[Difference]) -> Table:
+    """Give the gains of the right panels as a table: method minus reference in every ring."""
+    rows: list[tuple[str, ...]] = []
+    records: list[dict[str, object]] = []
+    header: tuple[str, ...] = _STUB
+    for task, store, place in places(study):
+        chosen = [item for item in differences if (item.task, item.store) == (task.name, store)]
+        curves = read_ring_curves(task, store)
+        names = tuple(f"{frequency:.3f}" for frequency in curves.frequency)
+        # Stores of one size have the same rings; of others the numbers are in the CSV file alone.
+        if len(header) == len(_STUB):
+            header = (*_STUB, *names)
+        for item in chosen:
+            both = [s for s in task.seeds_of(item.method) if s in task.seeds_of(item.reference)]
+            found = curves.gains(item.method, item.reference, both)
+            if header == (*_STUB, *names):
+                cells = [format_estimate(estimate, signed=True) for estimate in found]
+                rows.append((place, item.method, item.reference, *cells))
+            records += [
+                {
+                    "trained_on": task.name,
+                    "tested_on": store,
+                    "method": item.method,
+                    "minus": item.reference,
+                    "kind": item.kind,
+                    "cycles_per_px": round(float(frequency), 6),
+                    "mean": estimate.mean,
+                    "low": estimate.low,
+                    "high": estimate.high,
+                    "seeds": estimate.seeds,
+                    "cases": estimate.cases,
+                }
+                for frequency, estimate in zip(curves.frequency, found, strict=True)
+            ]
+    return Table(
+        "ring-gains",
+        "Gain in ring correlation",
+        "Method minus reference in the correlation of prediction and truth (1: equal) in octave "
+        "rings, named by their mean frequency in cycles per pixel at training resolution; 0 "
+        "compares areas. Paired by case and seed; brackets: 95 % interval over seeds and patients. "
+        "A case without power in a ring is left out of it.",
+        header,
+        tuple(rows),
+        records=tuple(records),
+    )
