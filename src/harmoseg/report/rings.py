@@ -27,7 +27,7 @@ from harmoseg.report.style import (
 )
 from harmoseg.study.results import Study, TaskResults, Values
 from harmoseg.study.statistics import Estimate
-from harmoseg.study.tables import Difference, format_estimate, places
+from harmoseg.study.tables import Difference, places
 from harmoseg.study.writing import Table
 
 # As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
@@ -183,7 +183,7 @@ def ring_table(study: Study, differences: Sequence[Difference]) -> Table:
             both = [s for s in task.seeds_of(item.method) if s in task.seeds_of(item.reference)]
             found = curves.gains(item.method, item.reference, both)
             if header == (*_STUB, *names):
-                cells = [format_estimate(estimate, signed=True) for estimate in found]
+                cells = [_told(estimate) for estimate in found]
                 rows.append((place, item.method, item.reference, *cells))
             records += [
                 {
@@ -212,3 +212,12 @@ def ring_table(study: Study, differences: Sequence[Difference]) -> Table:
         tuple(rows),
         records=tuple(records),
     )
+
+
+def _told(estimate: Estimate) -> str:
+    """Write a difference of correlations with three decimals, which those of points lack."""
+    if np.isnan(estimate.mean):
+        return "undefined"
+    if estimate.low is None or estimate.high is None:
+        return f"{estimate.mean:+.3f}"
+    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
