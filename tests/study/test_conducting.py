@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -110,8 +111,6 @@ def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypa
 
 
 def test_a_wider_study_keeps_the_runs_it_has(study, phantom_store, tmp_path) -> None:
-    import shutil
-
     folder = Path(shutil.copytree(study.folder, tmp_path / "study"))
     before = {path.name for path in (folder / "runs").iterdir()}
     wider = run_study(plan(phantom_store, methods=(*METHODS, "unet@sample"), seeds=1), folder)
@@ -387,3 +386,34 @@ def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     threading.Timer(0.5, os.close, [handle]).start()
     carrying_out.carry_out(work)
     assert "waiting for another process" in capfd.readouterr().err
+
+
+def test_an_evaluation_of_an_older_schema_is_made_anew(study, phantom_store, tmp_path) -> None:
+    folder = Path(shutil.copytree(study.folder, tmp_path / "study"))
+    old = next((folder / "runs").glob("*/evaluations/*/summary.json"))
+    old.write_text(json.dumps({**json.loads(old.read_text()), "schema": 2}))
+    found = run_study(plan(phantom_store), folder)
+    assert not found.failures and found.unfinished == 0
+    assert json.loads(old.read_text())["schema"] == 3
+
+
+def test_a_run_that_is_not_what_its_name_says_is_no_result(study, phantom_store, tmp_path) -> None:
+    folder = Path(shutil.copytree(study.folder, tmp_path / "study"))
+    first, second = sorted(path for path in (folder / "runs").iterdir() if path.name[0] != ".")[:2]
+    shutil.rmtree(first)
+    shutil.copytree(second, first)
+    found = run_study(plan(phantom_store), folder)
+    (message,) = found.failures.values()
+    assert "what determines the run" in message and "has changed" in message
+    assert len(found.tasks[0].runs) == 3
+
+
+def test_a_failure_that_another_study_has_mended_is_none(study, phantom_store) -> None:
+    from harmoseg.study.failures import keep_failure
+
+    name = study.tasks[0].runs[0].folder.name
+    keep_failure(study.folder, name, "once")
+    assert not open_study(study.folder).failures
+    assert not study_status(study.folder).failures
+    run_study(plan(phantom_store), study.folder)
+    assert not (study.folder / "failures" / f"{name}.txt").exists()
