@@ -71,7 +71,7 @@ from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import MONITOR, check_schedule, schedule_callbacks
-from harmoseg.training.stopping import Stopped, Stopping
+from harmoseg.training.stopping import Stopped, Stopping, signals_as_before
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
 
 EXPERIMENT_FILE = "experiment.yaml"
@@ -115,7 +115,7 @@ def train(
     check_schedule(options, batches=len(loader), validates=validation is not None)
     loggers = make_loggers(execution.loggers, out)
     started = time.monotonic()
-    with quiet_lightning(), explaining_lack_of_memory(experiment):
+    with signals_as_before(), quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
         network = TrainedNetwork(
             experiment,

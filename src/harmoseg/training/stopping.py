@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import math
 import signal
-from collections.abc import Sequence
-from contextlib import suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -43,6 +43,22 @@ class Stopped(BaseException):
     def __init__(self, number: int) -> None:
         super().__init__(signal.Signals(number).name)
         self.number = number
+
+
+@contextmanager
+def signals_as_before() -> Iterator[None]:
+    """Leave the answers to signals as they were found.
+
+    Lightning and `Stopping` both put theirs back, in an order that can leave one of Lightning's
+    behind: it would swallow the signal after training, and keep the network in memory.
+    """
+    before = {number: signal.getsignal(number) for number in _SIGNALS}
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # only a process's main thread may
+            for number, handler in before.items():
+                signal.signal(number, handler)
 
 
 class Stopping(pl.Callback):
