@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import csv
+import gc
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -52,6 +54,21 @@ def test_a_finished_run_explains_itself(finished) -> None:
     assert float(rows[-1]["train_total"]) < float(rows[0]["train_total"])
     experiment, network = open_run(finished)
     assert experiment.method == "unet+scc" and not network.training
+
+
+def test_training_leaves_neither_signals_nor_networks_behind(binary_store, tmp_path) -> None:
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.getsignal(number) for number in numbers]
+    others = networks_in_memory()
+    for name in ("one", "two"):
+        start(binary_store, tmp_path / name, replace(TINY, epochs=1))
+    assert [signal.getsignal(number) for number in numbers] == before
+    assert networks_in_memory() <= others
+
+
+def networks_in_memory() -> int:
+    gc.collect()
+    return sum(type(found) is TrainedNetwork for found in gc.get_objects())
 
 
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
