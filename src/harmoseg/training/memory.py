@@ -40,17 +40,26 @@ def estimate_memory(network: TrainedNetwork, batch_size: int) -> int:
 
 
 def saved_bytes(call: Callable[[], object]) -> int:
-    """Count the bytes that `call` keeps for a backward pass, every storage once."""
+    """Count the bytes that `call` keeps for a backward pass, every storage once.
+
+    That pass cannot be made afterwards.
+    """
     kept: dict[int, Tensor] = {}
+    nothing = torch.empty(0)
 
     def keep(tensor: Tensor) -> Tensor:
         # Held until the end, so that no storage takes another's place.
         kept.setdefault(tensor.untyped_storage()._cdata, tensor)
-        return tensor
+        return nothing
 
-    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
-        call()
-    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    try:
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            call()
+        return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+    finally:
+        # The graph holds this function, which would hold the graph: a circle that no collector of
+        # Python's can see, with the network's weights in it.
+        kept.clear()
 
 
 def _saved_by(network: TrainedNetwork, batch: int) -> int:
