@@ -15,7 +15,7 @@ import torch
 from matplotlib.figure import Figure
 
 from harmoseg import make_rings, power_spectrum, ring_correlation, spectral_correlation
-from harmoseg.report.style import PALETTE
+from harmoseg.report.figures.style import PALETTE
 from harmoseg.store.files import make_folder, write_csv
 from harmoseg.store.reading import Store, open_store
 

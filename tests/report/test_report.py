@@ -22,8 +22,8 @@ from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.evaluation.reading import CLEAN
 from harmoseg.metrics import METRICS, overlap_metric
+from harmoseg.report.figures.overlays import choose_cases
 from harmoseg.report.html import write_report
-from harmoseg.report.overlays import choose_cases
 from harmoseg.report.preview import write_preview
 from harmoseg.report.words import sentences, warnings
 from harmoseg.store.reading import open_store

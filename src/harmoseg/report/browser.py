@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.errors import HarmosegError
-from harmoseg.report.style import PALETTE
+from harmoseg.report.figures.style import PALETTE
 
 _JPEG_QUALITY = 88
 _CAM_SIDE = 32

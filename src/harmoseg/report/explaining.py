@@ -13,20 +13,13 @@ from torch import nn
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.explain.changes import Effect, change_effects
-from harmoseg.explain.maps import spectral_map
 from harmoseg.explain.networks import Explanation, explain_slices
 from harmoseg.explain.power import PowerShares, power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
 from harmoseg.metrics import confusion_counts, overlap_metric
-from harmoseg.report.paper_figures import (
-    CamRow,
-    SpectralRow,
-    cam_figure,
-    power_share_figure,
-    spatial_spectral_figure,
-    spectral_map_figure,
-)
-from harmoseg.report.style import save_figure
+from harmoseg.report.figures.maps import cam_figure, cam_rows, spectral_map_figure, spectral_rows
+from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
+from harmoseg.report.figures.style import save_figure
 from harmoseg.store.card import Card
 from harmoseg.store.files import write_csv
 from harmoseg.store.layout import Split
@@ -38,6 +31,8 @@ POWER_SHARE = "power-share"
 SPATIAL_SPECTRAL = "spatial-spectral"
 SPECTRAL_MAPS = "spectral-maps"
 CAMS = "cams"
+_DPI = 200
+"""These figures stand alone, for print; those of a report are also for the screen."""
 
 
 def write_data_explanation(
@@ -104,9 +99,9 @@ def write_run_explanation(
         for name, (experiment, network) in zip(names, opened, strict=True)
     }
     title = data.info.card.title
-    maps = spectral_map_figure(_spectral_rows(shown, explained), title=f"{title}: spectral maps")
+    maps = spectral_map_figure(spectral_rows(shown, explained), title=f"{title}: spectral maps")
     cams = cam_figure(
-        _cam_rows(shown, explained, targets, layers, data.info.card),
+        cam_rows(shown, explained, data.info.card),
         title=f"{title}: class activation maps",
     )
     written = _write_figure(maps, out / SPECTRAL_MAPS)
@@ -149,52 +144,6 @@ def _run_names(runs: Sequence[Path], experiments: Sequence[Experiment]) -> list[
     raise HarmosegError(
         f"{', '.join(str(run) for run in runs)}: runs of one method, seed and name; give each once"
     )
-
-
-def _spectral_rows(
-    shown: Sequence[ShownSlice], explained: Mapping[str, Sequence[Explanation]]
-) -> list[SpectralRow]:
-    rows = []
-    for place, item in enumerate(shown):
-        found = {name: parts[place] for name, parts in explained.items()}
-        rows.append(
-            SpectralRow(
-                f"{item.case}\nplane {item.plane}" if item.plane else item.case,
-                spectral_map(item.truth),
-                {name: part.spectral for name, part in found.items()},
-                {name: part.correlation for name, part in found.items()},
-                {"truth": item.truth} | {name: part.predicted for name, part in found.items()},
-            )
-        )
-    return rows
-
-
-def _cam_rows(
-    shown: Sequence[ShownSlice],
-    explained: Mapping[str, Sequence[Explanation]],
-    targets: Sequence[int],
-    layers: Sequence[str],
-    card: Card,
-) -> list[CamRow]:
-    rows = []
-    for place, (item, target) in enumerate(zip(shown, targets, strict=True)):
-        of = card.classes[target]
-        columns = {
-            f"{name}\n{layer}": (parts[place], layer)
-            for name, parts in explained.items()
-            for layer in layers
-        }
-        rows.append(
-            CamRow(
-                "\n".join([item.case, f"plane {item.plane}, {of}" if item.plane else of]),
-                item.image,
-                item.truth == target,
-                {title: part.cams[layer] for title, (part, layer) in columns.items()},
-                {title: part.predicted == target for title, (part, _) in columns.items()},
-                item.aspect,
-            )
-        )
-    return rows
 
 
 _MAP_COLUMNS = ("run", "case", "class", "log_magnitude_r", "DSC")
@@ -246,5 +195,5 @@ def _number(value: float) -> float | None:
 
 
 def _write_figure(figure: Figure, path: Path) -> list[Path]:
-    save_figure(figure, path)
+    save_figure(figure, path, dpi=_DPI)
     return [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]

@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.report.overlays import fullest_plane, show_plane
-from harmoseg.report.style import PALETTE
+from harmoseg.report.figures.overlays import fullest_plane, show_plane
+from harmoseg.report.figures.style import PALETTE
 from harmoseg.store.card import Card
 from harmoseg.store.files import make_folder, write_bytes
 from harmoseg.store.reading import Store

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 
 from harmoseg.study.carrying_out import Work
-from harmoseg.study.estimating import Durations, tell_time
+from harmoseg.study.durations import Durations, tell_time
 from harmoseg.training.run import DONE_FILE
 
 

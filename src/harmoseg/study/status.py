@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.store.files import lock_file, read_json
-from harmoseg.study.estimating import Durations, tell_time
+from harmoseg.study.durations import Durations, tell_time
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import (
     DONE_FILE,

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
-from harmoseg.report.style import (
+from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
     UNDECIDED,

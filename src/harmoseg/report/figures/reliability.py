@@ -10,8 +10,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN, Bins
-from harmoseg.report.figures import Styles
-from harmoseg.report.style import (
+from harmoseg.report.figures.comparisons import Styles
+from harmoseg.report.figures.style import (
     WIDTH,
     in_style,
     label_axes,

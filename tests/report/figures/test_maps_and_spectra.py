@@ -12,14 +12,8 @@ from harmoseg.explain.changes import CHANGES, KINDS, change_effects
 from harmoseg.explain.maps import map_correlation, spectral_map
 from harmoseg.explain.power import power_of_planes, power_of_slices
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.report.paper_figures import (
-    CamRow,
-    SpectralRow,
-    cam_figure,
-    power_share_figure,
-    spatial_spectral_figure,
-    spectral_map_figure,
-)
+from harmoseg.report.figures.maps import CamRow, SpectralRow, cam_figure, spectral_map_figure
+from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
 
 
 def shown(channels: int = 3, size: int = 32) -> ShownSlice:

@@ -12,25 +12,23 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN
-from harmoseg.report.estimates import estimate_point
-from harmoseg.report.figures import difference_plot, paired_plot, training_curves
-from harmoseg.report.forest import colour_of, forest_plot, reach
-from harmoseg.report.ladders import (
+from harmoseg.report.figures.comparisons import difference_plot, paired_plot, training_curves
+from harmoseg.report.figures.forest import colour_of, forest_plot, reach
+from harmoseg.report.figures.ladders import (
     condition_figure,
     find_families,
     find_ladders,
     ladder_figure,
     weight_figure,
 )
-from harmoseg.report.reliability import calibration_error, pool_bins, reliability_figure
-from harmoseg.report.rings import (
+from harmoseg.report.figures.of_study import study_figures
+from harmoseg.report.figures.reliability import calibration_error, pool_bins, reliability_figure
+from harmoseg.report.figures.rings import (
     read_ring_curves,
-    ring_correlations,
     ring_figure,
     ring_places,
 )
-from harmoseg.report.study_figures import study_figures
-from harmoseg.report.style import (
+from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
     UNDECIDED,
@@ -40,7 +38,9 @@ from harmoseg.report.style import (
     text_width,
     wrapped,
 )
+from harmoseg.study.estimates import estimate_point
 from harmoseg.study.plan import references_of
+from harmoseg.study.rings import ring_correlations
 from harmoseg.study.statistics import Estimate, estimate_mean
 
 MANY = (

@@ -1,4 +1,7 @@
-"""Up to which detail predictions follow the truth: correlation against spatial frequency."""
+"""Up to which detail predictions follow the truth: correlation in rings of the spectrum.
+
+The evaluations have the ring sums of every case; what follows from them for methods is here.
+"""
 
 from __future__ import annotations
 
@@ -6,25 +9,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.evaluation.reading import CLEAN
 from harmoseg.evaluation.reading import Rings as RingSums
 from harmoseg.metrics import mean_of_defined
-from harmoseg.report.estimates import estimate_point
-from harmoseg.report.figures import PairedDifference, Styles
-from harmoseg.report.style import (
-    WIDTH,
-    MethodStyle,
-    draw_interval,
-    focus,
-    in_style,
-    label_axes,
-    legend_below,
-    method_handle,
-)
+from harmoseg.study.estimates import estimate_point
 from harmoseg.study.results import Study, TaskResults, Values
 from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import Difference, places
@@ -33,8 +23,6 @@ from harmoseg.study.writing import Table
 # As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
 _ROUNDING = (32 * float(np.finfo(np.float64).eps)) ** 2
 _STUB = ("tested on", "method", "minus")
-# Of an octave: how far apart the methods of one ring are drawn.
-_DODGE = 0.55
 
 
 def ring_correlations(sums: RingSums) -> Values:
@@ -86,89 +74,8 @@ def read_ring_curves(task: TaskResults, store: str) -> RingCurves:
     return RingCurves(frequency, task.groups(store), values)
 
 
-@in_style()
-def ring_figure(
-    task: TaskResults, store: str, differences: Sequence[PairedDifference], styles: Styles
-) -> Figure:
-    """Plot every method's correlation per ring, and what it gains there over its control."""
-    curves = read_ring_curves(task, store)
-    panels = 2 if differences else 1
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    left, *rest = figure.subplots(1, panels, squeeze=False)[0]
-    shown: list[Estimate] = []
-    for i, method in enumerate(task.methods):
-        shift = _DODGE * _part(i, len(task.methods))
-        found = curves.estimates(method, task.seeds_of(method))
-        shown += found
-        _draw_curve(left, curves.frequency, shift, found, styles[method], (-1.0, 1.0))
-    focus(left, shown, (-1.0, 1.0))
-    _label_rings(left, curves.frequency, "Ring correlation", "correlation (1: equal)")
-    for right in rest:
-        right.axhline(0, color="0.3", linewidth=0.8)
-        gained: list[Estimate] = []
-        for i, item in enumerate(differences):
-            shift = _DODGE * _part(i, len(differences))
-            mine, other = task.seeds_of(item.method), task.seeds_of(item.reference)
-            both = [seed for seed in mine if seed in other]
-            found = curves.gains(item.method, item.reference, both)
-            gained += found
-            _draw_curve(right, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
-        focus(right, gained, (-2.0, 2.0))
-        _label_rings(right, curves.frequency, "Gain over the control", "difference in correlation")
-    legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
-    return figure
-
-
-def ring_places(frequency: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Place rings on an axis of octaves: frequency 0, which has none, stands before them all."""
-    places = np.full(frequency.shape, np.nan)
-    places[frequency > 0] = np.log2(frequency[frequency > 0])
-    places[frequency == 0] = places[frequency > 0].min(initial=0.0) - 2.0
-    return places
-
-
-def _part(i: int, count: int) -> float:
-    """Spread `count` things evenly between -1/2 and 1/2."""
-    return (i + 0.5) / count - 0.5
-
-
-def _draw_curve(
-    axes: Axes,
-    frequency: NDArray[np.float64],
-    shift: float,
-    estimates: Sequence[Estimate],
-    style: MethodStyle,
-    bounds: tuple[float, float],
-) -> None:
-    places = ring_places(frequency) + shift
-    for place, estimate in zip(places.tolist(), estimates, strict=True):
-        draw_interval(axes, place, estimate, style, bounds=bounds)
-    means = np.asarray([estimate.mean for estimate in estimates])
-    octaves = frequency > 0
-    axes.plot(
-        places[octaves], means[octaves], color=style.colour, linestyle=style.line, linewidth=1
-    )
-
-
-def _label_rings(axes: Axes, frequency: NDArray[np.float64], title: str, y: str) -> None:
-    label_axes(axes, title, "spatial frequency, cycles per pixel", y)
-    places = ring_places(frequency)
-    low = int(np.floor(places[frequency > 0].min(initial=0.0)))
-    powers = list(range(low, 0))
-    # Every second one where all would touch each other; the finest always.
-    shown = [power for power in powers if len(powers) <= 5 or (power - powers[-1]) % 2 == 0]
-    ticks = [float(power) for power in shown]
-    words = [f"1/{2**-power}" for power in shown]
-    if (frequency == 0).any():
-        zero = float(places[frequency == 0][0])
-        axes.axvspan(zero - 0.9, zero + 0.9, color="0.95", linewidth=0)
-        ticks, words = [zero, *ticks], ["0 (area)", *words]
-    axes.set_xticks(ticks, words)
-    axes.grid(axis="y")
-
-
 def ring_table(study: Study, differences: Sequence[Difference]) -> Table:
-    """Give the gains of the right panels as a table: method minus reference in every ring."""
+    """Tell what every method gains over its references in every ring."""
     rows: list[tuple[str, ...]] = []
     records: list[dict[str, object]] = []
     header: tuple[str, ...] = _STUB

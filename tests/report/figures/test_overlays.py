@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
-from harmoseg.report.overlays import (
+from harmoseg.report.figures.overlays import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
     choose_cases,

@@ -8,31 +8,31 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from harmoseg.report.figures import (
+from harmoseg.report.figures.comparisons import (
     PairedDifference,
     Styles,
     difference_plot,
     paired_plot,
     training_curves,
 )
-from harmoseg.report.forest import forest_plot
-from harmoseg.report.ladders import (
+from harmoseg.report.figures.forest import forest_plot
+from harmoseg.report.figures.ladders import (
     condition_figure,
     find_families,
     find_ladders,
     ladder_figure,
     weight_figure,
 )
-from harmoseg.report.overlays import (
+from harmoseg.report.figures.overlays import (
     Predictions,
     choose_cases,
     class_figure,
     overlay_figure,
     predict_again,
 )
-from harmoseg.report.reliability import reliability_figure
-from harmoseg.report.rings import ring_figure
-from harmoseg.report.style import method_styles
+from harmoseg.report.figures.reliability import reliability_figure
+from harmoseg.report.figures.rings import ring_figure
+from harmoseg.report.figures.style import method_styles
 from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.tables import HEADLINE
 

@@ -13,8 +13,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harmoseg.report.figures import PairedDifference
-from harmoseg.report.style import (
+from harmoseg.report.figures.comparisons import PairedDifference
+from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
     MINUS,

@@ -24,6 +24,8 @@ from harmoseg.study.statistics import Estimate
 # Okabe and Ito's palette: told apart with any colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
 MINUS = "\N{MINUS SIGN}"
+MAPS = "viridis"
+"""Colours of maps: perceptually uniform, and in order when printed in grey."""
 GAIN, LOSS, UNDECIDED = PALETTE[0], PALETTE[5], "#7F7F7F"
 WIDTH = 7.0
 """Of a figure over a page, in inches; at this width its text is 8 to 9 pt."""
@@ -95,23 +97,23 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
     }
 
 
-def save_figure(figure: Figure, path: Path) -> bytes:
+def save_figure(figure: Figure, path: Path, *, dpi: int = _DPI) -> bytes:
     """Write a figure as `path` with ``.png`` and with ``.svg`` appended; return the PNG's bytes.
 
-    The files hold no date and no version: equal figures, equal bytes.
+    `dpi` is that of the PNG. The files hold no date and no version: equal figures, equal bytes.
     """
     make_folder(path.resolve().parent)
     with in_style():
-        picture = _saved(figure, "png", {"Software": None})
-        drawing = _saved(figure, "svg", {"Date": None, "Creator": None})
+        picture = _saved(figure, "png", {"Software": None}, dpi)
+        drawing = _saved(figure, "svg", {"Date": None, "Creator": None}, dpi)
     write_bytes(path.with_name(f"{path.name}.png"), picture)
     write_bytes(path.with_name(f"{path.name}.svg"), drawing)
     return picture
 
 
-def _saved(figure: Figure, kind: str, metadata: dict[str, None]) -> bytes:
+def _saved(figure: Figure, kind: str, metadata: dict[str, None], dpi: int) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=_DPI, metadata=metadata)
+    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
     return buffer.getvalue()
 
 

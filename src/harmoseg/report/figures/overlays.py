@@ -16,7 +16,7 @@ from scipy import ndimage
 
 from harmoseg.evaluation.predicting import Prediction, predict_planes
 from harmoseg.prediction.overlays import class_colours, colour_codes
-from harmoseg.report.style import WIDTH, in_style, shortened, wrapped
+from harmoseg.report.figures.style import WIDTH, in_style, shortened, wrapped
 from harmoseg.store.reading import Store
 from harmoseg.study.results import TaskResults
 from harmoseg.study.tables import HEADLINE

@@ -12,18 +12,13 @@ from numpy.typing import NDArray
 
 from harmoseg.explain.changes import change_effects
 from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
+from harmoseg.explain.networks import Explanation
 from harmoseg.explain.power import power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
-from harmoseg.report.overlays import Predictions, predict_again
-from harmoseg.report.paper_figures import (
-    CamRow,
-    SpectralRow,
-    cam_figure,
-    power_share_figure,
-    spatial_spectral_figure,
-    spectral_map_figure,
-)
-from harmoseg.report.study_figures import NamedFigure
+from harmoseg.report.figures.maps import cam_figure, cam_rows, spectral_map_figure, spectral_rows
+from harmoseg.report.figures.of_study import NamedFigure
+from harmoseg.report.figures.overlays import Predictions, predict_again
+from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
 from harmoseg.study.exhibits import CAM_LAYER, Exhibits
 from harmoseg.study.results import TaskResults
 from harmoseg.training.method import parse_method
@@ -107,6 +102,10 @@ def _of_store(
     ]
     if not shown:
         return
+    explained = {
+        method: [_explanation(item, exhibits) for item in shown]
+        for method, (_, exhibits) in found.items()
+    }
     seeds = sorted({seed for seed, _ in found.values()})
     told = (
         f"Predictions of the first finished seed ({', '.join(map(str, seeds))}); cases spread over "
@@ -118,7 +117,7 @@ def _of_store(
         f"Spectral maps, {where}",
         "Fig. 8 of the paper: log-magnitude of the masks' spectra, zero frequency in the middle, "
         f"and its correlation with that of the truth. {told}",
-        spectral_map_figure([_spectral_row(item, found) for item in shown]),
+        spectral_map_figure(spectral_rows(shown, explained)),
     )
     yield NamedFigure(
         f"{task.name}-cams-{store}",
@@ -126,7 +125,7 @@ def _of_store(
         f"Fig. 9 of the paper: Grad-CAM at the {CAM_LAYER} for the class that the truth has most "
         "of; every map from 0 to its own maximum, so colours say where and not how much. Solid: "
         f"truth; dashed: prediction. {told}",
-        cam_figure([_cam_row(item, found, data.info.card.classes) for item in shown]),
+        cam_figure(cam_rows(shown, explained, data.info.card)),
     )
 
 
@@ -145,38 +144,14 @@ def _first_exhibits(task: TaskResults, method: str, store: str) -> tuple[int, Ex
     return None
 
 
-def _spectral_row(item: ShownSlice, found: Mapping[str, tuple[int, Exhibits]]) -> SpectralRow:
-    labels = {
-        method: exhibits.labels[exhibits.cases.index(item.case)]
-        for method, (_, exhibits) in found.items()
-    }
-    classes = classes_in(item.truth)
-    return SpectralRow(
-        f"{item.case}\nplane {item.plane}" if item.plane else item.case,
-        spectral_map(item.truth),
-        {method: spectral_map(label, classes) for method, label in labels.items()},
-        {method: map_correlation(label, item.truth) for method, label in labels.items()},
-        {"truth": item.truth, **labels},
-    )
-
-
-def _cam_row(
-    item: ShownSlice, found: Mapping[str, tuple[int, Exhibits]], classes: Sequence[str]
-) -> CamRow:
-    target = item.largest_class or 1
-    places = {method: exhibits.cases.index(item.case) for method, (_, exhibits) in found.items()}
-    of = classes[target]
-    return CamRow(
-        "\n".join([item.case, f"plane {item.plane}, {of}" if item.plane else of]),
-        item.image,
-        item.truth == target,
-        {
-            method: exhibits.cams[places[method]].astype(np.float32) / 255
-            for method, (_, exhibits) in found.items()
-        },
-        {
-            method: exhibits.labels[places[method]] == target
-            for method, (_, exhibits) in found.items()
-        },
-        item.aspect,
+def _explanation(item: ShownSlice, exhibits: Exhibits) -> Explanation:
+    """Take what a run exhibits of a slice for what its network would explain of it."""
+    place = exhibits.cases.index(item.case)
+    predicted = exhibits.labels[place]
+    return Explanation(
+        predicted,
+        spectral_map(predicted, classes_in(item.truth)),
+        map_correlation(predicted, item.truth),
+        item.largest_class or 1,
+        {CAM_LAYER: exhibits.cams[place].astype(np.float32) / 255},
     )

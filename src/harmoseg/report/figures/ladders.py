@@ -12,9 +12,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN
-from harmoseg.report.estimates import POINTS, estimate_score
-from harmoseg.report.figures import Styles
-from harmoseg.report.style import (
+from harmoseg.report.figures.comparisons import Styles
+from harmoseg.report.figures.style import (
     WIDTH,
     draw_interval,
     in_style,
@@ -25,6 +24,7 @@ from harmoseg.report.style import (
     shortened,
 )
 from harmoseg.store.corruptions import KINDS, LADDERS, parse_corruption
+from harmoseg.study.estimates import POINTS, estimate_score
 from harmoseg.study.results import TaskResults
 from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import HEADLINE

@@ -1,0 +1,1 @@
+"""The figures of a study and of the paper: functions from results to matplotlib figures."""
