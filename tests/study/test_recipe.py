@@ -79,6 +79,7 @@ def test_what_is_said_beside_the_recipe_wins(tmp_path) -> None:
         ({"methods": "unet"}, "methods: expected a list, got 'unet'"),
         ({"training": {"epoch": 3}}, "unknown key 'epoch'; did you mean 'epochs'"),
         ({"training": {"epochs": "many"}}, "training: .*epochs"),
+        ({"training": {"epochs": None}}, "training: epochs: has no value"),
         ({"training": {"batch_size": 1}}, "training: batch_size must be 2 or more"),
         ({"training": 3}, "training: expected options with their values, got 3"),
         ({"seeds": "three"}, "seeds: expected a whole number, got 'three'"),

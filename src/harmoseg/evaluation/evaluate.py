@@ -18,11 +18,12 @@ journal beside the folder, so that an interrupted evaluation continues where it 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import nn
 from tqdm import tqdm
 
 from harmoseg.errors import HarmosegError
@@ -124,7 +125,6 @@ def evaluate(
     scores: dict[str, list[CaseScores]] = {}
     with Journal.beside(out, determined_by) as journal:
         for name, corruption in corruptions.items():
-            found = journal.found(name)
             asked = Prediction(
                 mode=experiment.mode,
                 bf16=experiment.options.precision == "bf16",
@@ -133,20 +133,9 @@ def evaluate(
                 flips=options.flips,
             )
             keep = journal.probabilities(name) if keep_probabilities else None
-            todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
-            measured = measure_cases(network, data, todo, asked, options.measuring, keep)
-            with tqdm(
-                total=len(numbers),
-                initial=len(numbers) - len(todo),
-                desc=name,
-                unit="case",
-                disable=None,
-            ) as progress:
-                for number, case in measured:
-                    journal.add(name, number, case)
-                    found[number] = case
-                    progress.update()
-            scores[name] = [found[number] for number in numbers]
+            scores[name] = _measure(
+                network, data, numbers, asked, options.measuring, journal, name, keep
+            )
         parts = {
             name: ConditionScores.of(found, data, options.measuring)
             for name, found in scores.items()
@@ -159,6 +148,33 @@ def evaluate(
             write_json(folder / SUMMARY_FILE, summary)
         journal.remove()
     return open_evaluation(out)
+
+
+def _measure(
+    network: nn.Module,
+    data: Store,
+    numbers: Sequence[int],
+    asked: Prediction,
+    how: Measuring,
+    journal: Journal,
+    condition: str,
+    keep: Callable[[int], Path] | None,
+) -> list[CaseScores]:
+    """Score the cases under one condition, those in the journal excepted, and note each there."""
+    found = journal.found(condition)
+    todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
+    with tqdm(
+        total=len(numbers),
+        initial=len(numbers) - len(todo),
+        desc=condition,
+        unit="case",
+        disable=None,
+    ) as progress:
+        for number, case in measure_cases(network, data, todo, asked, how, keep):
+            journal.add(condition, number, case)
+            found[number] = case
+            progress.update()
+    return [found[number] for number in numbers]
 
 
 def check_fit(experiment: Experiment, store: Store) -> None:

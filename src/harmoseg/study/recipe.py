@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
+from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -126,11 +127,14 @@ def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str
 
 def _options(values: Mapping[str, Any], where: str) -> TrainingOptions:
     _check_keys(values, [field.name for field in fields(TrainingOptions)], where)
+    for field in fields(TrainingOptions):
+        if field.default is not None and values.get(field.name, field.default) is None:
+            raise HarmosegError(f"{where}: {field.name}: has no value")
     parser = jsonargparse.ArgumentParser(exit_on_error=False)
     parser.add_class_arguments(TrainingOptions, None)
     try:
         found = parser.parse_object(dict(values)).as_dict()
-    except Exception as error:  # its kinds of errors vary with its version
+    except ArgumentError as error:
         lines = " ".join(str(error).split())
         raise HarmosegError(f"{where}: {lines}") from error
     try:

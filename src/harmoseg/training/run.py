@@ -117,20 +117,7 @@ def train(
     started = time.monotonic()
     with signals_as_before(), quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
-        network = TrainedNetwork(
-            experiment,
-            model_info(experiment, view),
-            validation_cases=len(view.validation.cases),
-        )
-        if execution.checkpointing:
-            checkpoint_blocks(network.network)
-        if not process_number():
-            tell_memory(network, devices=ranks)
-            # Only now: an option that cannot be must not leave a folder that refuses its
-            # correction.
-            _claim_folder(out, experiment)
-        if execution.compile:
-            network.network.compile()  # in place: the names of the weights stay
+        network = _make_network(out, experiment, view, execution)
         measurements = Measurements()
         checkpoints = Checkpoints(
             out / CHECKPOINT_FOLDER,
@@ -161,6 +148,24 @@ def train(
     if trainer.received_sigterm:
         raise Terminated  # too late for this run, and yet whoever asked wants an end
     return experiment
+
+
+def _make_network(
+    out: Path, experiment: Experiment, view: TrainingView, execution: Execution
+) -> TrainedNetwork:
+    """Make the network, say what a batch of it takes, and claim the run's folder."""
+    network = TrainedNetwork(
+        experiment, model_info(experiment, view), validation_cases=len(view.validation.cases)
+    )
+    if execution.checkpointing:
+        checkpoint_blocks(network.network)
+    if not process_number():
+        tell_memory(network, devices=execution.devices * execution.nodes)
+        # Only now: an option that cannot be must not leave a folder that refuses its correction.
+        _claim_folder(out, experiment)
+    if execution.compile:
+        network.network.compile()  # in place: the names of the weights stay
+    return network
 
 
 def _fit(
