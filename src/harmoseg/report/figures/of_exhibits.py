@@ -83,7 +83,7 @@ def _of_data(task: TaskResults) -> Iterator[NamedFigure]:
     yield NamedFigure(
         f"{task.name}-changes",
         f"Changes of masks of {task.name} in space and spectrum",
-        f"Fig. 3 of the paper, in numbers: masks of {len(shown)} training slices, changed in six "
+        f"Fig. 3 of the paper, in numbers: masks of {len(shown)} training slices, changed in five "
         "ways; 1 - correlation in every octave ring, named with the spatial change, 1 - Dice.",
         spatial_spectral_figure(edges, effects, example.truth == example.largest_class),
     )

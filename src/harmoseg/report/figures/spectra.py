@@ -92,8 +92,8 @@ def power_share_figure(
     right.set_xlabel("radial frequency (cycles per px)", fontsize=TEXT_SIZE)
     if known:
         below.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=TEXT_SIZE)
-    if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)
+    # Also without a title: the layout leaves no room for the heads of the pictures otherwise.
+    figure.suptitle(title or " ", fontsize=TITLE_SIZE, parse_math=False)
     return figure
 
 
