@@ -27,7 +27,7 @@ from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits
 from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
-from harmoseg.study.plan import options_from_json, run_name
+from harmoseg.study.plan import run_name
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE, read_experiment, train
 
@@ -201,7 +201,7 @@ def _work(dataset: dict[str, Any], run: dict[str, Any], runs: Path) -> Work:
         stores=tuple(Path(path) for path in dataset["stores"]),
         method=run["method"],
         seed=int(run["seed"]),
-        options=options_from_json(dataset["options"]),
+        options=TrainingOptions(**dataset["options"]),
         split=dataset["split"],
         conditions=tuple(dataset["conditions"]),
     )

@@ -84,7 +84,6 @@ class Task:
     name: str
     stores: dict[str, Store]
     methods: tuple[str, ...]
-    options: TrainingOptions
     split: Split
     conditions: tuple[str, ...]
     runs: tuple[PlannedRun, ...]
@@ -172,11 +171,6 @@ def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) ->
     )
 
 
-def options_from_json(values: dict[str, Any]) -> TrainingOptions:
-    """Read what `write_plan` wrote of the options of a dataset."""
-    return TrainingOptions(**values)
-
-
 def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
     methods = with_controls(dataset.methods, dataset.controls)
     if not methods:
@@ -196,7 +190,7 @@ def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
         for store in stores.values():
             check_fit(run.experiment, store)
         check_trainable(dataset.store, run.experiment)
-    return Task(name, stores, methods, dataset.options, dataset.split, conditions, tuple(runs))
+    return Task(name, stores, methods, dataset.split, conditions, tuple(runs))
 
 
 def _open_stores(dataset: DatasetPlan) -> dict[str, Store]:

@@ -15,7 +15,6 @@ import traceback
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.store.files import make_folder, unwritable
@@ -72,7 +71,7 @@ def side_by_side(jobs: int, threads: int | None = None) -> Executor:
     share = threads or max(1, _cores() // jobs)
 
     def execute(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
-        waiting, running = list(works), dict[str, tuple[Work, _Process]]()
+        waiting, running = list(works), dict[str, tuple[Work, subprocess.Popen[bytes]]]()
         before = signal.signal(signal.SIGTERM, _terminate)
         try:
             while waiting or running:
@@ -112,15 +111,7 @@ def attempt(study: Path, work: Work) -> str | None:
     return None
 
 
-class _Process(Protocol):
-    def poll(self) -> int | None: ...
-
-    def wait(self, timeout: float | None = None) -> int: ...
-
-    def send_signal(self, sig: int) -> None: ...
-
-
-def _start(study: Path, work: Work, threads: int) -> _Process:
+def _start(study: Path, work: Work, threads: int) -> subprocess.Popen[bytes]:
     log = study / LOGS / f"{work.name}.txt"
     make_folder(log.parent)
     command = [sys.executable, "-P", "-m", "harmoseg.study.worker", str(study), work.name]
@@ -165,7 +156,7 @@ def _terminate(*_: object) -> None:
     raise Terminated
 
 
-def _stop(processes: Sequence[_Process]) -> None:
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
     for process in processes:
         process.send_signal(signal.SIGTERM)
     for process in processes:
