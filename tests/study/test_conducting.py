@@ -18,6 +18,7 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.reading import open_store
 from harmoseg.study import carrying_out
 from harmoseg.study.conducting import run_study
@@ -27,6 +28,7 @@ from harmoseg.study.running import executor_for, side_by_side
 from harmoseg.study.status import study_status, tell_status
 from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.run import DONE_FILE
 
 TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
 METHODS = ("unet", "unet+scc")
@@ -225,8 +227,11 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, n
     process.send_signal(number)
     process.communicate(timeout=300)
     assert process.returncode != 0
+    # The end mark says that a run is finished; weights without it may be written once more.
     finished = {
-        file: file.stat().st_mtime_ns for file in (tmp_path / "runs").glob("*/weights.safetensors")
+        file: file.stat().st_mtime_ns
+        for mark in (tmp_path / "runs").glob(f"*/{DONE_FILE}")
+        for file in (mark, mark.with_name(WEIGHTS_FILE))
     }
     assert finished
     done = subprocess.run(command, capture_output=True, text=True, timeout=600)
