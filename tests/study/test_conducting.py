@@ -102,6 +102,23 @@ def test_a_second_call_repeats_nothing(study, phantom_store, monkeypatch) -> Non
     assert np.array_equal(again.tasks[0].scores("unet", "phantom", "DSC"), expected)
 
 
+def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_path) -> None:
+    old, new = tmp_path / "old", tmp_path / "new"
+    shutil.copytree(phantom_store, old / "stores" / "phantom")
+    shutil.copytree(study.folder / "runs", old / "runs")
+    made = run_study(plan(old / "stores" / "phantom"), old / "study", runs=old / "runs")
+    shutil.move(old, new)
+    moved = open_study(new / "study")
+    assert [run.folder for run in moved.tasks[0].runs] == [
+        new / "runs" / run.folder.name for run in made.tasks[0].runs
+    ]
+    assert moved.tasks[0].stores["phantom"].path == new / "stores" / "phantom"
+    assert study_status(new / "study").count("finished") == 4
+    shutil.move(new / "study", tmp_path / "alone")
+    with pytest.raises(HarmosegError, match=r"its folder of runs, .*runs, is not there"):
+        open_study(tmp_path / "alone")
+
+
 def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(carrying_out, "train", None)
     other = run_study(
@@ -367,6 +384,7 @@ def test_folders_of_something_else_are_refused(study, binary_store, tmp_path) ->
         ({"schema": 1}, "schema version 1, this version of harmoseg reads 2"),
         ({"schema": 99}, "schema version 99"),
         ({"datasets": None}, "damaged, datasets missing"),
+        ({"datasets": [{"name": "phantom"}]}, "damaged .*stores.* is missing or wrong"),
     ],
 )
 def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any, Literal
 
@@ -30,7 +31,10 @@ def scored_name(store: str, split: str) -> str:
 
 
 def read_plan(out: Path) -> dict[str, Any]:
-    """Read ``study.json``; raise HarmosegError where it is none, damaged or of another schema."""
+    """Read ``study.json``, its places as seen from here.
+
+    Raises HarmosegError where it is none, damaged, or of another schema.
+    """
     file = out / STUDY_FILE
     if not file.is_file():
         raise HarmosegError(
@@ -44,7 +48,24 @@ def read_plan(out: Path) -> dict[str, Any]:
             f"{file}: damaged, {', '.join(sorted(missing))} missing; run the study again to write "
             "it anew"
         )
+    try:
+        found["runs_folder"] = _place(out, found["runs_folder"])
+        for dataset in found["datasets"]:
+            dataset["stores"] = [_place(out, text) for text in dataset["stores"]]
+    except (KeyError, TypeError) as error:
+        raise DamagedPlanError(
+            f"{file}: damaged ({error} is missing or wrong); run the study again to write it anew"
+        ) from error
     return found
+
+
+def place_in_plan(out: Path, path: Path) -> str:
+    """Write a place for the plan: from the study, so that folders moved together stay together."""
+    return os.path.relpath(path.resolve(), out.resolve())
+
+
+def _place(out: Path, text: str) -> str:
+    return os.path.normpath(out.resolve() / text)
 
 
 def lock_of(run: Path) -> Path:

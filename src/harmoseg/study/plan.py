@@ -18,7 +18,14 @@ from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.layout import SCHEMA, STUDY_FILE, Controls, DamagedPlanError, read_plan
+from harmoseg.study.layout import (
+    SCHEMA,
+    STUDY_FILE,
+    Controls,
+    DamagedPlanError,
+    place_in_plan,
+    read_plan,
+)
 from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
 from harmoseg.training.method import parse_method
 from harmoseg.training.run import check_trainable
@@ -165,8 +172,8 @@ def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) ->
             "title": plan.title,
             "table": plan.table,
             "seeds": plan.seeds,
-            "runs_folder": str(runs.resolve()),
-            "datasets": [_dataset_to_json(task) for task in tasks],
+            "runs_folder": place_in_plan(out, runs),
+            "datasets": [_dataset_to_json(task, out) for task in tasks],
         },
     )
 
@@ -254,8 +261,8 @@ def _check_same_stores(file: Path, tasks: Sequence[Task]) -> None:
             )
 
 
-def _dataset_to_json(task: Task) -> dict[str, Any]:
-    stores = [str(store.path.resolve()) for store in task.stores.values()]
+def _dataset_to_json(task: Task, out: Path) -> dict[str, Any]:
+    stores = [place_in_plan(out, store.path) for store in task.stores.values()]
     # As resolved here: a run elsewhere must not resolve it otherwise.
     options = asdict(task.runs[0].experiment.options)
     if options["weights"] not in (None, "imagenet"):

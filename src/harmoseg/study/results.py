@@ -186,6 +186,13 @@ def open_study(folder: Path) -> Study:
     finished = {run.folder.name for task in tasks for run in task.runs}
     failures = {name: told for name, told in failures.items() if name not in finished}
     if not tasks:
+        runs = Path(plan["runs_folder"])
+        if not runs.is_dir():
+            raise HarmosegError(
+                f"{folder}: its folder of runs, {runs}, is not there; if the study was moved, move "
+                "that folder and the stores with it, or run the study again and name where they "
+                "are now; what is finished is not repeated"
+            )
         failed = next(iter(failures.values()), None)
         why = f"; the first failure: {failed}" if failed else ""
         raise HarmosegError(
