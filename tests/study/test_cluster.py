@@ -75,6 +75,18 @@ def test_a_job_that_was_stopped_is_submitted_again(phantom_store, tmp_path, monk
     assert found.tasks[0].methods == ("unet+once_4.loss",)
 
 
+def test_jobs_of_a_killed_command_are_found_again(tmp_path, monkeypatch) -> None:
+    told = "7|RUNNING|ours-seed0\n8|PENDING|ours-seed1\n9|COMPLETED|ours-seed2\n5|RUNNING|a|b\n"
+    monkeypatch.setattr(cluster, "_call", lambda *_: told)
+    for number in (7, 8, 9):
+        (tmp_path / f"{number}_submission.sh").touch()
+    assert cluster._jobs_left(tmp_path) == {"ours-seed0": "7", "ours-seed1": "8"}
+    (tmp_path / "8_submission.sh").unlink()  # another study's, which shares the runs
+    assert cluster._jobs_left(tmp_path) == {"ours-seed0": "7"}
+    monkeypatch.setattr(cluster, "_call", lambda *_: None)
+    assert cluster._jobs_left(tmp_path) == {}
+
+
 @pytest.mark.skipif(shutil.which("srun") is not None, reason="this machine has SLURM")
 def test_without_slurm_it_says_so(phantom_store, tmp_path) -> None:
     executor = on_cluster("slurm", 1, Resources())

@@ -214,8 +214,15 @@ def test_a_process_that_dies_is_a_failure_of_its_run(
     assert "FAILED" in capfd.readouterr().err
 
 
-@pytest.mark.parametrize(("number", "jobs"), [(signal.SIGKILL, 1), (signal.SIGTERM, 2)])
-def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, number) -> None:
+@pytest.mark.parametrize(
+    ("number", "how"),
+    [
+        (signal.SIGKILL, "--jobs 1"),
+        (signal.SIGTERM, "--jobs 2"),
+        (signal.SIGTERM, "--jobs 2 --cluster local --cpus 1"),
+    ],
+)
+def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, number) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
         json.dumps(
@@ -234,7 +241,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, n
         )
     )
     out = tmp_path / "study"
-    command = [sys.executable, "-m", "harmoseg", "study", str(recipe), "--jobs", str(jobs)]
+    command = [sys.executable, "-m", "harmoseg", "study", str(recipe), *how.split()]
     command += ["--stores", str(phantom_store.parent), "--out", str(out)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 600
@@ -244,6 +251,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, jobs, n
     process.send_signal(number)
     process.communicate(timeout=300)
     assert process.returncode != 0
+    assert study_status(out).count("running") == 0
     # The end mark says that a run is finished; weights without it may be written once more.
     finished = {
         file: file.stat().st_mtime_ns

@@ -2,6 +2,7 @@
 
 Jobs go through submitit. What became of one is read from the study's own files, never from the
 pickles that submitit leaves; whether it has ended, from SLURM's queue, which needs no accounting.
+A job has the name of its run, so that a study whose command was killed finds its jobs again.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,7 +24,7 @@ from harmoseg.study import worker
 from harmoseg.study.carrying_out import Work, is_done
 from harmoseg.study.failures import failure_file, keep_failure, read_failures
 from harmoseg.study.resources import Resources
-from harmoseg.study.running import Executor, Outcome
+from harmoseg.study.running import Executor, Outcome, ending_by_sigterm
 
 FOLDER = "cluster"
 _ATTEMPTS = 3
@@ -49,25 +51,33 @@ def on_cluster(kind: Kind, jobs: int, resources: Resources) -> Executor:
         folder = study / FOLDER
         make_folder(folder)
         submit = _submitter(submitit, kind, folder, resources)
-        waiting = [(work, 1) for work in works]
-        running: list[_Job] = []
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    work, attempt = waiting.pop(0)
-                    failure_file(study, work.name).unlink(missing_ok=True)
-                    running.append(_Job(submit(study, work), kind, work, attempt))
-                time.sleep(_SECONDS_BETWEEN_LOOKS)
-                known = _queue() if kind == "slurm" else None
-                for job in [job for job in running if job.has_ended(known)]:
-                    running.remove(job)
-                    if job.was_stopped(study) and job.attempt < _ATTEMPTS:
-                        waiting.append((job.work, job.attempt + 1))
-                    else:
-                        yield Outcome(job.work, job.failure(study))
-        finally:
-            for job in running:
-                job.stop()
+        left = _jobs_left(folder) if kind == "slurm" else {}
+        running = [
+            _Job(submitit.SlurmJob(folder, left[work.name]), kind, work, 1)
+            for work in works
+            if work.name in left
+        ]
+        waiting = [(work, 1) for work in works if work.name not in left]
+        for job in running:
+            print(f"job {job.number} is at {job.work.name} already", file=sys.stderr)
+        with ending_by_sigterm():
+            try:
+                while waiting or running:
+                    while waiting and len(running) < jobs:
+                        work, attempt = waiting.pop(0)
+                        failure_file(study, work.name).unlink(missing_ok=True)
+                        running.append(_Job(submit(study, work), kind, work, attempt))
+                    time.sleep(_SECONDS_BETWEEN_LOOKS)
+                    known = _queue() if kind == "slurm" else None
+                    for job in [job for job in running if job.has_ended(known)]:
+                        running.remove(job)
+                        if job.was_stopped(study) and job.attempt < _ATTEMPTS:
+                            waiting.append((job.work, job.attempt + 1))
+                        else:
+                            yield Outcome(job.work, job.failure(study))
+            finally:
+                for job in running:
+                    job.stop()
 
     return execute
 
@@ -82,14 +92,19 @@ class _Job:
         self.attempt = attempt
         self._gone_since: float | None = None
 
-    def has_ended(self, queue: Mapping[str, str] | None) -> bool:
+    @property
+    def number(self) -> str:
+        """Give the number that the cluster knows the job by."""
+        return str(self._job.job_id)
+
+    def has_ended(self, queue: Mapping[str, _Queued] | None) -> bool:
         """Say whether the job is over; `queue` is what SLURM says, None where it does not say."""
         if self._kind == "local":
             return bool(self._job.state != "RUNNING")
         if queue is None:
             return False  # the controller does not answer: whoever waits may yet learn it
-        state = queue.get(self._job.job_id, "COMPLETED")  # forgotten some minutes after its end
-        if state not in _ENDED:
+        found = queue.get(self.number)  # forgotten some minutes after its end
+        if found is not None and found.state not in _ENDED:
             self._gone_since = None
             return False
         result = self._job.paths.result_pickle
@@ -113,7 +128,7 @@ class _Job:
         return keep_failure(
             study,
             self.work.name,
-            f"job {self._job.job_id} ended {self.attempt} times without a result; it said last: "
+            f"job {self.number} ended {self.attempt} times without a result; it said last: "
             f"{said}; see {FOLDER} of the study",
         )
 
@@ -121,11 +136,11 @@ class _Job:
         """Ask the job to save and end."""
         if self._kind == "slurm":
             # One that waits takes no signal, and would start when nobody follows it any more.
-            _call("scancel", "--state=PENDING", self._job.job_id)
-            _call("scancel", "--signal=TERM", "--full", self._job.job_id)
+            _call("scancel", "--state=PENDING", self.number)
+            _call("scancel", "--signal=TERM", "--full", self.number)
             return
         with suppress(OSError):  # it has ended by itself
-            os.kill(int(self._job.job_id), signal.SIGTERM)
+            os.kill(int(self.number), signal.SIGTERM)
         while self._job.state == "RUNNING":
             time.sleep(_SECONDS_BETWEEN_LOOKS)
 
@@ -160,7 +175,6 @@ def _submitter(
             f"--cluster {kind}: {error}; start the study where sbatch and srun can be called"
         ) from error
     executor.update_parameters(
-        name="harmoseg",
         timeout_min=resources.time,
         cpus_per_task=resources.cpus,
         nodes=1,
@@ -174,6 +188,7 @@ def _submitter(
     )
 
     def submit(study: Path, work: Work) -> Any:
+        executor.update_parameters(name=work.name)
         try:
             return executor.submit(worker.main, str(study.resolve()), work.name)
         except submitit.core.utils.FailedJobError as error:
@@ -185,13 +200,30 @@ def _submitter(
     return submit
 
 
-def _queue() -> dict[str, str] | None:
-    """Ask SLURM for the states of one's own jobs by number; None where it does not answer."""
-    told = _call("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T")
+@dataclass(frozen=True)
+class _Queued:
+    """A job in SLURM's queue."""
+
+    state: str
+    name: str
+
+
+def _queue() -> dict[str, _Queued] | None:
+    """Ask SLURM for one's own jobs by number; None where it does not answer."""
+    told = _call("squeue", "--me", "--noheader", "--states=all", "--format=%i|%T|%j")
     if told is None:
         return None
-    rows = (line.strip().partition("|") for line in told.splitlines() if line.strip())
-    return {number: state for number, _, state in rows}
+    rows = (line.strip().split("|", 2) for line in told.splitlines() if line.count("|") >= 2)
+    return {number: _Queued(state, name) for number, state, name in rows}
+
+
+def _jobs_left(folder: Path) -> dict[str, str]:
+    """Find the jobs that a killed command of this study has left behind, by names of their runs."""
+    return {
+        job.name: number
+        for number, job in (_queue() or {}).items()
+        if job.state not in _ENDED and (folder / f"{number}_submission.sh").is_file()
+    }
 
 
 def _call(*command: str) -> str | None:

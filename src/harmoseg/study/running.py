@@ -13,6 +13,7 @@ import sys
 import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,22 +73,21 @@ def side_by_side(jobs: int, threads: int | None = None) -> Executor:
 
     def execute(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
         waiting, running = list(works), dict[str, tuple[Work, subprocess.Popen[bytes]]]()
-        before = signal.signal(signal.SIGTERM, _terminate)
-        try:
-            while waiting or running:
-                while waiting and len(running) < jobs:
-                    work = waiting.pop(0)
-                    running[work.name] = (work, _start(study, work, share))
-                time.sleep(_POLL_SECONDS)
-                for name, (work, process) in list(running.items()):
-                    status = process.poll()
-                    if status is not None:
-                        del running[name]
-                        yield Outcome(work, _failure(study, work, status))
-        finally:
-            # However this ends: nothing goes on unwatched, and everything saves first.
-            _stop([process for _, process in running.values()])
-            signal.signal(signal.SIGTERM, before)
+        with ending_by_sigterm():
+            try:
+                while waiting or running:
+                    while waiting and len(running) < jobs:
+                        work = waiting.pop(0)
+                        running[work.name] = (work, _start(study, work, share))
+                    time.sleep(_POLL_SECONDS)
+                    for name, (work, process) in list(running.items()):
+                        status = process.poll()
+                        if status is not None:
+                            del running[name]
+                            yield Outcome(work, _failure(study, work, status))
+            finally:
+                # However this ends: nothing goes on unwatched, and everything saves first.
+                _stop([process for _, process in running.values()])
 
     return execute
 
@@ -150,6 +150,16 @@ def _cores() -> int:
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1
+
+
+@contextmanager
+def ending_by_sigterm() -> Iterator[None]:
+    """Have SIGTERM raise Terminated, so that whoever started others can stop them first."""
+    before = signal.signal(signal.SIGTERM, _terminate)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def _terminate(*_: object) -> None:
