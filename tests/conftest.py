@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -15,6 +15,8 @@ import torch
 from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.evaluation.predicting import Prediction, predict_planes
+from harmoseg.store.reading import Store
 
 
 @pytest.fixture(autouse=True)
@@ -59,6 +61,21 @@ def binary_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("stores") / "phantom-binary"
     prepare_phantom(PhantomOptions(out, mode="binary", count=20, size=32))
     return out
+
+
+@pytest.fixture(scope="session")
+def predict_cases() -> Callable[..., dict[int, np.ndarray]]:
+    """Predict cases as an evaluation does: their label maps (D, H, W) by the cases' numbers."""
+
+    def predict(
+        network: torch.nn.Module, store: Store, cases: Sequence[int], asked: Prediction
+    ) -> dict[int, np.ndarray]:
+        planes: dict[int, list[np.ndarray]] = {}
+        for plane in predict_planes(network, store, cases, asked):
+            planes.setdefault(plane.case, []).append(plane.label)
+        return {number: np.stack(found) for number, found in planes.items()}
+
+    return predict
 
 
 @pytest.fixture(scope="session")

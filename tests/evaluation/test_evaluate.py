@@ -21,7 +21,7 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
-from harmoseg.evaluation.predicting import Prediction, predict_cases
+from harmoseg.evaluation.predicting import Prediction
 from harmoseg.evaluation.summary import format_summary, summarise_subsets
 from harmoseg.metrics import overlap_metric
 from harmoseg.store.card import Card
@@ -73,13 +73,13 @@ class Oracle(nn.Module):
         return 40 * (torch.from_numpy(np.stack(labels)).float()[:, None] - 0.5)
 
 
-def test_a_perfect_network_is_perfect_at_another_resolution(tmp_path) -> None:
+def test_a_perfect_network_is_perfect_at_another_resolution(tmp_path, predict_cases) -> None:
     random = np.random.default_rng(0)
     centres = random.uniform(35, 60, (5, 2))
     y, x = np.mgrid[:96, :90]
     labels = [(np.hypot(y - i, x - j) < 25).astype(np.uint8)[None] for i, j in centres]
     store = write_store(tmp_path / "store", labels, size=48)
-    predicted = dict(predict(Oracle(store), store))
+    predicted = predict_cases(Oracle(store), store, range(5), Prediction("binary"))
     assert list(predicted) == [0, 1, 2, 3, 4]
     for number, label in predicted.items():
         truth = store.native_label(number)
@@ -87,14 +87,17 @@ def test_a_perfect_network_is_perfect_at_another_resolution(tmp_path) -> None:
         assert 2 * (label & truth).sum() / (label.sum() + truth.sum()) > 0.97
 
 
-def test_volumes_and_tiles_come_back_whole(tmp_path) -> None:
+def test_volumes_and_tiles_come_back_whole(tmp_path, predict_cases) -> None:
     y, x = np.mgrid[:40, :56]
     discs = [(np.hypot(y - 20, x - 20 - 3 * z) < 12).astype(np.uint8) for z in range(3)]
     volume = write_store(tmp_path / "volume", [np.stack(discs), discs[0][None]], size=32)
     tiled = write_store(tmp_path / "tiled", [discs[1][None]], size=32, tile=32)
     assert [len(volume.rows_of(0)), len(tiled.rows_of(0))] == [3, 4]
     for store in (volume, tiled):
-        for number, label in predict(Oracle(store), store):
+        predicted = predict_cases(
+            Oracle(store), store, store.cases_of("test"), Prediction("binary")
+        )
+        for number, label in predicted.items():
             truth = store.native_label(number)
             assert label.shape == truth.shape
             assert 2 * (label & truth).sum() / (label.sum() + truth.sum()) > 0.95
@@ -124,11 +127,6 @@ def write_store(out, labels, *, size, tile=0, subsets=None, name="t"):
             writer.add(case, pieces, label)
         writer.finish({})
     return open_store(out)
-
-
-def predict(network, store, **options):
-    asked = Prediction("binary", **options)
-    return predict_cases(network, store, store.cases_of("test"), asked)
 
 
 class Threshold(nn.Module):

@@ -20,7 +20,7 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, SourceCase, make_listing
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
-from harmoseg.evaluation.predicting import Prediction, predict_cases
+from harmoseg.evaluation.predicting import Prediction
 from harmoseg.integrations import monai_bundle
 from harmoseg.integrations.monai_bundle import export_bundle
 from harmoseg.models.saved import ModelInfo, save_model
@@ -107,13 +107,13 @@ def make_model(folder: Path, card: Card, *, channels: int, size: int = 32) -> Pa
     return folder
 
 
-def expected_masks(model: Path, store: Path) -> dict[str, np.ndarray]:
+def expected_masks(predict_cases, model: Path, store: Path) -> dict[str, np.ndarray]:
     """Predict a store with harmoseg's evaluation: (D, H, W) per case."""
     opened = open_store(store)
     saved = harmoseg.load(model)
     numbers = range(len(opened.cases))
     predicted = predict_cases(saved.network, opened, numbers, Prediction(saved.info.card.mode))
-    return {opened.cases[number].case: label for number, label in predicted}
+    return {opened.cases[number].case: label for number, label in predicted.items()}
 
 
 def run_bundle(folder: Path, images: Path, out: Path) -> None:
@@ -134,7 +134,7 @@ def picture_listing(images: Path, masks: Path) -> Listing:
 
 @pytest.mark.parametrize("tile", [0, 24], ids=["whole", "tiles"])
 def test_pictures_are_predicted_to_the_pixel_as_harmoseg_predicts_them(
-    tile, folder_data, tmp_path
+    tile, folder_data, predict_cases, tmp_path
 ) -> None:
     images, masks = folder_data(count=6)
     # Other sizes and kinds of picture than the network's, and not square.
@@ -145,7 +145,7 @@ def test_pictures_are_predicted_to_the_pixel_as_harmoseg_predicts_them(
     prepare_listing(picture_listing(images, masks), PrepareOptions(store, size=32, tile=tile))
     model = make_model(tmp_path / "model", open_store(store).info.card, channels=3)
     run_bundle(export_bundle(model, tmp_path / "bundle"), images, tmp_path / "out")
-    expected = expected_masks(model, store)
+    expected = expected_masks(predict_cases, model, store)
     found = {path.stem: np.asarray(Image.open(path)) for path in (tmp_path / "out").iterdir()}
     assert found.keys() == expected.keys()
     for case, label in expected.items():
@@ -165,7 +165,9 @@ CARD = Card(
 
 
 @pytest.mark.parametrize("window", [(), (-50.0, 150.0)], ids=["percentiles", "window"])
-def test_volumes_are_predicted_to_the_voxel_in_the_geometry_of_their_file(window, tmp_path) -> None:
+def test_volumes_are_predicted_to_the_voxel_in_the_geometry_of_their_file(
+    window, predict_cases, tmp_path
+) -> None:
     card = replace(CARD, window=window)
     images = tmp_path / "images"
     images.mkdir()
@@ -193,7 +195,7 @@ def test_volumes_are_predicted_to_the_voxel_in_the_geometry_of_their_file(window
     assert found.shape == values.shape and found.dtype == np.uint8
     # (D, H, W) of LPS is (z, y, x): the file's first axis runs down, the others are x and y.
     turned = found[::-1, ::-1, ::-1].transpose(0, 2, 1)
-    (expected,) = expected_masks(model, store).values()
+    (expected,) = expected_masks(predict_cases, model, store).values()
     np.testing.assert_array_equal(turned, expected)
     assert len(np.unique(expected)) > 1
 

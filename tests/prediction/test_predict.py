@@ -20,7 +20,7 @@ from harmoseg import HarmosegError, load
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
-from harmoseg.evaluation.predicting import Prediction, predict_cases
+from harmoseg.evaluation.predicting import Prediction
 from harmoseg.prediction import predict as module
 from harmoseg.prediction.network import Predictor
 from harmoseg.prediction.options import PredictionOptions
@@ -65,7 +65,7 @@ def in_memory(model: Path, image: np.ndarray, options=EXACT) -> np.ndarray:
 @pytest.mark.parametrize("tile", [0, 32])
 @pytest.mark.parametrize("tta", [False, True])
 def test_images_get_the_masks_that_an_evaluation_scores(
-    folder_data, make_model, tmp_path, tile, tta
+    folder_data, make_model, predict_cases, tmp_path, tile, tta
 ) -> None:
     images, masks = folder_data(count=6, size=44)
     options = PrepareOptions(tmp_path / "store", size=32, tile=tile)
@@ -73,7 +73,7 @@ def test_images_get_the_masks_that_an_evaluation_scores(
     store = open_store(tmp_path / "store")
     model = make_model("binary", 3, tile=tile)
     asked = Prediction("binary", flips=tta)
-    expected = dict(predict_cases(load(model).network, store, store.cases_of("test"), asked))
+    expected = predict_cases(load(model).network, store, store.cases_of("test"), asked)
     found = predict(model, images, tmp_path / "out", replace(EXACT, tta=tta), batch_size=4)
     assert not found.failed and len(found.rows) == 6
     for number, label in expected.items():

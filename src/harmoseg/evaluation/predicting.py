@@ -52,18 +52,6 @@ class PredictedPlane:
         return decide(self.probabilities)
 
 
-def predict_cases(
-    network: nn.Module, store: Store, cases: Sequence[int], asked: Prediction
-) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    """Yield the number of every case with its predicted label map (D, H, W) as in the source."""
-    planes: list[NDArray[np.uint8]] = []
-    for plane in predict_planes(network, store, cases, asked):
-        planes.append(plane.label)
-        if plane.last:
-            yield plane.case, np.stack(planes)
-            planes = []
-
-
 def predict_planes(
     network: nn.Module, store: Store, cases: Sequence[int], asked: Prediction
 ) -> Iterator[PredictedPlane]:
