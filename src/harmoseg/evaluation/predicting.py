@@ -86,8 +86,12 @@ def _predict_slices(
     predictor: Predictor, store: Store, cases: Sequence[int], asked: Prediction
 ) -> Iterator[Tensor]:
     """Yield the probabilities (C, h, w) of every slice of the cases, in order."""
-    for images in batched(_images(store, cases, asked)):
-        yield from predictor.probabilities(predictor.prepare(np.stack(images)))
+    batches = (
+        (None, predictor.prepare(np.stack(images)))
+        for images in batched(_images(store, cases, asked))
+    )
+    for _, found, _ in predictor.in_order(batches):
+        yield from found
 
 
 def _images(store: Store, cases: Sequence[int], asked: Prediction) -> Iterator[NDArray[np.uint8]]:

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import time
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache
+from itertools import chain
+from threading import Barrier
 from typing import TypeVar
 
 import numpy as np
@@ -18,6 +23,9 @@ from harmoseg.store.tensors import images_to_tensor, normalise
 BATCH = 16
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))
 """Axes of (B, C, H, W) that test-time augmentation flips; the first is the image as it is."""
+
+_STREAMS = 4
+"""Parts of a batch that go through the network beside one another, where there are cores for it."""
 
 Item = TypeVar("Item")
 
@@ -42,6 +50,42 @@ class Predictor:
 
     def probabilities(self, prepared: Tensor) -> Tensor:
         """Predict (B, C, H, W): of the foreground alone for binary, else of every class."""
+        return self._begin(prepared)()
+
+    def in_order(
+        self, batches: Iterable[tuple[Item, Tensor]]
+    ) -> Iterator[tuple[Item, Tensor, float]]:
+        """Predict batches of anything: yield it with its probabilities and the seconds they took.
+
+        Every batch is begun before the one before it is handed out, so that no core waits.
+        """
+        before: tuple[Item, Callable[[], Tensor], float] | None = None
+        free = 0.0
+        for batch in chain(batches, (None,)):
+            begun = time.perf_counter()
+            following = None if batch is None else (batch[0], self._begin(batch[1]), begun)
+            if before is not None:
+                item, found, since = before
+                probabilities = found()
+                done = time.perf_counter()
+                yield item, probabilities, done - max(since, free)
+                free = done
+            before = following
+
+    def _begin(self, prepared: Tensor) -> Callable[[], Tensor]:
+        """Begin to predict; what is returned waits for it."""
+        threads = torch.get_num_threads() if self.device == "cpu" else 1
+        streams = min(threads, _STREAMS, len(prepared))
+        if streams < 2:
+            found = self._predict(prepared)
+            return lambda: found
+        # Threads that each take a part of the batch wait for nobody; those that share every layer
+        # wait for one another at each of its many steps, which costs a sixth of the speed.
+        workers = _workers(streams, threads // streams)
+        parts = [workers.submit(self._predict, part) for part in prepared.chunk(streams)]
+        return lambda: torch.cat([part.result() for part in parts])
+
+    def _predict(self, prepared: Tensor) -> Tensor:
         total: Tensor | None = None
         views = _FLIPS if self.flips else _FLIPS[:1]
         for axes in views:
@@ -60,6 +104,25 @@ class Predictor:
         # Resizing a slice takes half as long where its channels lie one after another.
         mean: Tensor = total / len(views)
         return mean.contiguous()
+
+
+@cache
+def _workers(streams: int, threads: int) -> ThreadPoolExecutor:
+    """Start `streams` threads in each of which PyTorch has `threads` threads of its own."""
+    before = torch.get_num_threads()
+    started = Barrier(streams + 1)
+
+    def start() -> None:
+        torch.set_num_threads(threads)
+        started.wait()
+
+    workers = ThreadPoolExecutor(streams, initializer=start)
+    for _ in range(streams):
+        workers.submit(int)
+    started.wait()
+    # Each thread has a number of its own, and later ones take the last that was set.
+    torch.set_num_threads(before)
+    return workers
 
 
 def choose_device(asked: str = "auto") -> str:

@@ -234,18 +234,18 @@ def _predict_all(
         cases = stack.enter_context(
             closing(work_ahead(read, inputs, memory=lambda item: item.memory))
         )
-        for batch in batched(pending(cases), batch_size):
-            started = time.perf_counter()
-            try:
-                prepared = stack_windows([window for _, window in batch], predictor)
-                probabilities = predictor.probabilities(prepared)
-            except torch.OutOfMemoryError as error:
-                raise HarmosegError(
-                    f"too little memory on {predictor.device} for batches of {batch_size} images; "
-                    "pass a smaller --batch_size, or --device cpu"
-                ) from error
-            share = (time.perf_counter() - started) / len(batch)
-            behind.add(batch, probabilities, share)
+        batches = (
+            (batch, stack_windows([window for _, window in batch], predictor))
+            for batch in batched(pending(cases), batch_size)
+        )
+        try:
+            for batch, probabilities, seconds in predictor.in_order(batches):
+                behind.add(batch, probabilities, seconds / len(batch))
+        except torch.OutOfMemoryError as error:
+            raise HarmosegError(
+                f"too little memory on {predictor.device} for batches of {batch_size} images; "
+                "pass a smaller --batch_size, or --device cpu"
+            ) from error
     return before
 
 
