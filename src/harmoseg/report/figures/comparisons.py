@@ -86,13 +86,15 @@ def training_curves(task: TaskResults, styles: Styles) -> Figure:
     if not any(panels[1][2].values()):
         title, label, curves = panels[0]
         panels = [(f"{title} (no part of the data validated)", label, curves)]
-    for axes, (title, label, curves) in zip(
-        figure.subplots(1, len(panels), squeeze=False)[0], panels, strict=True
-    ):
+    (row,) = figure.subplots(1, len(panels), squeeze=False, sharex=True)
+    for axes, (title, label, curves) in zip(row, panels, strict=True):
         for method, found in curves.items():
             _draw_curves(axes, found, styles[method])
         label_axes(axes, title, "epoch", label)
         axes.xaxis.get_major_locator().set_params(integer=True)
+    # Of the loss, which every epoch has: one epoch alone would be given a scale of hundredths.
+    first, last = row[0].dataLim.intervalx
+    row[0].set_xlim(first - 0.5, last + 0.5)
     legend_below(figure, [_curve_handle(method, styles[method]) for method in task.methods])
     return figure
 

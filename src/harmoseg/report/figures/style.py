@@ -113,7 +113,9 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = _DPI) -> bytes:
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None], dpi: int) -> bytes:
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=kind, dpi=dpi, metadata=metadata)
+    figure.savefig(
+        buffer, format=kind, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.05
+    )
     return buffer.getvalue()
 
 
