@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -42,6 +42,7 @@ from harmoseg.study.estimates import estimate_point
 from harmoseg.study.plan import references_of
 from harmoseg.study.rings import ring_correlations
 from harmoseg.study.statistics import Estimate, estimate_mean
+from harmoseg.study.tables import Difference
 
 MANY = (
     *("unet", "unet@sample", "unet+scc@sample", "unet+rings:0.1@sample", "unet+rings@sample"),
@@ -49,32 +50,26 @@ MANY = (
 )
 
 
-@dataclass(frozen=True)
-class Difference:
-    """What `PairedDifference` asks for."""
-
-    task: str
-    method: str
-    reference: str
-    store: str
-    metric: str
-    estimate: Estimate
+def difference(task, method, reference, store, estimate, kind="without the term") -> Difference:
+    return Difference(task, store, store, method, reference, kind, "DSC", estimate)
 
 
 def differences(task: Any, store: str | None = None) -> list[Difference]:
     found = []
     for name in task.stores:
         for method in task.methods:
-            for reference in [item.method for item in references_of(method, task.methods)][:1]:
+            for reference in references_of(method, task.methods)[:1]:
                 if store not in (None, name):
                     continue
-                ours, theirs = task.paired(method, reference, name, "DSC")
+                ours, theirs = task.paired(method, reference.method, name, "DSC")
                 estimate = (
                     estimate_mean(ours - theirs, task.groups(name), resamples=200)
                     if len(ours)
                     else Estimate(float("nan"), None, None, 0, 0, 0)
                 )
-                found.append(Difference(task.name, method, reference, name, "DSC", estimate))
+                found.append(
+                    difference(task.name, method, reference.method, name, estimate, reference.kind)
+                )
     return found
 
 
@@ -197,10 +192,8 @@ def test_colours_follow_the_interval() -> None:
 
 
 def test_one_wide_interval_does_not_squeeze_the_others() -> None:
-    narrow = [
-        Difference("a", f"m{i}", "c", "s", "DSC", Estimate(1, -1, 2, 3, 9, 0)) for i in range(9)
-    ]
-    wide = Difference("a", "w", "c", "s", "DSC", Estimate(1, -40, 50, 2, 9, 0))
+    narrow = [difference("a", f"m{i}", "c", "s", Estimate(1, -1, 2, 3, 9, 0)) for i in range(9)]
+    wide = difference("a", "w", "c", "s", Estimate(1, -40, 50, 2, 9, 0))
     limit = reach([*narrow, wide])
     assert 2 < limit < 5
     figure = forest_plot([*narrow, wide])
@@ -211,12 +204,11 @@ def test_one_wide_interval_does_not_squeeze_the_others() -> None:
 
 def test_forty_rows_keep_their_height_and_names_their_place() -> None:
     rows = [
-        Difference(
+        difference(
             f"t{i // 10}",
             f"method-{i}" * 8,
             "control" * 9,
             "s",
-            "DSC",
             Estimate(i, i - 1, i + 1, 3, 9, 0),
         )
         for i in range(40)
@@ -263,6 +255,43 @@ def test_ring_curves_are_the_means_of_cases_and_paired_gains(make_task, made_stu
     points = drawn(figure, styles["unet"].colour, styles["unet"].marker)
     np.testing.assert_allclose(np.concatenate(points), [x.mean for x in found])
     assert {"0 (area)", "1/2", "1/8"} <= set(texts(figure))
+
+
+def test_each_kind_of_control_has_a_panel_of_ring_gains(make_task, made_studies) -> None:
+    random = np.random.default_rng(0)
+    methods = ("unet", "unet@sample", "unet+scc:1", "unet+rings:1")
+    rings = {m: made_studies.make_rings(6, 1, random.uniform(0.2, 0.9, (6, 1, 4))) for m in methods}
+    task = make_task(scores(methods), rings=rings)
+    curves, styles = read_ring_curves(task, "made"), method_styles(methods)
+    estimate = Estimate(1, 0, 2, 3, 6, 0)
+    found = [
+        difference("made", method, reference.method, "made", estimate, reference.kind)
+        for method in methods
+        for reference in references_of(method, methods)
+    ]
+    assert {item.kind for item in found} == {
+        *("without the term", "overlap term instead", "no control")
+    }
+    figure = ring_figure(task, "made", found, styles)
+    panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    style = styles["unet+rings:1"]
+    for title, reference in (
+        ("Gain over the same without the term", "unet"),
+        ("Gain over an overlap term of that weight", "unet+scc:1"),
+    ):
+        points = [
+            line.get_ydata()
+            for line in panels[title].lines
+            if line.get_marker() == style.marker
+            and to_hex(line.get_color()) == style.colour.lower()
+        ]
+        expected = [x.mean for x in curves.gains("unet+rings:1", reference, (0, 1, 2))]
+        np.testing.assert_allclose(np.concatenate(points), expected)
+    assert "Difference to the first method" not in panels
+    alone = ring_figure(task, "made", [item for item in found if item.kind == "no control"], styles)
+    assert [axes.get_title(loc="left") for axes in alone.axes] == [
+        *("Ring correlation", "Difference to the first method")
+    ]
 
 
 def test_rings_stand_an_octave_apart_and_zero_before_them() -> None:

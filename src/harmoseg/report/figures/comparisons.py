@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -30,8 +30,7 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.store.files import read_csv
 from harmoseg.study.results import StudyRun, TaskResults
-from harmoseg.study.statistics import Estimate
-from harmoseg.study.tables import HEADLINE
+from harmoseg.study.tables import HEADLINE, Difference
 from harmoseg.training.run import LOG_FILE
 
 Styles = Mapping[str, MethodStyle]
@@ -42,34 +41,6 @@ _HIGH = 70.0
 """Where the median is above, a linear scale would heap most cases up in a corner."""
 _BEYOND = 105.0
 """The scale of scores is that of the logarithm of what is missing to this many points."""
-
-
-class PairedDifference(Protocol):
-    """A method minus its reference on one store of a task: what the figures need to know of it."""
-
-    @property
-    def task(self) -> str:
-        """Name the dataset trained on."""
-
-    @property
-    def method(self) -> str:
-        """Name the method."""
-
-    @property
-    def reference(self) -> str:
-        """Name what it is compared with."""
-
-    @property
-    def store(self) -> str:
-        """Name the store tested on."""
-
-    @property
-    def metric(self) -> str:
-        """Name the measure."""
-
-    @property
-    def estimate(self) -> Estimate:
-        """Give the mean difference and its interval."""
 
 
 @in_style()
@@ -138,7 +109,7 @@ def _draw_curves(axes: Axes, curves: Sequence[NDArray[np.float64]], style: Metho
     axes.plot(epochs, mean, color=style.colour, linewidth=2, linestyle=style.line)
 
 
-def case_differences(task: TaskResults, item: PairedDifference) -> NDArray[np.float64]:
+def case_differences(task: TaskResults, item: Difference) -> NDArray[np.float64]:
     """Give the difference of every case, mean over the seeds both have, NaN where undefined."""
     ours, theirs = task.paired(item.method, item.reference, item.store, item.metric)
     if not len(ours):
@@ -148,7 +119,7 @@ def case_differences(task: TaskResults, item: PairedDifference) -> NDArray[np.fl
 
 
 @in_style()
-def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> Figure:
+def difference_plot(task: TaskResults, differences: Sequence[Difference]) -> Figure:
     """Plot the paired difference of every case on a store, a row per comparison, with its mean."""
     height = 0.62
     figure = Figure(figsize=(WIDTH, 0.95 + height * len(differences)), layout="constrained")
@@ -186,7 +157,7 @@ def difference_plot(task: TaskResults, differences: Sequence[PairedDifference]) 
 
 
 @in_style()
-def paired_plot(task: TaskResults, differences: Sequence[PairedDifference]) -> Figure:
+def paired_plot(task: TaskResults, differences: Sequence[Difference]) -> Figure:
     """Plot every case's score under a method against that under its control, a panel each."""
     columns = min(_COLUMNS, len(differences))
     rows = math.ceil(len(differences) / columns)
@@ -216,7 +187,7 @@ def _scale_scores(axes: Axes, floor: float, top: float, stretched: bool) -> None
     axes.set_aspect("equal")
 
 
-def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
+def _draw_pairs(axes: Axes, task: TaskResults, item: Difference) -> None:
     ours, theirs = task.paired(item.method, item.reference, item.store, item.metric)
     if len(ours):
         ours, theirs = ours.mean(axis=0), theirs.mean(axis=0)
@@ -249,7 +220,7 @@ def _draw_pairs(axes: Axes, task: TaskResults, item: PairedDifference) -> None:
     axes.set_ylabel(f"{item.metric} under the method")
 
 
-def _span(task: TaskResults, differences: Sequence[PairedDifference]) -> tuple[float, float, bool]:
+def _span(task: TaskResults, differences: Sequence[Difference]) -> tuple[float, float, bool]:
     """Choose from where to where all axes reach, and whether they are stretched towards 100."""
     found = [
         values.mean(axis=0)

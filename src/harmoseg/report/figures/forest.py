@@ -13,7 +13,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from harmoseg.report.figures.comparisons import PairedDifference
 from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
@@ -27,6 +26,7 @@ from harmoseg.report.figures.style import (
     text_width,
 )
 from harmoseg.study.statistics import Estimate
+from harmoseg.study.tables import Difference
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
@@ -49,7 +49,7 @@ class _Columns:
 
 
 @in_style()
-def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
+def forest_plot(differences: Sequence[Difference]) -> Figure:
     """Plot every difference with its interval, grouped by what was trained on and tested on.
 
     A row has the method, its control, the interval, and the same in numbers. Intervals that reach
@@ -94,7 +94,7 @@ def forest_plot(differences: Sequence[PairedDifference]) -> Figure:
     return figure
 
 
-def reach(differences: Sequence[PairedDifference]) -> float:
+def reach(differences: Sequence[Difference]) -> float:
     """Choose how far the axis reaches to either side, so that most intervals are readable.
 
     All means are within, and all intervals unless a few are far wider than most.
@@ -120,7 +120,7 @@ def colour_of(estimate: Estimate) -> str:
     return GAIN if estimate.mean > 0 else LOSS
 
 
-def _columns(differences: Sequence[PairedDifference]) -> _Columns:
+def _columns(differences: Sequence[Difference]) -> _Columns:
     def widest(texts: Sequence[str]) -> float:
         return max(text_width(text) for text in texts)
 
@@ -141,14 +141,12 @@ def _columns(differences: Sequence[PairedDifference]) -> _Columns:
     return _Columns(_PAD, reference, axis, end - axis, end + _GAP, end + 2 * _GAP + numbers, width)
 
 
-def _decimals(differences: Sequence[PairedDifference]) -> int:
+def _decimals(differences: Sequence[Difference]) -> int:
     """Choose the decimals of all numbers: one or two, as most need."""
     return min(2, max(item.estimate.decimals for item in differences))
 
 
-def _draw_row(
-    axes: Axes, columns: _Columns, y: float, item: PairedDifference, decimals: int
-) -> None:
+def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimals: int) -> None:
     estimate = item.estimate
     colour = colour_of(estimate)
     _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
@@ -243,7 +241,7 @@ def _head(axes: Axes, columns: _Columns) -> None:
     axes.text(0.52, -0.5, "method higher ▸", ha="left", **where)
 
 
-def _label(figure: Figure, axes: Axes, differences: Sequence[PairedDifference]) -> None:
+def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> None:
     axes.set_xlabel(f"method minus control, points of {differences[0].metric}")
     axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
@@ -255,7 +253,7 @@ def _label(figure: Figure, axes: Axes, differences: Sequence[PairedDifference]) 
     )
 
 
-def _legend(differences: Sequence[PairedDifference]) -> list[Line2D]:
+def _legend(differences: Sequence[Difference]) -> list[Line2D]:
     """Explain the marks that there are."""
     found = {(colour_of(x.estimate), x.estimate.low is not None) for x in differences}
     kinds = (

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from matplotlib.figure import Figure
 
 from harmoseg.report.figures.comparisons import (
-    PairedDifference,
     Styles,
     difference_plot,
     paired_plot,
@@ -34,7 +33,7 @@ from harmoseg.report.figures.reliability import reliability_figure
 from harmoseg.report.figures.rings import ring_figure
 from harmoseg.report.figures.style import method_styles
 from harmoseg.study.results import Study, TaskResults
-from harmoseg.study.tables import HEADLINE
+from harmoseg.study.tables import HEADLINE, Difference
 
 PredictionsOf = Callable[[TaskResults, str, Sequence[int]], Predictions]
 """Gives, for a task, one of its stores and the numbers of cases, where predictions come from."""
@@ -55,7 +54,7 @@ class NamedFigure:
 
 def study_figures(
     study: Study,
-    differences: Sequence[PairedDifference],
+    differences: Sequence[Difference],
     *,
     predictions: PredictionsOf = predict_again,
 ) -> list[NamedFigure]:
@@ -75,7 +74,7 @@ def study_figures(
     return _with_own_names(figures)
 
 
-def _overview(chosen: Sequence[PairedDifference]) -> Iterator[NamedFigure]:
+def _overview(chosen: Sequence[Difference]) -> Iterator[NamedFigure]:
     if not chosen:
         return
     stores = {(item.task, item.store) for item in chosen}
@@ -93,7 +92,7 @@ def _overview(chosen: Sequence[PairedDifference]) -> Iterator[NamedFigure]:
 
 def _of_task(
     task: TaskResults,
-    differences: Sequence[PairedDifference],
+    differences: Sequence[Difference],
     styles: Styles,
     predictions: PredictionsOf,
 ) -> Iterator[NamedFigure]:
@@ -108,9 +107,9 @@ def _of_task(
             "Correlation of prediction and truth in octave rings of the spectrum at training "
             "resolution, each drawn at its mean frequency; shaded: frequency 0, which compares "
             f"areas alone. Dots: mean of {_cases(task, store)} over {_seeds(task)}; lines: "
-            f"{_INTERVAL}. Cases without power in a ring are left out of it. Right: paired "
-            f"difference to the control. Methods stand side by side; a line that leaves the "
-            f"picture goes on. {_HOLLOW}",
+            f"{_INTERVAL}. Cases without power in a ring are left out of it. Gains: paired "
+            f"differences. Methods stand side by side; a line that leaves the picture goes on. "
+            f"{_HOLLOW}",
             ring_figure(task, store, of_store, styles),
         )
         yield from _of_damage(task, store, styles)
@@ -145,7 +144,7 @@ def _of_task(
 
 
 def _of_cases(
-    task: TaskResults, store: str, differences: Sequence[PairedDifference]
+    task: TaskResults, store: str, differences: Sequence[Difference]
 ) -> Iterator[NamedFigure]:
     where = _where(task, store)
     yield NamedFigure(

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmoseg.report.figures.comparisons import PairedDifference, Styles
+from harmoseg.report.figures.comparisons import Styles
 from harmoseg.report.figures.style import (
     WIDTH,
     MethodStyle,
@@ -20,43 +20,62 @@ from harmoseg.report.figures.style import (
     legend_below,
     method_handle,
 )
+from harmoseg.study.plan import Kind
 from harmoseg.study.results import TaskResults
 from harmoseg.study.rings import read_ring_curves
 from harmoseg.study.statistics import Estimate
+from harmoseg.study.tables import Difference
 
 # Of an octave: how far apart the methods of one ring are drawn.
 _DODGE = 0.55
 
 
+_GAINS: dict[Kind, str] = {
+    "without the term": "Gain over the same without the term",
+    "overlap term instead": "Gain over an overlap term of that weight",
+    "no control": "Difference to the first method",
+}
+
+
 @in_style()
 def ring_figure(
-    task: TaskResults, store: str, differences: Sequence[PairedDifference], styles: Styles
+    task: TaskResults, store: str, differences: Sequence[Difference], styles: Styles
 ) -> Figure:
-    """Plot every method's correlation per ring, and what it gains there over its control."""
+    """Plot every method's correlation per ring, and what it gains there over its controls.
+
+    A kind of control has a panel of its own. What is compared with no control is drawn where
+    nothing has one.
+    """
     curves = read_ring_curves(task, store)
-    panels = 2 if differences else 1
-    figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
-    left, *rest = figure.subplots(1, panels, squeeze=False)[0]
+    kinds = [kind for kind in _GAINS if any(item.kind == kind for item in differences)]
+    if len(kinds) > 1 and "no control" in kinds:
+        kinds.remove("no control")
+    rows = 2 if len(kinds) > 1 else 1
+    figure = Figure(figsize=(WIDTH, 2.8 * rows + 0.6), layout="constrained")
+    panels = figure.subplots(rows, min(2, 1 + len(kinds)), squeeze=False).ravel()
     shown: list[Estimate] = []
     for i, method in enumerate(task.methods):
         shift = _DODGE * _part(i, len(task.methods))
         found = curves.estimates(method, task.seeds_of(method))
         shown += found
-        _draw_curve(left, curves.frequency, shift, found, styles[method], (-1.0, 1.0))
-    focus(left, shown, (-1.0, 1.0))
-    _label_rings(left, curves.frequency, "Ring correlation", "correlation (1: equal)")
-    for right in rest:
-        right.axhline(0, color="0.3", linewidth=0.8)
+        _draw_curve(panels[0], curves.frequency, shift, found, styles[method], (-1.0, 1.0))
+    focus(panels[0], shown, (-1.0, 1.0))
+    _label_rings(panels[0], curves.frequency, "Ring correlation", "correlation (1: equal)")
+    for axes, kind in zip(panels[1:], kinds, strict=False):
+        axes.axhline(0, color="0.3", linewidth=0.8)
         gained: list[Estimate] = []
-        for i, item in enumerate(differences):
-            shift = _DODGE * _part(i, len(differences))
+        of_kind = [item for item in differences if item.kind == kind]
+        for i, item in enumerate(of_kind):
+            shift = _DODGE * _part(i, len(of_kind))
             mine, other = task.seeds_of(item.method), task.seeds_of(item.reference)
             both = [seed for seed in mine if seed in other]
             found = curves.gains(item.method, item.reference, both)
             gained += found
-            _draw_curve(right, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
-        focus(right, gained, (-2.0, 2.0))
-        _label_rings(right, curves.frequency, "Gain over the control", "difference in correlation")
+            _draw_curve(axes, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
+        focus(axes, gained, (-2.0, 2.0))
+        _label_rings(axes, curves.frequency, _GAINS[kind], "difference in correlation")
+    for axes in panels[1 + len(kinds) :]:
+        axes.set_axis_off()
     legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
     return figure
 
