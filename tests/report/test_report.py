@@ -80,7 +80,7 @@ def test_one_file_with_everything_in_it(study) -> None:
     )
     for source in pictures:
         picture = Image.open(io.BytesIO(base64.b64decode(source.split(",")[1])))
-        assert min(picture.size) > 200 and len(np.unique(np.asarray(picture))) > 20
+        assert min(picture.size) > 150 and len(np.unique(np.asarray(picture))) > 20
     assert "://" not in re.sub(r"data:[^\"]*", "", page)
     assert {path.name for path in (study.folder / "tables").iterdir()} == {
         f"{name}.{kind}"
@@ -250,12 +250,49 @@ def test_few_comparisons_are_told_and_many_are_counted(make_task, make_study) ->
     assert len(sentences(differences[:3])) == 3
 
 
+def test_of_many_comparisons_none_is_passed_over(make_task, make_study) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(60, 80, (3, 40))
+    noise = [random.normal(0, 0.5, (3, 40)) for _ in range(12)]
+    uncontrolled = {"unet": base, "transunet": base + 5} | {
+        f"unet+dice:{i}@sample": base + part for i, part in enumerate(noise[:8], 1)
+    }
+    task = make_task(uncontrolled)
+    found = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
+    assert len(found) == 9 and {item.kind for item in found} == {"no control"}
+    first, *others = sentences(found)
+    assert first.startswith("9 more comparisons are with no control") and "1 of them" in first
+    assert len(others) == 1 and "transunet scores higher than unet" in others[0]
+    short = {"unet": base} | {f"unet+scc:{i}": base + part for i, part in enumerate(noise, 1)}
+    one_seed = {f"unet+scc:{i}": [0] for i in range(1, 5)}
+    task = make_task(short, seeds=one_seed)
+    found = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
+    told = sentences(found)
+    assert told[0].startswith("Of 8 comparisons of a method with a control")
+    assert any(text.startswith("Of 4 comparisons nothing can be said") for text in told)
+
+
+def test_a_report_that_fails_leaves_the_one_before(study, monkeypatch) -> None:
+    write_report(study)
+    before = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
+
+    def fail(*_: object) -> None:
+        raise HarmosegError("rows are missing")
+
+    monkeypatch.setattr("harmoseg.report.html.exhibited_figures", fail)
+    with pytest.raises(HarmosegError, match="rows are missing"):
+        write_report(study)
+    assert all(path.read_bytes() == data for path, data in before.items())
+
+
 def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
     scores = np.random.default_rng(0).uniform(60, 80, (3, 12))
     task = make_task({"unet": scores, "unet+scc": scores + 1})
     told = " ".join(warnings(make_study(task)))
     assert "3 seeds: how much training varies is known only roughly" in told
     assert "No control with an overlap term" in told and "unet+scc on made" in told
+    uneven = make_task({"unet": np.tile(scores, (2, 1))[:5], "unet+scc": scores[:2] + 1})
+    assert "2 to 5 seeds: how much" in " ".join(warnings(make_study(uneven)))
     controlled = make_task({"unet": scores, "unet+dice": scores, "unet+scc": scores + 1})
     assert "No control with" not in " ".join(warnings(make_study(controlled)))
     experiment = task.runs[0].experiment

@@ -22,6 +22,7 @@ from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.reading import open_store
 from harmoseg.study import carrying_out
 from harmoseg.study.conducting import run_study
+from harmoseg.study.failures import keep_failure
 from harmoseg.study.plan import DatasetPlan, StudyPlan, references_of, with_controls
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.running import executor_for, side_by_side
@@ -119,6 +120,58 @@ def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_p
         open_study(tmp_path / "alone")
 
 
+def test_a_class_that_was_missed_does_not_shorten_a_distance(study) -> None:
+    (task,) = study.tasks
+    run, measure = task.runs[0], "HD95_pooled_px"
+    evaluation = run.evaluations["phantom"]
+    truth = (evaluation.counts[..., 0] + evaluation.counts[..., 2])[:, 1:] > 0
+    values = np.where(
+        np.insert(truth, 0, True, axis=1), [9.0, 2.0, *[40.0] * 9][: truth.shape[1] + 1], np.nan
+    )
+    case, number = np.argwhere(truth.sum(1) > 1)[0][0], 1
+
+    def means(found: np.ndarray) -> np.ndarray:
+        measures = {
+            **evaluation.measures,
+            measure: {**evaluation.measures[measure], "clean": found},
+        }
+        made = replace(run, evaluations={"phantom": replace(evaluation, measures=measures)})
+        return replace(task, runs=(made,)).values(run.experiment.method, "phantom", measure)[0]
+
+    whole = means(values)
+    assert np.allclose(whole, np.nanmean(values[:, 1:], axis=1))
+    values[case, number] = np.nan
+    missed = means(values)
+    assert np.isnan(missed[case]) and np.array_equal(
+        np.delete(missed, case), np.delete(whole, case)
+    )
+
+
+@pytest.mark.parametrize(
+    "change", [{"flips": True}, {"corruption_seed": 7}, {"measuring": {"definition": "max"}}]
+)
+def test_an_evaluation_made_otherwise_is_made_again(study, change) -> None:
+    work = carrying_out.all_work(study.folder)[0]
+    assert carrying_out.finished_evaluation(work, "phantom") is not None
+    summary = work.folder / "evaluations" / "phantom" / "summary.json"
+    before = summary.read_text()
+    try:
+        summary.write_text(json.dumps({**json.loads(before), **change}))
+        assert carrying_out.finished_evaluation(work, "phantom") is None
+    finally:
+        summary.write_text(before)
+
+
+def test_a_damaged_run_does_not_stop_the_others(phantom_store, study, tmp_path) -> None:
+    shutil.copytree(study.folder / "runs", tmp_path / "runs")
+    damaged = carrying_out.all_work(study.folder)[0].name
+    (tmp_path / "runs" / damaged / "experiment.yaml").write_text("method: [")
+    found = run_study(plan(phantom_store), tmp_path / "study", runs=tmp_path / "runs")
+    (message,) = found.failures.values()
+    assert damaged in message and "experiment.yaml" in message
+    assert len(found.tasks[0].runs) == 3
+
+
 def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(carrying_out, "train", None)
     other = run_study(
@@ -209,6 +262,13 @@ def test_a_process_that_dies_is_a_failure_of_its_run(
         plan(phantom_store, methods=methods, seeds=1), tmp_path / "study", executor=side_by_side(2)
     )
     (message,) = found.failures.values()
+    assert "its process ended by signal 9; out of memory?" in message
+    # What another time went wrong is not told of this one.
+    keep_failure(found.folder, next(iter(found.failures)), "training has diverged")
+    again = run_study(
+        plan(phantom_store, methods=methods, seeds=1), tmp_path / "study", executor=side_by_side(2)
+    )
+    (message,) = again.failures.values()
     assert "its process ended by signal 9; out of memory?" in message
     assert found.tasks[0].methods == ("unet",)
     assert "FAILED" in capfd.readouterr().err
@@ -305,6 +365,9 @@ def test_a_method_is_compared_with_its_controls() -> None:
     assert found("unet", ("unet+scc", "unet")) == []
     bands = ("unet@sample", "unet+scc:1@sample", "unet+rings:1@sample")
     assert found("unet+rings:1@sample", bands) == [(bands[0], plain), (bands[1], overlap)]
+    # The first method may be the control itself.
+    assert found("unet+scc", ("unet+dice", "unet+scc")) == [("unet+dice", overlap)]
+    assert found("unet+scc:1", ("unet+rings:1", "unet+scc:1")) == []
     # A gain over another reduction is no gain of the term.
     assert found("unet+rings:1@sample", ("unet", "unet+rings:1@sample")) == [("unet", other)]
 
@@ -440,8 +503,6 @@ def test_a_run_that_is_not_what_its_name_says_is_no_result(study, phantom_store,
 
 
 def test_a_failure_that_another_study_has_mended_is_none(study, phantom_store) -> None:
-    from harmoseg.study.failures import keep_failure
-
     name = study.tasks[0].runs[0].folder.name
     keep_failure(study.folder, name, "once")
     assert not open_study(study.folder).failures

@@ -107,7 +107,7 @@ def test_a_study_of_everything_has_all_columns_of_the_paper_in_its_order(everyth
         assert len(table.levels[-1]) == len(table.header) == len(table.rows[0])
     first = everything["paper-table1"]
     assert len(first.header) == 2 + len(published_columns(1))
-    assert first.rows[1][:4] == ("", "published", "88.77", "76.97")
+    assert first.rows[1][:4] == ("unet", "published", "88.77", "76.97")
     by_class = everything["paper-table2"]
     assert len(by_class.header) == 3 + len(published_columns(2)) / 2
     assert by_class.header[3:6] == (
@@ -148,8 +148,8 @@ def test_a_row_says_ours_published_and_difference() -> None:
         ("unet", "published"),
         ("transunet", "published"),
         ("unet+scc", "ours"),
-        ("", "published"),
-        ("", "difference"),
+        ("unet+scc", "published"),
+        ("unet+scc", "difference"),
         ("transunet+scc", "published"),
         ("unet+scc@sample", "ours"),
     ]

@@ -88,13 +88,25 @@ def _find_case(store: Store, split: Split, name: str) -> int:
 
 def _spread(store: Store, split: Split, count: int) -> list[int]:
     """Choose `count` cases evenly by the share of their fullest slice that is foreground."""
-    shares = {number: _foreground(store, number).max() for number in store.cases_of(split)}
-    ordered = sorted((n for n, share in shares.items() if share > 0), key=lambda n: (shares[n], n))
-    if not ordered:
+    numbers = store.cases_of(split)
+    if not numbers:
+        raise HarmosegError(
+            f"{store.path}: no case has the split {split}; found {store.info.told_counts()}; "
+            "choose one of these with --split"
+        )
+    shares = [float(_foreground(store, number).max()) for number in numbers]
+    chosen = spread_over_sizes(shares, count)
+    if count and not chosen:
         raise HarmosegError(
             f"{store.path}: the split {split} has no case with any foreground; choose another split"
         )
-    # The middles of `count` equal parts: one case alone is the median.
+    return [numbers[i] for i in chosen]
+
+
+def spread_over_sizes(sizes: Sequence[float], count: int) -> list[int]:
+    """Choose the places of `count` sizes, evenly from the smallest to the largest; 0 is none."""
+    ordered = sorted((i for i, size in enumerate(sizes) if size > 0), key=lambda i: (sizes[i], i))
+    # The middles of `count` equal parts: one alone is the median.
     places = (np.arange(count) + 0.5) / max(count, 1) * len(ordered)
     return [ordered[i] for i in dict.fromkeys(places.astype(int).tolist())]
 

@@ -42,17 +42,19 @@ def write_report(study: Study) -> list[Table]:
 
     Made of what has finished; it says what has not.
     """
-    for name in ("tables", "figures"):  # of an earlier plan, perhaps with other names
-        shutil.rmtree(study.folder / name, ignore_errors=True)
     differences = paired_differences(study)
     headline = [item for item in differences if item.metric == HEADLINE]
     tables = [*_paper_tables(study), *make_tables(study, differences)]
     if headline:
         tables.append(ring_table(study, headline))
-    write_tables(study, tables)
     figures = study_figures(study, differences, predictions=exhibited_predictions)
     for task in study.tasks:
         figures += exhibited_figures(task)
+    browser = _browser(study)
+    # Of an earlier plan, perhaps with other names; kept until nothing that may fail is left to do.
+    for name in ("tables", "figures"):
+        shutil.rmtree(study.folder / name, ignore_errors=True)
+    write_tables(study, tables)
     page = Page(
         title=study.title,
         sentences=sentences(headline),
@@ -61,7 +63,7 @@ def write_report(study: Study) -> list[Table]:
             Section("Tables", tables=[_page_table(table) for table in tables]),
             Section("Figures", pictures=[_page_picture(study, figure) for figure in figures]),
         ],
-        browser=_browser(study),
+        browser=browser,
         facts=facts(study),
     )
     write_text(study.folder / REPORT_FILE, render(page))

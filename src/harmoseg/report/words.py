@@ -38,14 +38,23 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
     """Say what a study found: every comparison, or of many their number and those that differ."""
     if len(differences) <= _FEW:
         return [item.sentence() for item in differences]
-    known = [item for item in differences if item.estimate.low is not None]
-    others = [item for item in known if item.kind == "no control" and item.estimate.excludes_zero]
-    known = [item for item in known if item.kind != "no control"]
+    with_interval = [item for item in differences if item.estimate.low is not None]
+    known = [item for item in with_interval if item.kind != "no control"]
+    others = [item for item in with_interval if item.kind == "no control"]
+    differing = [item.sentence() for item in others if item.estimate.excludes_zero]
+    rest = []
+    if others:
+        rest.append(
+            f"{len(others)} more comparisons are with no control: more than a term may differ. "
+            f"{len(differing)} of them show a difference."
+        )
+    if len(with_interval) < len(differences):
+        rest.append(
+            f"Of {len(differences) - len(with_interval)} comparisons nothing can be said: an "
+            "interval needs two seeds and two patients or more."
+        )
     if not known:
-        return [
-            f"Nothing can be said of {len(differences)} comparisons: a gain needs a control, and "
-            "an interval two seeds and two patients or more."
-        ]
+        return [*rest, *differing]
     gains = [item for item in known if item.estimate.excludes_zero and item.estimate.mean > 0]
     losses = [item for item in known if item.estimate.excludes_zero and item.estimate.mean < 0]
     first = (
@@ -54,7 +63,7 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
         f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
         "intervals shows one by chance."
     )
-    return [first, *(item.sentence() for item in (*gains, *losses, *others))]
+    return [first, *(item.sentence() for item in (*gains, *losses)), *rest, *differing]
 
 
 def warnings(study: Study) -> list[str]:
@@ -141,9 +150,10 @@ def _of_seeds(study: Study) -> list[str]:
             "One seed: how much training varies is not known, so no interval is available and no "
             "conclusion about a method can be drawn."
         ]
-    if max(counts) < 5:
+    if min(counts) < 5:
+        told = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
         return [
-            f"{max(counts)} seeds: how much training varies is known only roughly. The intervals "
+            f"{told} seeds: how much training varies is known only roughly. The intervals "
             "allow for that and are wide for it; more seeds make them narrower."
         ]
     return []

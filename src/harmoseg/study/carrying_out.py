@@ -10,12 +10,13 @@ evaluations, so that studies that share a folder of runs share them too::
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -118,8 +119,11 @@ def is_done(work: Work) -> bool:
 
 
 def is_trained(work: Work) -> bool:
-    """Say whether the run is finished, and is what its name says."""
-    return (work.folder / DONE_FILE).exists() and _is_as_planned(work)
+    """Say whether the run is finished, and is what its name says; a damaged one is not."""
+    try:
+        return (work.folder / DONE_FILE).exists() and _is_as_planned(work)
+    except HarmosegError:
+        return False  # whoever carries it out will be told what is wrong
 
 
 def _is_as_planned(work: Work) -> bool:
@@ -143,9 +147,11 @@ def finished_evaluation(work: Work, name: str) -> Evaluation | None:
         found = open_evaluation(folder)
     except HarmosegError:
         return None  # damaged, or of an older schema: made anew
+    # It may have been made by hand, with flips or another definition of distances.
+    asked = json.loads(json.dumps(asdict(EvaluationOptions(split=split))))
     fits = (
         found.summary["store_fingerprint"] == open_store(store).info.fingerprint
-        and found.summary["split"] == split
+        and all(found.summary.get(name) == value for name, value in asked.items())
         and set(work.conditions) <= set(found.counts_of)
     )
     return found if fits else None

@@ -242,14 +242,14 @@ def _values(
 
 
 def _method_lines(method: str, cells: Sequence[_Cell]) -> list[tuple[str, ...]]:
-    """Write what is known of a method in up to three lines, named in the first of them."""
+    """Write what is known of a method in up to three lines; each names it, to be sorted."""
     parts = (
         ("ours", [_format_ours(cell.estimate) for cell in cells]),
         ("published", [cell.published.text if cell.published else "" for cell in cells]),
         ("difference", [_format_difference(cell.difference) for cell in cells]),
     )
     lines = [(name, *texts) for name, texts in parts if any(texts)]
-    return [(method if i == 0 else "", *line) for i, line in enumerate(lines)]
+    return [(method, *line) for line in lines]
 
 
 def _format_ours(estimate: Estimate | None) -> str:

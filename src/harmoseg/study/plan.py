@@ -138,22 +138,24 @@ def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
 
     A method with a term has its controls: the same network and reduction without it, and the same
     with an overlap term of equal weight in its place. Where the plan lacks the first, and for every
-    method without a term, there is the first method of the plan, which is no control.
+    method without a term, there is the first method of the plan, which is no control, unless it is
+    the other one.
     """
     parsed, first = parse_method(method), methods[0]
     plain, overlap = str(parsed.plain), parsed.overlap_control
     found = []
     if plain != method and plain in methods:
         found.append(Reference(plain, "without the term"))
-    # The control of the first method is its reference already: not the other way round too.
-    elif method != first and method not in (item.method for item in references_of(first, methods)):
-        found.append(Reference(first, "no control"))
-    if (
-        overlap is not None
-        and str(overlap) in methods
-        and str(overlap) not in (item.method for item in found)
-    ):
+    if overlap is not None and str(overlap) in methods:
         found.append(Reference(str(overlap), "overlap term instead"))
+    of_first = () if method == first else references_of(first, methods)
+    if (
+        not any(item.kind == "without the term" for item in found)
+        and first not in (method, *(item.method for item in found))
+        # The control of the first method is its reference already: not the other way round too.
+        and method not in (item.method for item in of_first)
+    ):
+        found.insert(0, Reference(first, "no control"))
     return tuple(found)
 
 

@@ -31,6 +31,7 @@ from harmoseg.training.run import read_experiment
 
 RESULTS_FILE = "results.csv"
 _FEW = 3
+_DISTANCES = ("HD", "ASSD")
 _POINTS = (*METRICS, "precision", *CALIBRATION[:3])
 """Measures that are shares, and told in points; so are those whose names begin with NSD."""
 
@@ -107,8 +108,9 @@ class TaskResults:
 
         `measure` is a column of an evaluation's ``cases.csv`` or ``calibration.csv``. Shares
         (overlap, NSD, calibration errors) are in points, distances in their own unit. `label`
-        names a class; None means the mean over the foreground classes that are defined. `seeds`
-        are those that have finished, if not said.
+        names a class; None means the mean over the foreground classes that are defined, of a
+        distance NaN where a class that is there was missed. `seeds` are those that have finished,
+        if not said.
         """
         chosen = self.seeds_of(method) if seeds is None else seeds
         scale = 100.0 if measure in _POINTS or measure.startswith("NSD") else 1.0
@@ -264,7 +266,13 @@ def _of_cases(evaluation: Evaluation, measure: str, condition: str, label: str |
         return values
     if label is not None:
         return values[:, evaluation.classes.index(label)]
-    return mean_of_defined(values[:, 1:], axis=1)
+    found = mean_of_defined(values[:, 1:], axis=1)
+    if measure.startswith(_DISTANCES):
+        # A class that a network misses has no distance: without it the mean would be the better.
+        true_positive, _, false_negative, _ = np.moveaxis(evaluation.counts_of[condition], -1, 0)
+        there = (true_positive + false_negative)[:, 1:] > 0
+        found[(there & np.isnan(values[:, 1:])).any(axis=1)] = np.nan
+    return found
 
 
 def _open_task(dataset: dict[str, object], works: Sequence[Work], seeds: int) -> TaskResults | None:

@@ -122,9 +122,13 @@ def ring_table(study: Study, differences: Sequence[Difference]) -> Table:
 
 
 def _told(estimate: Estimate) -> str:
-    """Write a difference of correlations with three decimals, which those of points lack."""
+    """Write a difference of correlations with three decimals or more, which points lack."""
     if np.isnan(estimate.mean):
         return "undefined"
+    decimals = max(3, estimate.decimals)
+    # Adding 0 makes a 0 of the -0 that rounding may leave.
+    mean = f"{round(estimate.mean, decimals) + 0.0:+.{decimals}f}"
     if estimate.low is None or estimate.high is None:
-        return f"{estimate.mean:+.3f}"
-    return f"{estimate.mean:+.3f} [{estimate.low:+.3f}, {estimate.high:+.3f}]"
+        return mean
+    low, high = (round(end, decimals) + 0.0 for end in (estimate.low, estimate.high))
+    return f"{mean} [{low:+.{decimals}f}, {high:+.{decimals}f}]"

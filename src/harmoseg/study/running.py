@@ -114,6 +114,7 @@ def attempt(study: Path, work: Work) -> str | None:
 def _start(study: Path, work: Work, threads: int) -> subprocess.Popen[bytes]:
     log = study / LOGS / f"{work.name}.txt"
     make_folder(log.parent)
+    failure_file(study, work.name).unlink(missing_ok=True)  # what is told must be of this time
     command = [sys.executable, "-P", "-m", "harmoseg.study.worker", str(study), work.name]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
     try:

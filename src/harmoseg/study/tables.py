@@ -201,8 +201,9 @@ def _means(study: Study) -> Table:
         )
         counts.append(f"{place}: {cases} cases{undefined}")
     caption = (
-        f"Mean per image in points, over {told_seeds(study.tasks)} seed(s); brackets: 95 % "
-        f"interval over seeds and patients. Scored at native resolution "
+        f"Mean per image in points (of an image: over the foreground classes that are defined "
+        f"there), over {told_seeds(study.tasks)} seed(s); brackets: 95 % interval over seeds and "
+        f"patients. Scored at native resolution "
         f"({'; '.join(counts)})."
     )
     return Table(
@@ -326,8 +327,9 @@ def _explain_left_out(tested: Sequence[Difference]) -> str:
 
 def _explain_p(tested: Sequence[Difference], *, count: int) -> str:
     """Say what the p-values test and what they do not, or why there are none."""
-    seeds = max((item.estimate.seeds for item in tested), default=0)
-    if seeds == 1:
+    counts = sorted({item.estimate.seeds for item in tested}) or [0]
+    seeds = str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    if counts[-1] == 1:
         return (
             "No p-value from one seed: it would speak for one trained network of each method, not "
             "for the methods."
@@ -368,9 +370,11 @@ def _aggregates(study: Study) -> Table:
                     )
                 rows.append((place, method, how.replace("_", " "), *cells))
     caption = (
-        "The same predictions under three definitions, mean over seeds: per image (mean over "
-        "cases, then foreground classes), pooled (counts summed over all cases first), macro (per "
-        "image, the background averaged in). Published numbers may follow any of them."
+        "The same predictions under three definitions, mean over seeds: per image (of every class "
+        "the mean over the cases where it is defined, then over foreground classes; with several "
+        "of them another number than a mean of images' means), pooled (counts summed over all "
+        "cases first), macro (per image, the background averaged in). Published numbers may follow "
+        "any of them."
     )
     return Table(
         "aggregates",

@@ -40,9 +40,9 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.study.estimates import estimate_point
 from harmoseg.study.plan import references_of
-from harmoseg.study.rings import ring_correlations
+from harmoseg.study.rings import ring_correlations, ring_table
 from harmoseg.study.statistics import Estimate, estimate_mean
-from harmoseg.study.tables import Difference
+from harmoseg.study.tables import Difference, paired_differences
 
 MANY = (
     *("unet", "unet@sample", "unet+scc@sample", "unet+rings:0.1@sample", "unet+rings@sample"),
@@ -222,7 +222,7 @@ def test_forty_rows_keep_their_height_and_names_their_place() -> None:
         if item.get_text().startswith(("method-", "control"))
     ]
     width = figure.get_figwidth() * figure.dpi
-    assert len(boxes) == 81  # with the column's head
+    assert len(boxes) == 80
     assert all(box.x0 >= 0 and box.x1 <= width for box in boxes)
     overlaps = sum(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[i + 1 :])
     assert not overlaps
@@ -292,6 +292,23 @@ def test_each_kind_of_control_has_a_panel_of_ring_gains(make_task, made_studies)
     assert [axes.get_title(loc="left") for axes in alone.axes] == [
         *("Ring correlation", "Difference to the first method")
     ]
+
+
+def test_small_ring_gains_keep_their_sign(make_task, made_studies, make_study) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(0.2, 0.9, (20, 1, 4))
+    rings = {
+        "unet": made_studies.make_rings(20, 1, base),
+        "unet+scc": made_studies.make_rings(
+            20, 1, base - 4e-4 + random.normal(0, 1e-4, base.shape)
+        ),
+    }
+    study = make_study(make_task(scores(cases=20), rings=rings))
+    headline = [item for item in paired_differences(study) if item.metric == "DSC"]
+    (row,) = ring_table(study, headline).rows
+    for cell in row[3:]:
+        assert re.fullmatch(r"-0\.000\d+ \[-0\.000\d+, -0\.000\d+\]", cell)
+        assert all(float(number) < 0 for number in re.findall(r"[-+][\d.]+", cell))
 
 
 def test_rings_stand_an_octave_apart_and_zero_before_them() -> None:

@@ -158,7 +158,7 @@ def difference_plot(task: TaskResults, differences: Sequence[Difference]) -> Fig
 
 @in_style()
 def paired_plot(task: TaskResults, differences: Sequence[Difference]) -> Figure:
-    """Plot every case's score under a method against that under its control, a panel each."""
+    """Plot every case's score under a method against that under another, a panel each."""
     columns = min(_COLUMNS, len(differences))
     rows = math.ceil(len(differences) / columns)
     size = (0.3 + (WIDTH - 0.3) / _COLUMNS * columns, 2.6 * rows)

@@ -52,8 +52,8 @@ class _Columns:
 def forest_plot(differences: Sequence[Difference]) -> Figure:
     """Plot every difference with its interval, grouped by what was trained on and tested on.
 
-    A row has the method, its control, the interval, and the same in numbers. Intervals that reach
-    far beyond the others are cut off at an arrow; the numbers tell them whole.
+    A row has the method, what it is compared with, the interval, and the same in numbers. Intervals
+    that reach far beyond the others are cut off at an arrow; the numbers tell them whole.
     """
     groups = [
         (key, list(items))
@@ -125,9 +125,7 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
         return max(text_width(text) for text in texts)
 
     methods = widest(["method", *(shortened(x.method, _METHOD_LENGTH) for x in differences)])
-    references = widest(
-        ["control", *(shortened(x.reference, _REFERENCE_LENGTH) for x in differences)]
-    )
+    references = widest(["minus", *(_reference(item) for item in differences)])
     decimals = _decimals(differences)
     numbers = widest(
         ["mean [95 % interval]", *(_number(x.estimate, decimals) for x in differences)]
@@ -141,6 +139,11 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
     return _Columns(_PAD, reference, axis, end - axis, end + _GAP, end + 2 * _GAP + numbers, width)
 
 
+def _reference(item: Difference) -> str:
+    told = shortened(item.reference, _REFERENCE_LENGTH)
+    return f"{told}, no control" if item.kind == "no control" else told
+
+
 def _decimals(differences: Sequence[Difference]) -> int:
     """Choose the decimals of all numbers: one or two, as most need."""
     return min(2, max(item.estimate.decimals for item in differences))
@@ -150,8 +153,7 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
     estimate = item.estimate
     colour = colour_of(estimate)
     _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
-    reference = shortened(item.reference, _REFERENCE_LENGTH)
-    _write(axes, columns, columns.reference, y, reference, color="0.35")
+    _write(axes, columns, columns.reference, y, _reference(item), color="0.35")
     _write(axes, columns, columns.numbers, y, _number(estimate, decimals))
     _write(axes, columns, columns.count, y, _count(estimate), color="0.35")
     if not math.isfinite(estimate.mean):
@@ -226,7 +228,7 @@ def _shade(axes: Axes, columns: _Columns, y: float) -> None:
 def _head(axes: Axes, columns: _Columns) -> None:
     words = (
         (columns.method, "method"),
-        (columns.reference, "control"),
+        (columns.reference, "minus"),
         (columns.numbers, "mean [95 % interval]"),
         (columns.count, "seeds, cases"),
     )
@@ -237,12 +239,12 @@ def _head(axes: Axes, columns: _Columns) -> None:
         "va": "center",
         "color": "0.35",
     }
-    axes.text(0.48, -0.5, "◂ control higher", ha="right", **where)
+    axes.text(0.48, -0.5, "◂ the other higher", ha="right", **where)
     axes.text(0.52, -0.5, "method higher ▸", ha="left", **where)
 
 
 def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> None:
-    axes.set_xlabel(f"method minus control, points of {differences[0].metric}")
+    axes.set_xlabel(f"difference in points of {differences[0].metric}")
     axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
         handles=_legend(differences),

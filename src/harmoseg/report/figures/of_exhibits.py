@@ -14,12 +14,12 @@ from harmoseg.explain.changes import change_effects
 from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
 from harmoseg.explain.networks import Explanation
 from harmoseg.explain.power import power_of_slices
-from harmoseg.explain.slices import ShownSlice, choose_slices
+from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
 from harmoseg.report.figures.maps import cam_figure, cam_rows, spectral_map_figure, spectral_rows
 from harmoseg.report.figures.of_study import NamedFigure
 from harmoseg.report.figures.overlays import Predictions, predict_again
 from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
-from harmoseg.study.exhibits import CAM_LAYER, Exhibits
+from harmoseg.study.exhibits import CAM_LAYER, Exhibits, exhibited_slices
 from harmoseg.study.results import TaskResults
 from harmoseg.training.method import parse_method
 
@@ -93,13 +93,11 @@ def _of_store(
     task: TaskResults, store: str, found: Mapping[str, tuple[int, Exhibits]]
 ) -> Iterator[NamedFigure]:
     data = task.stores[store]
-    cases = next(iter(found.values()))[1].cases
+    cases = set.intersection(*(set(exhibits.cases) for _, exhibits in found.values()))
     # Spread over the sizes of the foreground: no result has a say in what is shown.
-    shown = [
-        item
-        for item in choose_slices(data, task.split_of(store), [str(_ROWS)])
-        if item.case in cases
-    ]
+    slices = [item for item in exhibited_slices(data, task.split_of(store)) if item.case in cases]
+    sizes = [np.count_nonzero(item.truth) / item.truth.size for item in slices]
+    shown = [slices[i] for i in spread_over_sizes(sizes, _ROWS)]
     if not shown:
         return
     explained = {

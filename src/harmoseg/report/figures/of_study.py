@@ -80,8 +80,9 @@ def _overview(chosen: Sequence[Difference]) -> Iterator[NamedFigure]:
     stores = {(item.task, item.store) for item in chosen}
     yield NamedFigure(
         "gains",
-        "What every method gains over its control",
+        "What every method gains over its controls",
         f"A row is a method minus its control in points of {HEADLINE}, paired by case and seed; "
+        "where 'no control' is written, more than a term may differ. "
         f"{len(chosen)} comparisons on {len(stores)} test sets. Dot: mean; line: {_INTERVAL}. "
         "Filled: the interval lies on one side of 0; hollow: it holds 0, and no difference is "
         "shown; a diamond has no interval. An arrow: the interval goes on beyond the axis, as the "
@@ -149,7 +150,7 @@ def _of_cases(
     where = _where(task, store)
     yield NamedFigure(
         f"{task.name}-pairs-{store}",
-        f"Method against control, case by case, {where}",
+        f"Method against what it is compared with, case by case, {where}",
         f"A dot is one of {_cases(task, store)}, mean over the seeds that both methods have. Above "
         "the diagonal the method scores higher; ▲, ▼ "
         "and = count the cases that score higher, lower and "
