@@ -6,17 +6,20 @@ import sys
 
 
 def main() -> int:
-    """Run the command line; where only the light core is installed, say what is missing."""
+    """Run the command line; where a part is not installed, say what is missing."""
     try:
         from harmoseg.cli.main import main as run
+
+        return run()
     except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "harmoseg":
+            raise  # a defect, and nothing that could be installed
         print(
-            f"harmoseg: error: the command line needs {error.name}, which is not installed; "
-            "install it with: pip install 'harmoseg[all]'",
+            f"harmoseg: error: this needs {error.name}, which is not installed; install what all "
+            "commands need with: pip install 'harmoseg[all]'",
             file=sys.stderr,
         )
         return 2
-    return run()
 
 
 if __name__ == "__main__":

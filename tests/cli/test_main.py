@@ -81,6 +81,10 @@ def test_help_explains_every_option(command, capsys) -> None:
         (["prepare", "phantom", "--out", "p", "--size", "0"], "size must be 16 or more"),
         (["prepare", "phantom", "--out", "p", "--seed", "-1"], "seed must be 0 or more"),
         (["evaluate", "absent", "x"], "absent: not a run"),
+        (["study", "statsu", "x"], "did you mean study status"),
+        (["study", "report", "--print_shtap", "x"], "unknown option 'print_shtap'; did you mean"),
+        (["study", "absent.yaml", "--gpus", "1"], "--gpus is for the jobs of a cluster"),
+        (["study", "--stores", "x", "absent.yaml"], "absent.yaml: cannot be read"),
     ],
 )
 def test_mistakes_are_one_line_and_status_two(arguments, message, capsys) -> None:
@@ -152,3 +156,14 @@ def test_a_light_installation_says_what_the_command_line_needs() -> None:
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 2 and "Traceback" not in found.stderr
     assert "needs jsonargparse" in found.stderr and "pip install 'harmoseg[all]'" in found.stderr
+
+
+def test_a_command_says_what_it_lacks_before_it_begins(binary_store, tmp_path) -> None:
+    code = (
+        "import sys; sys.modules['jinja2'] = None;"
+        f"sys.argv = ['harmoseg', 'compare', {str(binary_store)!r}, '--out', {str(tmp_path / 'o')!r}];"
+        "from harmoseg.__main__ import main; sys.exit(main())"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert found.returncode == 2 and "Traceback" not in found.stderr
+    assert "needs jinja2" in found.stderr and not (tmp_path / "o").exists()

@@ -115,8 +115,11 @@ def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_p
     ]
     assert moved.tasks[0].stores["phantom"].path == new / "stores" / "phantom"
     assert study_status(new / "study").count("finished") == 4
+    (new / "stores").rename(new / "data")
+    with pytest.raises(HarmosegError, match=r"stores/phantom, which the study uses, is not there"):
+        open_study(new / "study")
     shutil.move(new / "study", tmp_path / "alone")
-    with pytest.raises(HarmosegError, match=r"its folder of runs, .*runs, is not there"):
+    with pytest.raises(HarmosegError, match=r"runs, which the study uses, is not there"):
         open_study(tmp_path / "alone")
 
 
@@ -454,6 +457,7 @@ def test_folders_of_something_else_are_refused(study, binary_store, tmp_path) ->
     [
         ({"schema": 1}, "schema version 1, this version of harmoseg reads 2"),
         ({"schema": 99}, "schema version 99"),
+        ({"seeds": None}, "damaged, seeds missing"),
         ({"datasets": None}, "damaged, datasets missing"),
         ({"datasets": [{"name": "phantom"}]}, "damaged .*stores.* is missing or wrong"),
     ],
@@ -465,6 +469,19 @@ def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> 
     for look in (open_study, study_status):
         with pytest.raises(HarmosegError, match=message):
             look(tmp_path)
+
+
+def test_a_plan_cut_off_is_written_anew(study, phantom_store, tmp_path, capfd) -> None:
+    out = tmp_path / "study"
+    out.mkdir()
+    (out / "study.json").write_text('{"schema": 2, "ti')
+    with pytest.raises(HarmosegError, match="cannot be read.*; run the study again to write it"):
+        open_study(out)
+    methods = ("unet+scc",)
+    asked = replace(dataset(phantom_store, methods=methods), controls="reduction")
+    found = run_study(StudyPlan((asked,), 2), out, runs=study.folder / "runs")
+    assert len(found.tasks[0].runs) == 4
+    assert "phantom: unet (control), unet+scc; 2 seed(s) each" in capfd.readouterr().err
 
 
 def test_a_run_in_progress_is_waited_for(study, capfd) -> None:

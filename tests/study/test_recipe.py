@@ -88,6 +88,11 @@ def test_what_is_said_beside_the_recipe_wins(tmp_path) -> None:
         ({"lambdas": ["much"]}, "lambdas: expected a list"),
         ({"lambdas": []}, "lambdas: none given"),
         ({"lambdas": [-1], "methods": ["unet+scc"]}, "weight '-1' must be a number above 0"),
+        ({"lambdas": [0.1], "methods": ["unet", "unet+scc:1"]}, "no method takes them .found unet"),
+        (
+            {"datasets": [{"store": "a", "lambdas": [0.1], "methods": ["unet"]}]},
+            "dataset 'a': lambdas: no method takes them",
+        ),
     ],
 )
 def test_mistakes_are_named_with_their_place(tmp_path, changes, message) -> None:

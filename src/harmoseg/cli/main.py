@@ -73,6 +73,13 @@ def _run(name: str, arguments: list[str]) -> int:
     if name == "study" and arguments and arguments[0] in _OF_A_STUDY:
         command = _command(f"study_{arguments[0]}")
         return command.run(command.make_parser().parse_args(arguments[1:])) or 0
+    dashed = [argument.startswith("-") for argument in arguments[:2]]
+    if name == "study" and dashed == [False, False]:  # a recipe stands alone
+        nearest = difflib.get_close_matches(arguments[0], _OF_A_STUDY, n=1, cutoff=0.0)[0]
+        raise HarmosegError(
+            f"study: {arguments[0]!r} with one argument more; did you mean study {nearest}? (see "
+            "harmoseg study --help)"
+        )
     if name not in _COMMANDS:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
         raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")

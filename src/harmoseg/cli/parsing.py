@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import difflib
 import re
 from collections.abc import Iterable, Sequence
@@ -114,7 +115,9 @@ def _nearest(found: str, known: Sequence[str]) -> str:
 def _keys(parser: Any) -> Iterable[str]:
     for action in parser._actions:
         for option in action.option_strings:
-            if option.startswith("--") and not option.endswith("+"):
+            # What the library hides from its help is not to be suggested either.
+            shown = action.help != argparse.SUPPRESS and option != "--print_shtab"
+            if shown and option.startswith("--") and not option.endswith("+"):
                 yield option[2:]
 
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Literal
 
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.errors import HarmosegError
 from harmoseg.study.resources import Resources
 
 SUMMARY = "Carry out a recipe: a table of the paper, or a study of your own."
@@ -34,7 +36,9 @@ def make_parser() -> Parser:
         default=None,
         help="Folder of runs, which studies may share; runs beside the study folder if absent.",
     )
-    parser.add_argument("--seeds", type=int | None, default=None, help="Instead of the recipe's.")
+    parser.add_argument(
+        "--seeds", type=int | None, default=None, help="How many seeds, instead of the recipe's."
+    )
     parser.add_argument(
         "--weights", type=str | None, default=None, help="Encoder weights instead of the recipe's."
     )
@@ -62,10 +66,17 @@ def run(arguments: Namespace) -> int:
 
     values = arguments.as_dict()
     executor = executor_for(arguments.jobs)
-    if arguments.cluster is not None:
+    resources = Resources(**{name: values[name] for name in Resources.__dataclass_fields__})
+    if arguments.cluster is None:
+        asked = [f.name for f in fields(resources) if getattr(resources, f.name) != f.default]
+        if asked:
+            raise HarmosegError(
+                f"--{asked[0]} is for the jobs of a cluster, and --cluster was not given; add "
+                "--cluster slurm (or local), or leave it out"
+            )
+    else:
         from harmoseg.study.cluster import on_cluster
 
-        resources = Resources(**{name: values[name] for name in Resources.__dataclass_fields__})
         executor = on_cluster(arguments.cluster, arguments.jobs, resources)
 
     plan = read_recipe(arguments.recipe, arguments.stores)

@@ -14,11 +14,12 @@ A study is a folder::
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from harmoseg.study.carrying_out import all_work
 from harmoseg.study.layout import RUNS
-from harmoseg.study.plan import StudyPlan, settle, write_plan
+from harmoseg.study.plan import StudyPlan, settle, tell_plan, write_plan
 from harmoseg.study.results import Study, open_study, write_results
 from harmoseg.study.running import Executor, in_turn, run_all
 
@@ -35,6 +36,8 @@ def run_study(
     """
     tasks = settle(plan)
     write_plan(out, runs or out / RUNS, plan, tasks)
+    for line in tell_plan(plan, tasks):
+        print(line, file=sys.stderr)
     run_all(out, all_work(out), executor)
     study = open_study(out)
     write_results(study)

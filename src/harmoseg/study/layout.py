@@ -40,7 +40,12 @@ def read_plan(out: Path) -> dict[str, Any]:
         raise HarmosegError(
             f"{out}: not a study ({STUDY_FILE} is missing); make one with: harmoseg study RECIPE"
         )
-    found = read_json(file, what="the plan of a study")
+    try:
+        found = read_json(file, what="the plan of a study")
+    except HarmosegError as error:
+        raise DamagedPlanError(
+            f"{error}; run the study again to write it anew: what is finished is not repeated"
+        ) from error
     check_schema(found.get("schema"), SCHEMA, file, cure="use a new folder")
     missing = {"title", "table", "seeds", "runs_folder", "datasets"} - found.keys()
     if missing:

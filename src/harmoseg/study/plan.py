@@ -107,7 +107,12 @@ def settle(plan: StudyPlan) -> tuple[Task, ...]:
         raise HarmosegError("datasets: none given; name one store or more")
     tasks: dict[str, Task] = {}
     for dataset in plan.datasets:
-        task = _settle_dataset(dataset, plan)
+        try:
+            task = _settle_dataset(dataset, plan)
+        except HarmosegError as error:
+            if len(plan.datasets) == 1:
+                raise
+            raise HarmosegError(f"dataset {dataset.store.name!r}: {error}") from error
         if task.name in tasks:
             raise HarmosegError(
                 f"datasets: two of them train on a store named {task.name!r}, by which tables call "
@@ -115,6 +120,18 @@ def settle(plan: StudyPlan) -> tuple[Task, ...]:
             )
         tasks[task.name] = task
     return tuple(tasks.values())
+
+
+def tell_plan(plan: StudyPlan, tasks: Sequence[Task]) -> list[str]:
+    """Say what a study is to run: a line per dataset, the controls that were added named so."""
+    lines = []
+    for dataset, task in zip(plan.datasets, tasks, strict=True):
+        asked = with_controls(dataset.methods, "none")
+        told = [name if name in asked else f"{name} (control)" for name in task.methods]
+        others = list(task.stores)[1:]
+        tested = f" (and tested on {', '.join(others)})" if others else ""
+        lines.append(f"{task.name}{tested}: {', '.join(told)}; {plan.seeds} seed(s) each")
+    return lines
 
 
 def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]:

@@ -49,11 +49,12 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
     if not isinstance(seeds, int) or isinstance(seeds, bool):
         raise HarmosegError(f"{where}: seeds: expected a whole number, got {seeds!r}")
     shared = {key: values[key] for key in _OF_BOTH if key in values}
+    plans = tuple(
+        _dataset(shared, entry, number, file, stores) for number, entry in enumerate(datasets, 1)
+    )
+    _check_lambdas(shared, datasets, file)
     return StudyPlan(
-        datasets=tuple(
-            _dataset(shared, entry, number, file, stores)
-            for number, entry in enumerate(datasets, 1)
-        ),
+        datasets=plans,
         seeds=seeds,
         title=str(values.get("title") or ""),
         table=table,
@@ -114,15 +115,36 @@ def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str
         raise HarmosegError(f"{where}: none given; leave it out, or name one weight or more")
     found: list[str] = []
     for text in methods:
-        method = parse_method(text)
-        if method.term is None or ":" in text:
+        if not _takes_weight(text):
             found.append(text)
             continue
+        method = parse_method(text)
         # Spelled and read again: so a weight that cannot be is refused as in any method.
         head = f"{method.model}+{method.term}"
         tail = "" if method.reduction == "batch" else f"@{method.reduction}"
         found += [str(parse_method(f"{head}:{weight}{tail}")) for weight in weights]
     return tuple(found)
+
+
+def _takes_weight(text: str) -> bool:
+    return parse_method(text).term is not None and ":" not in text
+
+
+def _check_lambdas(
+    study: Mapping[str, Any], datasets: Sequence[Mapping[str, Any]], file: Path
+) -> None:
+    """Raise HarmosegError for weights that no method takes: a sweep without them is none."""
+    groups = [(f"{file}: lambdas", study, [entry for entry in datasets if "lambdas" not in entry])]
+    groups += [
+        (f"{file}: dataset {entry['store']!r}: lambdas", entry, [entry]) for entry in datasets
+    ]
+    for where, owner, entries in groups:
+        methods = [text for entry in entries for text in {**study, **entry}["methods"]]
+        if "lambdas" in owner and not any(map(_takes_weight, methods)):
+            raise HarmosegError(
+                f"{where}: no method takes them (found {', '.join(dict.fromkeys(methods))}); leave "
+                "them out, or add a term without a weight of its own, such as unet+scc"
+            )
 
 
 def _options(values: Mapping[str, Any], where: str) -> TrainingOptions:

@@ -179,6 +179,15 @@ def open_study(folder: Path) -> Study:
     """Read a study. Raises HarmosegError where it is none, or where no run has finished."""
     plan = read_plan(folder)
     works = all_work(folder)
+    for place in dict.fromkeys(
+        path for work in works for path in (work.folder.parent, *work.stores)
+    ):
+        if not place.is_dir():
+            raise HarmosegError(
+                f"{folder}: {place}, which the study uses, is not there; if the study was moved, "
+                "move its folder of runs and its stores with it, or run it again and name where "
+                "they are now; what is finished is not repeated"
+            )
     failures = read_failures(folder, [work.name for work in works])
     tasks = [
         found
@@ -188,13 +197,6 @@ def open_study(folder: Path) -> Study:
     finished = {run.folder.name for task in tasks for run in task.runs}
     failures = {name: told for name, told in failures.items() if name not in finished}
     if not tasks:
-        runs = Path(plan["runs_folder"])
-        if not runs.is_dir():
-            raise HarmosegError(
-                f"{folder}: its folder of runs, {runs}, is not there; if the study was moved, move "
-                "that folder and the stores with it, or run the study again and name where they "
-                "are now; what is finished is not repeated"
-            )
         failed = next(iter(failures.values()), None)
         why = f"; the first failure: {failed}" if failed else ""
         raise HarmosegError(
