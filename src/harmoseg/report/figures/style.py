@@ -91,7 +91,8 @@ def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
         method: MethodStyle(
             _METHOD_COLOURS[i % len(_METHOD_COLOURS)],
             _MARKERS[i % len(_MARKERS)],
-            _LINES[i % len(_LINES)],
+            # Where the colours begin again, the lines do not begin with them.
+            _LINES[(i + i // len(_METHOD_COLOURS)) % len(_LINES)],
         )
         for i, method in enumerate(methods)
     }
