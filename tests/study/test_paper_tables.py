@@ -242,7 +242,8 @@ def test_undefined_values_are_left_out_and_counted() -> None:
 
     table = tables_of(Holes("kvasir-seg", gain=3))["paper-table1"]
     assert record(table, method="unet", metric="DSC")["left_out"] == 1
-    assert "the CSV file counts them" in table.caption
+    assert "n: so many cases have a value under every run" in table.caption
+    assert "(n = 11)" in table.rows[0][2]
     column = table.header.index("Kvasir-SEG IoU")
     assert [row[column] for row in table.rows if row[1] != "published"] == ["undefined", ""] * 2
     assert not any(row["bold"] for row in table.records if row["metric"] == "IoU")

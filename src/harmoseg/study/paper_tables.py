@@ -259,6 +259,9 @@ def _format_ours(estimate: Estimate | None) -> str:
         return "undefined"
     decimals = max(_DECIMALS, estimate.decimals)
     text = f"{estimate.mean:.{decimals}f}"
+    if estimate.dropped:
+        # A mean of the few cases that every run found would pass for one of all.
+        text += f" (n = {estimate.cases})"
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text}\n[{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"
@@ -340,7 +343,8 @@ def _caption(number: int, columns: Sequence[_Column], cells: _Cells) -> str:
         sentences.append("Lower is better of ECE and MCE, ours per image, MCE being the maximum.")
     if any(cell.estimate is not None and cell.estimate.dropped for cell in cells.values()):
         sentences.append(
-            "Cases with an undefined value under some run are left out; the CSV file counts them."
+            "n: so many cases have a value under every run of the method; the others are left out, "
+            "such as those where it missed a class, which has no distance then."
         )
     if number == _SENSITIVITY:
         sentences.append("The paper does not name the network of this table; its values say UNet.")
