@@ -291,6 +291,9 @@ def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
     told = " ".join(warnings(make_study(task)))
     assert "3 seeds: how much training varies is known only roughly" in told
     assert "No control with an overlap term" in told and "unet+scc on made" in told
+    assert "No patients are named on made: every case counts as one." in told
+    grouped = make_task({"unet": scores}, groups=["a", "b"] * 6)
+    assert "No patients are named" not in " ".join(warnings(make_study(grouped)))
     uneven = make_task({"unet": np.tile(scores, (2, 1))[:5], "unet+scc": scores[:2] + 1})
     assert "2 to 5 seeds: how much" in " ".join(warnings(make_study(uneven)))
     controlled = make_task({"unet": scores, "unet+dice": scores, "unet+scc": scores + 1})

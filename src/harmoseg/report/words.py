@@ -71,6 +71,7 @@ def warnings(study: Study) -> list[str]:
     found = [*_of_progress(study), *_of_seeds(study), *_of_controls(study)]
     for task in study.tasks:
         found += _of_data(task)
+    found += _of_patients(study)
     found += _of_weights(study)
     if _has_undefined(study):
         found.append(
@@ -214,6 +215,22 @@ def _of_data(task: TaskResults) -> list[str]:
     for name, other in task.stores.items():
         found += [f"{name}: {remark}." for remark in other.info.provenance.get("remarks", ())]
     return found
+
+
+def _of_patients(study: Study) -> list[str]:
+    """Name the test sets whose cases may be several of one patient, and nobody can tell."""
+    unnamed = [
+        store
+        for task, store, _ in places(study)
+        if [task.stores[store].cases[number].case for number in task.cases(store)]
+        == list(task.groups(store))
+    ]
+    if not unnamed:
+        return []
+    return [
+        f"No patients are named on {', '.join(dict.fromkeys(unnamed))}: every case counts as one. "
+        "Where several are of one patient, the intervals are too narrow."
+    ]
 
 
 def _of_weights(study: Study) -> list[str]:
