@@ -250,6 +250,28 @@ def test_few_comparisons_are_told_and_many_are_counted(make_task, make_study) ->
     assert len(sentences(differences[:3])) == 3
 
 
+def test_beside_a_gain_stands_what_its_overlap_control_leaves(make_task, make_study) -> None:
+    random = np.random.default_rng(0)
+    base = random.uniform(60, 80, (3, 40))
+    methods = {"unet": base, "unet+scc:1": base + 5 + random.normal(0, 0.5, (3, 40))}
+    methods["unet+rings:1"] = methods["unet+scc:1"] + random.normal(0, 0.5, (3, 40))
+    methods |= {
+        f"unet+dice:{i}": base + random.normal(0, 0.5, (3, 40))
+        for i in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+    }
+    study = make_study(make_task(methods))
+    told = sentences([item for item in paired_differences(study) if item.metric == "DSC"])
+    (rings,) = [text for text in told if "unet+rings:1 scores higher than unet:" in text]
+    assert "Over an overlap term of the same weight, unet+scc:1, no difference shows: " in rings
+    (scc,) = [text for text in told if "unet+scc:1 scores higher than unet:" in text]
+    assert "Over an overlap" not in scc
+    methods["unet+rings:1"] = methods["unet+scc:1"] + 5
+    told = sentences(
+        [i for i in paired_differences(make_study(make_task(methods))) if i.metric == "DSC"]
+    )
+    assert any("unet+scc:1, a difference shows: +5.0 [" in text for text in told)
+
+
 def test_of_many_comparisons_none_is_passed_over(make_task, make_study) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(60, 80, (3, 40))

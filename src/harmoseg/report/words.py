@@ -18,7 +18,7 @@ from harmoseg.models.cards import file_card
 from harmoseg.store.files import read_json
 from harmoseg.study.copies import count_copies
 from harmoseg.study.results import Study, TaskResults
-from harmoseg.study.tables import HEADLINE, Difference, places
+from harmoseg.study.tables import HEADLINE, Difference, format_estimate, places
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.method import parse_method
 from harmoseg.training.run import ENVIRONMENT_FILE
@@ -63,7 +63,22 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
         f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
         "intervals shows one by chance."
     )
-    return [first, *(item.sentence() for item in (*gains, *losses)), *rest, *differing]
+    told = [item.sentence() + _beside(item, known) for item in (*gains, *losses)]
+    return [first, *told, *rest, *differing]
+
+
+def _beside(item: Difference, known: Sequence[Difference]) -> str:
+    """Say beside what a term does what it does over its overlap control, if that was run."""
+    for other in known:
+        if (
+            item.kind == "without the term"
+            and other.kind == "overlap term instead"
+            and (other.task, other.store, other.method) == (item.task, item.store, item.method)
+        ):
+            told = format_estimate(other.estimate, signed=True)
+            what = "a difference shows" if other.estimate.excludes_zero else "no difference shows"
+            return f" Over an overlap term of the same weight, {other.reference}, {what}: {told}."
+    return ""
 
 
 def warnings(study: Study) -> list[str]:
@@ -169,12 +184,12 @@ def _of_controls(study: Study) -> list[str]:
         if parse_method(method).term is not None
     ]
     bare = [
-        f"{method} on {task.name}"
+        (method, task.name)
         for task, method in terms
         if str(parse_method(method).plain) not in task.methods
     ]
     lacking = [
-        f"{method} on {task.name}"
+        (method, task.name)
         for task, method in terms
         if (control := parse_method(method).overlap_control) is not None
         and str(control) not in task.methods
@@ -182,7 +197,7 @@ def _of_controls(study: Study) -> list[str]:
     found = []
     if bare:
         found.append(
-            f"The same network and reduction without the term was not run for {', '.join(bare)}: "
+            f"The same network and reduction without the term was not run for {_by_method(bare)}: "
             "what the term does there is not known."
         )
     if not lacking:
@@ -190,9 +205,17 @@ def _of_controls(study: Study) -> list[str]:
     return [
         *found,
         "No control with an overlap term of the same weight was run for "
-        f"{', '.join(lacking)}: a gain of theirs over the plain network could be that of any "
+        f"{_by_method(lacking)}: a gain of theirs over the plain network could be that of any "
         "overlap term.",
     ]
+
+
+def _by_method(found: Sequence[tuple[str, str]]) -> str:
+    """List pairs of method and dataset, each method once."""
+    datasets: dict[str, list[str]] = {}
+    for method, dataset in found:
+        datasets.setdefault(method, []).append(dataset)
+    return "; ".join(f"{method} on {', '.join(names)}" for method, names in datasets.items())
 
 
 def _of_data(task: TaskResults) -> list[str]:
