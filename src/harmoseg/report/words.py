@@ -45,8 +45,8 @@ def sentences(differences: Sequence[Difference]) -> list[str]:
     rest = []
     if others:
         rest.append(
-            f"{len(others)} more comparisons are with no control: more than a term may differ. "
-            f"{len(differing)} of them show a difference."
+            f"Of {len(others)} comparisons with no control, where more than a term may differ, "
+            f"{len(differing)} show a difference."
         )
     if len(with_interval) < len(differences):
         rest.append(
