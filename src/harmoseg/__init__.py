@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:
-    from harmoseg.losses import DeepSupervisionLoss, HarmonizedLoss, SpectralCorrelationLoss
+    from harmoseg.losses.deep_supervision import DeepSupervisionLoss
+    from harmoseg.losses.harmonized import HarmonizedLoss
+    from harmoseg.losses.spectral import SpectralCorrelationLoss
     from harmoseg.models import create_model
     from harmoseg.models.saved import load_model as load
     from harmoseg.spectrum import (
@@ -41,9 +43,9 @@ __all__ = [
 _PLACES = {
     "create_model": ("models", "create_model"),
     "load": ("models.saved", "load_model"),
-    "DeepSupervisionLoss": ("losses", "DeepSupervisionLoss"),
-    "HarmonizedLoss": ("losses", "HarmonizedLoss"),
-    "SpectralCorrelationLoss": ("losses", "SpectralCorrelationLoss"),
+    "DeepSupervisionLoss": ("losses.deep_supervision", "DeepSupervisionLoss"),
+    "HarmonizedLoss": ("losses.harmonized", "HarmonizedLoss"),
+    "SpectralCorrelationLoss": ("losses.spectral", "SpectralCorrelationLoss"),
 }
 """The module of every public name that is not of `harmoseg.spectrum`, and its name there."""
 

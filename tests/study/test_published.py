@@ -20,7 +20,7 @@ from harmoseg.study.published import (
     published_columns,
     read_published,
 )
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared" / "paper.md"

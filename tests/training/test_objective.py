@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError
 from harmoseg.training import objective as objective_module
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective, source_hash
 
 BINARY = (torch.randn(2, 1, 16, 16), (torch.rand(2, 16, 16) > 0.5).long())

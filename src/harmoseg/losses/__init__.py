@@ -1,8 +1,1 @@
-"""Losses: logits and target in, a scalar out."""
-
-from harmoseg.losses.deep_supervision import DeepSupervisionLoss
-from harmoseg.losses.harmonized import HarmonizedLoss
-from harmoseg.losses.modes import Mode
-from harmoseg.losses.spectral import Bands, SpectralCorrelationLoss
-
-__all__ = ["Bands", "DeepSupervisionLoss", "HarmonizedLoss", "Mode", "SpectralCorrelationLoss"]
+"""Losses: logits and target in, a scalar out; and how methods and their losses are spelled."""

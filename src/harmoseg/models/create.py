@@ -5,17 +5,13 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from harmoseg.errors import HarmosegError
-from harmoseg.models.names import ModelName
+from harmoseg.losses.method import MODEL_NAMES
 
 if TYPE_CHECKING:
     from torch import nn
-
-MODEL_NAMES: tuple[str, ...] = get_args(ModelName)
-"""The names that `create_model` takes."""
-
 
 _OPTIONS = {
     # Of the library's Unet; its others are set here, or would make the output no logits.

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal
-
-ModelName = Literal["unet", "transunet"]
 
 MODEL_FILE = "model.json"
 WEIGHTS_FILE = "weights.safetensors"

@@ -20,7 +20,7 @@ from harmoseg.study.copies import count_copies
 from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.tables import HEADLINE, Difference, format_estimate, places
 from harmoseg.training.experiment import TrainingOptions
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.training.run import ENVIRONMENT_FILE
 
 _FEW = 8

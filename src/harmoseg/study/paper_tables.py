@@ -31,7 +31,7 @@ from harmoseg.study.results import TaskResults
 from harmoseg.study.statistics import Estimate, estimate_mean, supported_best
 from harmoseg.study.tables import told_seeds, within_range
 from harmoseg.study.writing import Table
-from harmoseg.training.method import Method, parse_method
+from harmoseg.losses.method import Method, parse_method
 
 _TITLES = {
     1: "Kvasir-SEG, ISIC-2018, MoNuSeg and BTSeg",

@@ -18,7 +18,7 @@ from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.layout import Controls
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.experiment import TrainingOptions
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 
 TABLES = tuple(f"table{number}" for number in range(1, 7))
 _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")

@@ -16,7 +16,7 @@ from harmoseg.models.precision import Precision, resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.files import check_schema, sha256_of
 from harmoseg.store.layout import StoreInfo
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import source_hash
 
 SCHEMA = 1

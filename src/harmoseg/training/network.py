@@ -18,7 +18,7 @@ from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import rank, summed, synchronise_batch_norm, world_size
 

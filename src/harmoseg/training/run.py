@@ -66,7 +66,7 @@ from harmoseg.training.hardware import describe_environment
 from harmoseg.training.loggers import make_loggers
 from harmoseg.training.measuring import Measurements
 from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import process_number

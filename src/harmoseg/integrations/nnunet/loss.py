@@ -8,7 +8,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses import Bands, DeepSupervisionLoss, HarmonizedLoss, Mode
+from harmoseg.losses.deep_supervision import DeepSupervisionLoss
+from harmoseg.losses.harmonized import HarmonizedLoss
+from harmoseg.losses.modes import Mode
+from harmoseg.losses.spectral import Bands
 
 _IGNORED = -1
 """What marks ignored voxels in regions, where nnU-Net has a channel that says which they are."""

@@ -28,7 +28,7 @@ from harmoseg.study.estimates import POINTS, estimate_score
 from harmoseg.study.results import TaskResults
 from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import HEADLINE
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 
 _COLUMNS = 3
 _FEWEST = 3

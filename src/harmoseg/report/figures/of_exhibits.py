@@ -21,7 +21,7 @@ from harmoseg.report.figures.overlays import Predictions, predict_again
 from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
 from harmoseg.study.exhibits import CAM_LAYER, Exhibits, exhibited_slices
 from harmoseg.study.results import TaskResults
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 
 _ROWS = 4
 _COLUMNS = 6

@@ -13,7 +13,7 @@ from nnunetv2.training.nnUNetTrainer.nnUNetTrainer import nnUNetTrainer
 from torch import nn
 
 from harmoseg.integrations.nnunet.loss import NNUNetSettings, make_loss
-from harmoseg.losses import Bands
+from harmoseg.losses.spectral import Bands
 
 _DEVICE = torch.device("cuda")  # nnU-Net's own default
 

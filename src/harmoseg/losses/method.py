@@ -5,13 +5,15 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass, replace
-from typing import cast
+from typing import TYPE_CHECKING, Literal, cast, get_args
 
 from harmoseg.errors import HarmosegError
-from harmoseg.models import MODEL_NAMES
-from harmoseg.models.names import ModelName
-from harmoseg.spectrum import Reduction
 
+if TYPE_CHECKING:  # `parse_method` is used where nothing waits for torch
+    from harmoseg.spectrum import Reduction
+
+ModelName = Literal["unet", "transunet"]
+MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 SPECTRAL_TERMS = ("scc", "rings", "low", "mid", "high")
 TERMS = (*SPECTRAL_TERMS, "dice")
 _PAPER_WEIGHT = 0.2
@@ -89,7 +91,7 @@ def parse_method(text: str) -> Method:
             _choice(text, "term", term, TERMS, ", or the import path of a loss")
         weight = _PAPER_WEIGHT if match["weight"] is None else _weight(text, match["weight"])
     reduction = _choice(text, "reduction", match["reduction"] or "batch", ("batch", "sample"))
-    return Method(cast(ModelName, model), term, weight, cast(Reduction, reduction))
+    return Method(cast("ModelName", model), term, weight, cast("Reduction", reduction))
 
 
 def _choice(text: str, what: str, found: str, choices: tuple[str, ...], also: str = "") -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.training.method import parse_method
+from harmoseg.losses.method import parse_method
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,174 @@
+"""What a comparison found, in plain sentences."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from harmoseg.losses.controls import Kind
+from harmoseg.statistics.comparison import Comparison, Difference, Where
+from harmoseg.statistics.tables import format_estimate
+
+_FEW = 8
+"""Each of so many comparisons gets a sentence; of more only those that show something."""
+_KINDS: dict[Kind, str] = {
+    "without the term": "Its control: the same without the term.",
+    "overlap term instead": "Its control: an overlap term of the same weight instead.",
+    "control": "Its control, as named.",
+    "no control": "Not a control: more than a term may differ.",
+}
+
+
+def describe(comparison: Comparison) -> list[str]:
+    """Return what was found in the primary measure, then what the secondary measures show."""
+    items = comparison.headline
+    if not items:
+        return [_nothing_to_compare(comparison)]
+    found = _few(items) if len(items) <= _FEW else _many(comparison, items)
+    return [*found, *_secondary(comparison)]
+
+
+def sentence(item: Difference) -> str:
+    """Return one sentence on whether the method scores higher or lower than its reference."""
+    words = _verdict(item)
+    if item.block.place:
+        where = f"On {item.block.place}{_part(item.where)}: "
+        words = where + (words[0].lower() + words[1:] if words.startswith("N") else words)
+    paired = " They share no seed, so they are paired in order." if item.in_order else ""
+    return f"{words} {_KINDS[item.kind]}{paired}"
+
+
+def _verdict(item: Difference) -> str:
+    estimate, method, reference = item.estimate, item.method, item.reference
+    unit = f"{item.measure.unit} of {item.measure.title}".strip()
+    unit = unit.removeprefix("of ")
+    left_out = _left_out(item)
+    unknown = f"Not known whether {method} differs from {reference}"
+    if not estimate.seeds:
+        return f"{unknown}: there is no seed that both have finished."
+    if not estimate.cases:
+        return f"{unknown}: no case could be scored{left_out}."
+    over = f"over {estimate.seeds} seed(s) and {estimate.cases} cases"
+    decimals = max(estimate.decimals, item.measure.decimals)
+    number = f"+.{decimals}f"
+    if estimate.low is None or estimate.high is None:
+        return (
+            f"{unknown}: {estimate.mean:{number}} {unit} {over}; an interval needs two seeds and "
+            f"two patients or more{left_out}."
+        )
+    interval = f"[{estimate.low:{number}}, {estimate.high:{number}}]"
+    value = f"{estimate.mean:{number}} {interval} {unit} {over}"
+    if item.word == "equivalent":
+        also = ", though the interval excludes 0" if estimate.excludes_zero else ""
+        return (
+            f"{method} and {reference} are equivalent within {item.margin:g} {unit}{also}: "
+            f"{value}{left_out}."
+        )
+    if item.word == "open":
+        text = f"No difference between {method} and {reference} can be seen: {value}"
+        smallest = f"{estimate.detectable or 0:.{decimals}f}"
+        if float(smallest):
+            text += f"; a difference of {smallest} or more would probably have been seen"
+        return f"{text}{left_out}."
+    direction = "higher" if estimate.mean > 0 else "lower"
+    better = "" if item.measure.sign > 0 else f" ({item.word}: smaller is better)"
+    return f"{method} scores {direction} than {reference}{better}: {value}{left_out}."
+
+
+def _left_out(item: Difference) -> str:
+    """Say how many cases are left out and whom that spares; nothing where there are none."""
+    dropped = item.estimate.dropped
+    if not dropped:
+        return ""
+    words = f"; {dropped} {'case' if dropped == 1 else 'cases'} left out, undefined under some run"
+    pairs = ((item.method, item.reference), (item.reference, item.method))
+    spared = [
+        f"on {count} of them {one} marks something where there is nothing in more runs than {other}"
+        for count, (one, other) in zip(item.false_marks, pairs, strict=True)
+        if count
+    ]
+    return f"{words}; {' and '.join(spared)}" if spared else words
+
+
+def _part(where: Where) -> str:
+    """Name a condition, class or centre behind the name of a test set."""
+    parts = [where.label, where.subset, None if where.condition == "clean" else where.condition]
+    named = [part for part in parts if part]
+    return f" ({', '.join(named)})" if named else ""
+
+
+def _few(items: Sequence[Difference]) -> list[str]:
+    return [sentence(item) for item in items]
+
+
+def _many(comparison: Comparison, items: Sequence[Difference]) -> list[str]:
+    """Count many comparisons, and describe those that show a difference."""
+    with_interval = [item for item in items if item.estimate.low is not None]
+    known = [item for item in with_interval if item.kind != "no control"]
+    others = [item for item in with_interval if item.kind == "no control"]
+    differing = [sentence(item) for item in others if item.word in ("better", "worse")]
+    rest = []
+    if others:
+        rest.append(
+            f"Of {len(others)} comparisons with no control, where more than a term may differ, "
+            f"{len(differing)} show a difference."
+        )
+    if len(with_interval) < len(items):
+        rest.append(
+            f"Of {len(items) - len(with_interval)} comparisons nothing can be said: an interval "
+            "needs two seeds and two patients or more."
+        )
+    if not known:
+        return [*rest, *differing]
+    gains = [item for item in known if item.word == "better"]
+    losses = [item for item in known if item.word == "worse"]
+    equal = sum(item.word == "equivalent" for item in known)
+    alike = f", equivalent {equal}" if comparison.margins else ""
+    first = (
+        f"Of {len(known)} comparisons of a method with a control in {comparison.primary.title}: "
+        f"gains {len(gains)}, losses {len(losses)}{alike}, no difference that can be seen "
+        f"{len(known) - len(gains) - len(losses) - equal}. Where there is none at all, one in "
+        "twenty intervals shows one by chance."
+    )
+    told = [sentence(item) + _beside(item, known) for item in (*gains, *losses)]
+    return [first, *told, *rest, *differing]
+
+
+def _beside(item: Difference, known: Sequence[Difference]) -> str:
+    """Say beside the gain of a term what is left of it over its overlap control."""
+    for other in known:
+        if (
+            item.kind == "without the term"
+            and other.kind == "overlap term instead"
+            and other.block is item.block
+            and other.method == item.method
+        ):
+            told = format_estimate(other.estimate, other.measure, signed=True)
+            what = "a difference shows" if other.estimate.excludes_zero else "no difference shows"
+            return f" Over an overlap term of the same weight, {other.reference}, {what}: {told}."
+    return ""
+
+
+def _secondary(comparison: Comparison) -> list[str]:
+    """Return one sentence on how many differences the secondary measures show."""
+    items = [item for item in comparison.find(where=Where()) if not item.primary and item.turned]
+    if not items:
+        return []
+    words = [item.word for item in items]
+    told = ", ".join(f"{words.count(word)} {word}" for word in ("better", "worse"))
+    equal = words.count("equivalent")
+    alike = f", {equal} equivalent" if equal else ""
+    measures = len({item.measure.name for item in items})
+    return [
+        f"Secondary measures ({measures}): of {len(items)} differences {told}{alike}, the rest "
+        "open. They were not declared beforehand and are not corrected for their number."
+    ]
+
+
+def _nothing_to_compare(comparison: Comparison) -> str:
+    methods = comparison.scores.values_of("method")
+    if len(methods) == 1:
+        return f"One method, {methods[0]}: there is nothing to compare it with."
+    return (
+        f"None of {len(methods)} methods has a reference beside it: name one with reference, or "
+        "the control of each with controls."
+    )

@@ -1,0 +1,499 @@
+"""Tables of a comparison: numbers once, and how they are printed."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from html import escape
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from harmoseg.metrics.aggregates import AGGREGATES, aggregate
+from harmoseg.metrics.measures import Measure
+from harmoseg.metrics.overlap import METRICS
+from harmoseg.statistics.blocks import Block
+from harmoseg.statistics.comparison import Comparison, Difference, Where, record_of
+from harmoseg.statistics.intervals import Estimate
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    "{": r"\{",
+    "}": r"\}",
+    "$": r"\$",
+    "&": r"\&",
+    "#": r"\#",
+    "%": r"\%",
+    "_": r"\_",
+    "^": r"\textasciicircum{}",
+    "~": r"\textasciitilde{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    # After the end of a line these two would be read as its options.
+    "[": "{[}",
+    "*": "{*}",
+    "\N{MINUS SIGN}": "$-$",
+    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
+    "\N{GREEK SMALL LETTER LAMDA}": r"$\lambda$",
+}
+_ESCAPES = str.maketrans(_LATEX)
+_NEGATIVE = re.compile(r"(?<![\w.)}])-(?=\d)")
+
+
+NOT_AVAILABLE = "interval not available"
+NONE = "none"
+HEADLINES = ("DSC", "NSD", "HD95", "ECE")
+"""Families of measures that the main table of differences has; the full table has all."""
+
+
+@dataclass(frozen=True, eq=False)
+class Table:
+    r"""A table ready to be printed: a title, a caption, numbers, and the cells made of them.
+
+    `records` has one row per number, as written to CSV; `header` and `rows` are text. A cell may
+    have several lines (``"78.4\n[76.0, 80.1]"``), which LaTeX sets below one another; `bold` has
+    the places, (row, column), whose first line is bold. `levels` is the header once more in several
+    lines, for print: neighbours with the same text share one heading.
+    """
+
+    name: str
+    title: str
+    caption: str
+    header: tuple[str, ...]
+    rows: tuple[tuple[str, ...], ...]
+    records: pd.DataFrame = field(default_factory=pd.DataFrame)
+    levels: tuple[tuple[str, ...], ...] = ()
+    bold: frozenset[tuple[int, int]] = frozenset()
+
+
+def format_estimate(estimate: Estimate, measure: Measure, *, signed: bool = False) -> str:
+    """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval."""
+    if np.isnan(estimate.mean):
+        return "undefined"
+    decimals = max(estimate.decimals, measure.decimals)
+    number = f"{'+' if signed else ''}.{decimals}f"
+    # Adding 0 makes a 0 of the -0 that rounding may leave.
+    mean, low, high = (
+        None if value is None else f"{round(value, decimals) + 0.0:{number}}"
+        for value in (estimate.mean, estimate.low, estimate.high)
+    )
+    return f"{mean} ({NOT_AVAILABLE})" if low is None else f"{mean} [{low}, {high}]"
+
+
+def format_p(p: float | None) -> str:
+    """Write ``0.032``, ``<0.001``, or that there is none."""
+    if p is None:
+        return NONE
+    return "<0.001" if p < 0.001 else f"{p:.3f}"
+
+
+def format_seeds(comparison: Comparison) -> str:
+    """Format the number of seeds, or its range, for a caption."""
+    return _range({len(seeds) for block in comparison.blocks for seeds in block.seeds.values()})
+
+
+def make_tables(comparison: Comparison) -> list[Table]:
+    """Return every table that follows from the scores alone."""
+    tables = [mean_table(comparison), difference_table(comparison)]
+    tables += [full_table(comparison), *_part_tables(comparison)]
+    if any(block.has_counts for block in comparison.blocks):
+        tables.append(aggregate_table(comparison))
+    return tables
+
+
+def mean_table(comparison: Comparison) -> Table:
+    """Return the means of the main measures on clean images, all classes."""
+    shown = headline_measures(comparison)
+    items = [item for item in comparison.means if item.where.is_whole]
+    cells = {
+        (item.block.place, item.method, item.measure.name): format_estimate(
+            item.estimate, item.measure
+        )
+        for item in items
+    }
+    header, rows = _pivot(cells, ("tested on", "method"), shown)
+    records = pd.DataFrame(
+        [
+            {
+                "trained_on": item.block.trained_on,
+                "tested_on": item.block.tested_on,
+                "condition": item.where.condition,
+                "subset": item.where.subset or "",
+                "class": item.where.label or "",
+                "method": item.method,
+                "measure": item.measure.name,
+                "unit": item.measure.unit,
+                **_numbers(item.estimate),
+            }
+            for item in comparison.means
+        ]
+    )
+    caption = (
+        f"Mean per case{_over_classes(comparison)}, over {format_seeds(comparison)} seed(s); "
+        f"brackets: 95 % interval over seeds and patients. {_units(shown)} "
+        f"{'; '.join(_cases(comparison, block) for block in comparison.blocks)}."
+    )
+    return Table("means", "Test results", caption, header, rows, records)
+
+
+def difference_table(comparison: Comparison) -> Table:
+    """Return the paired differences of the main measures on clean images, all classes."""
+    shown = headline_measures(comparison)
+    return _differences(comparison, "differences", "Paired differences", Where(), shown)
+
+
+def full_table(comparison: Comparison) -> Table:
+    """Return the paired differences of every measure on clean images, all classes."""
+    return _differences(
+        comparison,
+        "differences-all-measures",
+        "Paired differences in every measure",
+        Where(),
+        comparison.measures,
+    )
+
+
+def aggregate_table(comparison: Comparison) -> Table:
+    """Return the overlap under three definitions of a mean, which need counts."""
+    records = [
+        {
+            "trained_on": block.trained_on,
+            "tested_on": block.tested_on,
+            "place": block.place,
+            "method": method,
+            "aggregate": how,
+            "measure": metric,
+            "mean": _aggregate(block, method, how, metric),
+        }
+        for block in comparison.blocks
+        if block.has_counts
+        for method in block.methods
+        for how in AGGREGATES
+        for metric in METRICS
+    ]
+    cells = {
+        (row["place"], row["method"], row["aggregate"].replace("_", " "), row["measure"]): (
+            "not available" if row["mean"] is None else f"{row['mean']:.1f}"
+        )
+        for row in records
+    }
+    header, rows = _pivot(cells, ("tested on", "method", "aggregate"), METRICS)
+    caption = (
+        "The same predictions under three definitions, mean over seeds: per image (of every class "
+        "the mean over the cases where it is defined, then over foreground classes; with several "
+        "of them another number than a mean of images' means), pooled (counts summed over all "
+        "cases first), macro (per image, the background averaged in). Published numbers may follow "
+        "any of them."
+    )
+    frame = pd.DataFrame(records).drop(columns="place")
+    return Table("aggregates", "Three aggregates", caption, header, rows, frame)
+
+
+def headline_measures(comparison: Comparison) -> tuple[Measure, ...]:
+    """Return the primary measure, and the first of each family that the main tables have."""
+    found = [comparison.primary]
+    for family in HEADLINES:
+        of_family = [measure for measure in comparison.measures if measure.family == family]
+        found += [measure for measure in of_family[:1] if measure not in found]
+    return tuple(found) if len(found) > 1 else comparison.measures[: len(HEADLINES)]
+
+
+def _part_tables(comparison: Comparison) -> Iterable[Table]:
+    """Return the differences by class, centre and condition, where there are several."""
+    shown = headline_measures(comparison)
+    wheres = list(dict.fromkeys(item.where for item in comparison.differences))
+    for name, title, part in (
+        ("differences-by-class", "Paired differences by class", "label"),
+        ("differences-by-centre", "Paired differences by centre", "subset"),
+        ("differences-by-condition", "Paired differences on corrupted images", "condition"),
+    ):
+        chosen = [where for where in wheres if _is_part(where, part)]
+        tables = [_differences(comparison, name, title, where, shown) for where in chosen]
+        if tables:
+            rows = tuple(
+                (row[0], str(getattr(where, part)), *row[1:])
+                for where, table in zip(chosen, tables, strict=True)
+                for row in table.rows
+            )
+            header = (tables[0].header[0], _PARTS[part], *tables[0].header[1:])
+            records = pd.concat([table.records for table in tables], ignore_index=True)
+            caption = (
+                "Method minus reference, paired by case and seed; brackets: 95 % interval over "
+                f"seeds and patients, not corrected for their number. {_units(shown)}"
+            )
+            yield Table(name, title, caption, header, rows, records)
+
+
+_PARTS = {"label": "class", "subset": "centre", "condition": "condition"}
+
+
+def _is_part(where: Where, part: str) -> bool:
+    """Return whether a place differs from the whole in this one respect."""
+    return getattr(where, part) != getattr(Where(), part) and (
+        where._replace(**{part: getattr(Where(), part)}).is_whole
+    )
+
+
+def _differences(
+    comparison: Comparison, name: str, title: str, where: Where, shown: Sequence[Measure]
+) -> Table:
+    items = [item for item in comparison.find(where=where) if item.measure in shown]
+    stub = ("tested on", "method", "minus", "which is")
+    cells: dict[tuple[str, ...], str] = {}
+    for item in items:
+        key = (item.block.place, item.method, item.reference, item.kind)
+        cells[*key, item.measure.name] = format_estimate(item.estimate, item.measure, signed=True)
+        if item.primary and where.is_whole:
+            cells[*key, "word"] = item.word
+            cells[*key, "p (Holm)"] = format_p(item.p_holm)
+            cells[*key, "detectable"] = _format_detectable(item)
+            cells[*key, "left out"] = _format_left_out(item)
+    extra = ("word", "p (Holm)", "detectable", "left out") if where.is_whole else ()
+    header, rows = _pivot(cells, stub, shown, extra, primary=comparison.primary.title)
+    tested = [item for item in items if item.primary]
+    caption = (
+        f"Method minus reference, paired by case and seed; brackets: 95 % interval over seeds and "
+        f"patients. {_units(shown)} {comparison.primary.title} is the primary measure, the others "
+        f"are secondary. {_explain_words(comparison)} The reference is a control: the same without "
+        "the term, or with an overlap term of the same weight instead; otherwise more than a term "
+        f"may differ. {_explain_p(tested)} Detectable: the true difference in "
+        f"{comparison.primary.title} that an interval of this design would tell from 0 in four of "
+        f"five repetitions (80 % power, two-sided 5 %).{_explain_left_out(tested)}"
+    )
+    records = pd.DataFrame([record_of(item) for item in items])
+    return Table(name, title, caption, header, rows, records)
+
+
+def _pivot(
+    cells: Mapping[tuple[str, ...], str],
+    stub: Sequence[str],
+    measures: Sequence[Measure | str],
+    extra: Sequence[str] = (),
+    *,
+    primary: str = "",
+) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
+    """Turn cells by (*stub, column) into a header and rows, in the order in which they came."""
+    headings = {
+        **{
+            (m if isinstance(m, str) else m.name): (m if isinstance(m, str) else m.heading)
+            for m in measures
+        },
+        **{name: f"{primary} {name}" for name in extra},
+    }
+    keys = list(dict.fromkeys(key[:-1] for key in cells))
+    rows = tuple((*key, *(cells.get((*key, name), "") for name in headings)) for key in keys)
+    return (*stub, *headings.values()), rows
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    """Return an estimate as fields of a CSV file."""
+    return {
+        "mean": estimate.mean,
+        "low": estimate.low,
+        "high": estimate.high,
+        "seeds": estimate.seeds,
+        "cases": estimate.cases,
+        "left_out": estimate.dropped,
+    }
+
+
+def _aggregate(block: Block, method: str, how: Any, metric: Any) -> float | None:
+    if how == "macro" and not block.has_background:
+        return None
+    counts = block.counts(method)
+    if np.isnan(counts[..., : len(block.classes), :]).all():
+        return None
+    # As `aggregate` has it: the background first.
+    ordered = np.nan_to_num(np.roll(counts, 1, axis=2))
+    values = [aggregate(how, metric, of_seed.astype(np.int64)).value for of_seed in ordered]
+    known = [100 * value for value in values if not math.isnan(value)]
+    return round(float(np.mean(known)), 9) if known else None
+
+
+def _range(counts: set[int]) -> str:
+    ordered = sorted(counts)
+    return str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
+
+
+def _units(shown: Sequence[Measure]) -> str:
+    points = [measure.title for measure in shown if measure.is_share]
+    return f"In points (0 to 100): {', '.join(points)}." if points else ""
+
+
+def _over_classes(comparison: Comparison) -> str:
+    several = any(len(block.classes) > 1 for block in comparison.blocks)
+    return " (of a case: over the foreground classes that are defined there)" if several else ""
+
+
+def _cases(comparison: Comparison, block: Block) -> str:
+    dropped = max(
+        (
+            item.estimate.dropped
+            for item in comparison.means
+            if item.block is block and item.where.is_whole and item.measure == comparison.primary
+        ),
+        default=0,
+    )
+    left_out = (
+        f", up to {dropped} left out of a method's {comparison.primary.title}, undefined under "
+        "some of its runs"
+        if dropped
+        else ""
+    )
+    named = f"{block.place}: " if block.place else ""
+    return f"{named}{len(block.cases)} cases{left_out}"
+
+
+def _format_detectable(item: Difference) -> str:
+    detectable = item.estimate.detectable
+    decimals = max(item.estimate.decimals, item.measure.decimals)
+    return NONE if detectable is None else f"{detectable:.{decimals}f}"
+
+
+def _format_left_out(item: Difference) -> str:
+    """Write ``20``, or ``20 (17 / 3)`` where one of the two methods has more false alarms."""
+    dropped = str(item.estimate.dropped)
+    if not any(item.false_marks):
+        return dropped
+    return f"{dropped} ({item.false_marks[0]} / {item.false_marks[1]})"
+
+
+def _explain_words(comparison: Comparison) -> str:
+    margin = comparison.margins.get(comparison.primary.name)
+    if margin is None:
+        return (
+            "Better or worse: the interval lies on one side of 0; open: it holds 0. Without a "
+            "margin nothing is called equivalent."
+        )
+    return (
+        f"Equivalent: the interval lies within {margin:g} {comparison.primary.unit}; otherwise "
+        "better or worse: it lies on one side of 0; open: it holds 0."
+    )
+
+
+def _explain_left_out(tested: Sequence[Difference]) -> str:
+    """Say what the column counts, and in whose favour, as far as there is something to count."""
+    if not tested:
+        return ""
+    words = f" Left out: cases with {tested[0].measure.title} undefined under some run of either."
+    if any(any(item.false_marks) for item in tested):
+        words += (
+            " In parentheses, in how many of them the method / the reference marks something where "
+            "there is nothing in more runs than the other: the difference does not count this "
+            "against it."
+        )
+    return words
+
+
+def _explain_p(tested: Sequence[Difference]) -> str:
+    """Say what the p-values test and what they do not, or why there are none."""
+    counts = {item.estimate.seeds for item in tested} or {0}
+    if max(counts) == 1:
+        return (
+            "No p-value from one seed: it would speak for one trained network of each method, not "
+            "for the methods."
+        )
+    count = sum(item.p is not None for item in tested)
+    if not count:
+        return "No p-value: it needs two seeds and two patients or more."
+    return (
+        f"p: Wilcoxon signed-rank test of the differences in {tested[0].measure.title} per "
+        f"patient, mean over {_range(counts)} seeds, Holm-corrected over the {count} comparison(s) "
+        "of this table. It speaks for other patients under these trained networks, not for training again."
+    )
+
+
+def to_markdown(table: Table) -> str:
+    """Write a table in Markdown, its columns aligned so that it reads as plain text too."""
+    lines = [[_markdown(cell) for cell in table.header]]
+    for r, row in enumerate(table.rows):
+        lines.append([_markdown(cell, bold=(r, c) in table.bold) for c, cell in enumerate(row)])
+    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
+    body = [
+        "| "
+        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        + " |"
+        for line in lines
+    ]
+    body.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
+    return "\n".join([f"**{table.title}**", "", *body, "", table.caption, ""])
+
+
+def to_latex(table: Table) -> str:
+    """Write a table in LaTeX, shrunk to the width of the text where it is wider."""
+    rows = [
+        _latex_line([_latex(cell, bold=(r, c) in table.bold) for c, cell in enumerate(row)])
+        for r, row in enumerate(table.rows)
+    ]
+    return "\n".join(
+        [
+            r"% \usepackage{booktabs,graphicx}",
+            r"\begin{table}[htbp]",
+            r"\centering",
+            rf"\caption{{\textbf{{{_latex(table.title)}.}} {_latex(table.caption)}}}",
+            rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
+            r"\sbox{0}{%",
+            rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
+            r"\toprule",
+            *_latex_header(table.levels or (table.header,)),
+            r"\midrule",
+            *rows,
+            r"\bottomrule",
+            r"\end{tabular}}%",
+            r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox{0}}\else\usebox{0}\fi",
+            r"\end{table}",
+            "",
+        ]
+    )
+
+
+def _markdown(cell: str, *, bold: bool = False) -> str:
+    first, *rest = cell.replace("|", r"\|").split("\n")
+    return " ".join([f"**{first}**" if bold else first, *rest])
+
+
+def _latex(cell: str, *, bold: bool = False) -> str:
+    """Escape a cell; every character of it is text, whatever it means to LaTeX."""
+    lines = [_NEGATIVE.sub("\N{MINUS SIGN}", line).translate(_ESCAPES) for line in cell.split("\n")]
+    if bold:
+        lines[0] = rf"\textbf{{{lines[0]}}}"
+    return lines[0] if len(lines) == 1 else r"\shortstack[l]{" + r"\\".join(lines) + "}"
+
+
+def _latex_line(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_header(levels: Sequence[Sequence[str]]) -> list[str]:
+    """Write the lines of a header; a heading stands once over all neighbours that share it."""
+    lines = []
+    for depth, level in enumerate(levels[:-1]):
+        cells, rules = [], []
+        # What is below different headings is not the same, though it may be called so.
+        paths = list(zip(*levels[: depth + 1], strict=True))
+        start = 0
+        for _, group in itertools.groupby(paths):
+            width = len(list(group))
+            text = _latex(level[start])
+            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{text}}}" if text else "& " * (width - 1))
+            if text:
+                rules.append(rf"\cmidrule(lr){{{start + 1}-{start + width}}}")
+            start += width
+        lines.append(_latex_line(cells))
+        lines += ["".join(rules)] if rules else []  # an empty line would begin a row
+    return [*lines, _latex_line([_latex(cell) for cell in levels[-1]])]
+
+
+def to_html(table: Table) -> str:
+    """Write a table in HTML, for notebooks."""
+    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
+    body = "".join(
+        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
+    )
+    caption = f"<caption>{escape(table.caption)}</caption>"
+    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
