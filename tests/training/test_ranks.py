@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 import subprocess
 import sys
 from itertools import chain
@@ -32,9 +31,15 @@ OPTIONS = (
 )
 
 
+def join(rank: int, folder: str) -> None:
+    """Join two processes through a file: a port may be taken by another test."""
+    torch.distributed.init_process_group(
+        "gloo", init_method=f"file://{folder}.rendezvous", rank=rank, world_size=2
+    )
+
+
 def normalise(rank: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29533"}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    join(rank, folder)
     torch.manual_seed(0)
     images = 3 * torch.randn(4, 3, 5, 5, dtype=torch.float64) + 1
     weights = torch.randn(4, 3, 5, 5, dtype=torch.float64)
@@ -67,7 +72,7 @@ def test_two_processes_have_the_losses_of_one(tmp_path, method) -> None:
     prepare_phantom(PhantomOptions(store, mode="binary", count=24, size=96))
     options = TrainingOptions(
         encoder="resnet18",
-        epochs=5,  # of two steps each
+        epochs=2,  # of two steps each
         batch_size=4,
         learning_rate=0.001,
         validation_fraction=0.25,
@@ -83,11 +88,13 @@ def test_two_processes_have_the_losses_of_one(tmp_path, method) -> None:
     )
     train(store, tmp_path / "one", method=method, seed=0, options=options)
     one, two = (log_of(tmp_path / name) for name in ("one", "two"))
-    assert len(one["train_total"]) == 5
-    np.testing.assert_allclose(two["train_total"], one["train_total"], rtol=1e-5)
-    for name in ("train_pixel", "train_dice", "train_spectral"):
-        # float32 rounding, which ten steps of a network from nothing enlarge.
-        np.testing.assert_allclose(two[name], one[name], rtol=1e-4)
+    assert len(one["train_total"]) == 2
+    for name in ("train_total", "train_pixel", "train_dice", "train_spectral"):
+        # Some 25 layers, each of sums of up to 4,608 products: a pass is off by about
+        # sqrt(25 * 4608) float32 roundings of 6e-8, which four steps do not enlarge yet (ten make
+        # 50 times as much of them). Without joint statistics of the batch the first epoch differs
+        # by 6e-4, without joint overlaps by 1.4e-4.
+        np.testing.assert_allclose(two[name], one[name], rtol=2e-5)
     # Its batches are smaller, so the loss of the validation part is pooled otherwise; counts are not.
     np.testing.assert_allclose(two["val_dsc"], one["val_dsc"], atol=1e-3)
 
@@ -99,8 +106,7 @@ def log_of(run: Path) -> dict[str, list[float]]:
 
 
 def share(rank: int, folder: str) -> None:
-    os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29534"}
-    torch.distributed.init_process_group("gloo", rank=rank, world_size=2)
+    join(rank, folder)
     batches = [list(ShuffledBatches(13, 4, seed=3)), list(OrderedBatches(13, 4))]
     torch.save(batches, Path(folder, f"{rank}.pt"))
     torch.distributed.destroy_process_group()

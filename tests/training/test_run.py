@@ -66,6 +66,21 @@ def test_training_leaves_neither_signals_nor_networks_behind(binary_store, tmp_p
     assert weights_in_memory() <= others
 
 
+def test_a_run_holds_no_earlier_run_in_memory(binary_store, tmp_path, monkeypatch) -> None:
+    options, held = replace(TINY, epochs=1), []
+    make = run_module.make_trainer
+
+    def count(*arguments: object) -> object:
+        parameters = (found for found in gc.get_objects() if type(found) is torch.nn.Parameter)
+        held.append(sum(found.numel() > 100_000 for found in parameters))
+        return make(*arguments)
+
+    monkeypatch.setattr(run_module, "make_trainer", count)
+    for name in ("one", "two", "three"):
+        start(binary_store, tmp_path / name, options)
+    assert held[0] == held[1] == held[2]
+
+
 def weights_in_memory() -> int:
     """Count the large parameters that something holds, a network or what was made with one."""
     gc.collect()
