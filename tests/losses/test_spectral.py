@@ -65,7 +65,8 @@ def test_gradients_agree_with_finite_differences(mode, bands) -> None:
         for ignore_index in (None, 1):
             loss = HarmonizedLoss(mode, bands=bands, reduction=reduction, ignore_index=ignore_index)
             leaf = logits.clone().requires_grad_()
-            assert torch.autograd.gradcheck(loss, (leaf, target))
+            # Along a drawn direction; the tests below take every number on its own.
+            assert torch.autograd.gradcheck(loss, (leaf, target), fast_mode=True)
 
 
 OPTIONS = [

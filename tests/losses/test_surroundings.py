@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 import torch
-import torch.multiprocessing
 
 from harmoseg import DeepSupervisionLoss, HarmonizedLoss
 
@@ -215,8 +214,8 @@ def train_one_step(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_two_processes_see_the_loss_of_the_global_batch(tmp_path) -> None:
-    torch.multiprocessing.spawn(train_one_step, (str(tmp_path),), nprocs=2)
+def test_two_processes_see_the_loss_of_the_global_batch(tmp_path, in_two_processes) -> None:
+    in_two_processes(train_one_step, str(tmp_path))
     assert (tmp_path / "compared-None").exists() and (tmp_path / "compared-rings").exists()
 
 

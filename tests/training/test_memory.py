@@ -79,6 +79,7 @@ def test_the_estimate_is_near_what_training_takes(network) -> None:
 def test_the_line_is_printed_and_too_little_is_warned_of(
     binary_store, tmp_path, monkeypatch, capsys
 ) -> None:
+    monkeypatch.setattr("harmoseg.training.run.tell_memory", memory.tell_memory)
     train(binary_store, tmp_path / "a", method="unet", seed=0, options=TINY)
     said = capsys.readouterr().err
     assert re.match(r"about 0\.[23] GB of memory for batch 4\n", said) and "warning" not in said

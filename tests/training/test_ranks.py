@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
-import subprocess
-import sys
+import os
+import socket
 from itertools import chain
 from pathlib import Path
 
@@ -15,20 +15,12 @@ from torch import nn
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.training import run as run_module
 from harmoseg.training.batches import OrderedBatches, ShuffledBatches
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.ranks import SynchronisedBatchNorm, synchronise_batch_norm
 from harmoseg.training.run import train
-
-OPTIONS = (
-    "encoder",
-    "epochs",
-    "batch_size",
-    "learning_rate",
-    "validation_fraction",
-    "precision",
-)
 
 
 def join(rank: int, folder: str) -> None:
@@ -59,13 +51,22 @@ def normalise(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_batch_norm_over_two_processes_is_that_of_one(tmp_path) -> None:
-    torch.multiprocessing.spawn(normalise, (str(tmp_path),), nprocs=2)
+def test_batch_norm_over_two_processes_is_that_of_one(tmp_path, in_two_processes) -> None:
+    in_two_processes(normalise, str(tmp_path))
     assert len(list(tmp_path.iterdir())) == 2
 
 
+def train_as(
+    rank: int, port: int, store: Path, out: Path, method: str, options: TrainingOptions
+) -> None:
+    # Lightning takes a process with these for one of those that it has started itself.
+    os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    run_module.tell_memory = lambda *_, **__: None  # as in the process of the tests
+    train(store, out, method=method, seed=0, options=options, execution=Execution(devices=2))
+
+
 @pytest.mark.parametrize("method", ["unet+scc", "unet+scc@sample"])
-def test_two_processes_have_the_losses_of_one(tmp_path, method) -> None:
+def test_two_processes_have_the_losses_of_one(tmp_path, in_two_processes, method) -> None:
     store = tmp_path / "store"
     # At 96 px the deepest maps have nine places: with one, batch normalisation would make much of
     # what rounding leaves.
@@ -78,14 +79,9 @@ def test_two_processes_have_the_losses_of_one(tmp_path, method) -> None:
         validation_fraction=0.25,
         precision="fp32",
     )
-    given = [f"--{name}={getattr(options, name)}" for name in OPTIONS]
-    command = [sys.executable, "-m", "harmoseg", "train", str(store), "--method", method]
-    subprocess.run(
-        [*command, "--out", str(tmp_path / "two"), "--devices=2", *given],
-        check=True,
-        capture_output=True,
-        timeout=300,
-    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    in_two_processes(train_as, port, store, tmp_path / "two", method, options)
     train(store, tmp_path / "one", method=method, seed=0, options=options)
     one, two = (log_of(tmp_path / name) for name in ("one", "two"))
     assert len(one["train_total"]) == 2
@@ -112,8 +108,8 @@ def share(rank: int, folder: str) -> None:
     torch.distributed.destroy_process_group()
 
 
-def test_samples_are_shared_without_repeats(tmp_path) -> None:
-    torch.multiprocessing.spawn(share, (str(tmp_path),), nprocs=2)
+def test_samples_are_shared_without_repeats(tmp_path, in_two_processes) -> None:
+    in_two_processes(share, str(tmp_path))
     shuffled, ordered = zip(
         *(torch.load(tmp_path / f"{rank}.pt", weights_only=True) for rank in range(2)), strict=True
     )

@@ -115,7 +115,7 @@ def train(
         validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
     check_schedule(options, batches=len(loader), validates=validation is not None)
     loggers = make_loggers(execution.loggers, out)
-    gc.collect()  # an earlier run lies in cycles of its optimiser and schedule, hundreds of megabytes
+    gc.collect()  # an earlier run lies in cycles of its optimiser: hundreds of megabytes
     started = time.monotonic()
     with signals_as_before(), quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
