@@ -97,6 +97,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_seed_others(
         load_file(path / "weights.safetensors")
         for path in (finished, tmp_path / "again", tmp_path / "other")
     ]
+    # Exactly: the same operations.
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
     assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
 

@@ -134,7 +134,8 @@ def test_a_step_moves_no_further_than_the_clipped_gradient(binary_store, tmp_pat
         return sum(float((a[name] - b[name]).double().square().sum()) for name in names) ** 0.5
 
     assert moved(free) > 1e-3
-    assert moved(tiny) < 0.01 * 1e-6 * 1.1  # learning rate times norm
+    # Learning rate times norm; a weight that is rounded to float32 moves by up to twice its step.
+    assert moved(tiny) < 0.01 * 1e-6 * 2
 
 
 @pytest.mark.parametrize(

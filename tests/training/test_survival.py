@@ -40,6 +40,7 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
+    # Exactly: the same operations, in this process or in one like it.
     one, other = weights_of(found), weights_of(expected)
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert (found / "log.csv").read_text() == (expected / "log.csv").read_text()
