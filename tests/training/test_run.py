@@ -78,7 +78,7 @@ def test_a_run_holds_no_earlier_run_in_memory(binary_store, tmp_path, monkeypatc
     monkeypatch.setattr(run_module, "make_trainer", count)
     for name in ("one", "two", "three"):
         start(binary_store, tmp_path / name, options)
-    assert held[0] == held[1] == held[2]
+    assert held[2] <= held[1] <= held[0]
 
 
 def weights_in_memory() -> int:
