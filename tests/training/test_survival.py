@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -82,7 +83,7 @@ def command(store: Path, out: Path) -> None:
     raise SystemExit(main(["train", str(store), "--out", str(out), *options, *fixed]))
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -90,28 +91,23 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(binary_store, tmp_path) -> None:
-    options = TrainingOptions(
-        encoder="resnet18", epochs=15, batch_size=4, validation_fraction=0.25, precision="fp32"
-    )
+def test_ten_kills_at_random_moments_change_nothing(binary_store, tmp_path) -> None:
+    options = replace(OPTIONS, epochs=10)
     start(binary_store, tmp_path / "whole", options)
-    out, draw, kills = tmp_path / "run", np.random.default_rng(0), 0
-    while kills < 20:
+    out, draw, to_a_step = tmp_path / "run", np.random.default_rng(0), 0.0
+    for kill in range(10):
+        begun = time.monotonic()
         process = in_another_process(silently, start, binary_store, out, options)
-        if kills % 2:  # anywhere, before the first step too
-            time.sleep(draw.uniform(0, 3))
+        if kill % 2:  # anywhere, before the first step too
+            time.sleep(draw.uniform(0, to_a_step))
         else:  # so that there is progress
             before = max(steps_of(out), default=0)
-            wait_for(
-                lambda b=before: max(steps_of(out), default=0) > b or (out / "done.json").exists()
-            )
-            time.sleep(draw.uniform(0, 0.2))
+            wait_for(lambda b=before: max(steps_of(out), default=0) > b)
+            to_a_step = time.monotonic() - begun  # on a slow machine more than on a quick one
+            time.sleep(draw.uniform(0, 0.1 * to_a_step))
         process.kill()
         process.join()
-        kills += 1
-        if (out / "done.json").exists():
-            break
-    assert kills == 20, "the run ended before it was killed often enough"
+        assert not (out / "done.json").exists(), "the run ended before it was killed often enough"
     start(binary_store, out, options)
     assert_same_run(out, tmp_path / "whole")
 
