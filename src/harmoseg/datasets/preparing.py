@@ -22,6 +22,7 @@ from harmoseg.datasets.sources import (
 )
 from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
+from harmoseg.store.apart import check_apart
 from harmoseg.store.cutting import CutSample, cut
 from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
@@ -76,6 +77,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
     HarmosegError, naming the file, for whatever is wrong with the data; nothing is then left at
     `options.out`.
     """
+    check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
     hashes = hash_cases(listing.cases)
