@@ -28,10 +28,10 @@ _COLOUR_LOSS = 48
 _MOST_PIXELS = 89_478_485
 """Pillow's own limit: beyond it a small file may ask the decoder for gigabytes."""
 _ORIENTATION = 0x0112  # EXIF
-_PHOTOMETRIC, _DESCRIPTION, _PLANES, _SAMPLE_FORMAT = 262, 270, 284, 339  # tags of TIFF
+_KEPT_ORIENTATION = "harmoseg orientation"
+_BITS, _PHOTOMETRIC, _DESCRIPTION, _PLANES, _SAMPLE_FORMAT = 258, 262, 270, 284, 339  # of TIFF
 _GREY_MODES = frozenset({"1", "L", "LA", "La", "I", "I;16", "I;16B", "I;16L", "I;16N", "F"})
 _PALETTE_MODES = frozenset({"P", "PA"})
-_WITHOUT_PREMULTIPLICATION = {"La": "LA", "RGBa": "RGBA"}
 _OTHER_BYTE = {"B": "L", "L": "B", "N": "B" if sys.byteorder == "little" else "L"}
 
 Colour = tuple[int, int, int]
@@ -128,19 +128,21 @@ def read_mask_values(path: Path) -> Mask:
     with _opened(path) as picture:
         if picture.mode != "1" and _is_inverted(picture):
             raise _ambiguous(path)
-        orientation, lossy = _orientation(picture), _is_lossy(picture)
+        lossy = _is_lossy(picture)
+        if picture.mode not in {"1", *_PALETTE_MODES}:
+            return Mask(_shades(picture, path), _orientation(picture), lossy)
         upright = ImageOps.exif_transpose(picture)
-        if upright.mode not in {"1", *_PALETTE_MODES}:
-            return Mask(_shades(picture, upright, path), orientation, lossy)
         if "transparency" in upright.info or upright.mode == "PA":
             _check_alpha(np.asarray(upright.convert("RGBA")), path)
         pixels = np.asarray(upright.getchannel(0) if upright.mode == "PA" else upright)
         pixels = pixels.astype(np.uint8)
         palette = (BLACK, WHITE) if upright.mode == "1" else _palette_of(upright)
         # A ramp of greys, or what is used of it, says nothing that the values do not say.
-        if all(palette[value : value + 1] == ((value,) * 3,) for value in np.unique(pixels)):
+        if all(
+            palette[value : value + 1] == ((value,) * 3,) for value in np.unique(pixels).tolist()
+        ):
             palette = ()
-        return Mask(pixels, orientation, lossy, palette)
+        return Mask(pixels, _orientation(picture), lossy, palette)
 
 
 def read_mask_shades(path: Path) -> Decoded[np.integer]:
@@ -152,18 +154,15 @@ def read_mask_shades(path: Path) -> Decoded[np.integer]:
     with _opened(path) as picture:
         if _is_inverted(picture) and _is_of_imagej(picture):
             raise _ambiguous(path)
-        orientation, lossy = _orientation(picture), _is_lossy(picture)
-        upright = ImageOps.exif_transpose(picture)
-        if upright.mode == "1":
-            upright = upright.convert("L")
-        elif upright.mode in _PALETTE_MODES:
-            transparent = upright.mode == "PA" or "transparency" in upright.info
-            upright = upright.convert("RGBA" if transparent else "RGB")
-        return Decoded(_shades(picture, upright, path), orientation, lossy)
+        return Decoded(_shades(picture, path), _orientation(picture), _is_lossy(picture))
 
 
 def _orientation(picture: Image.Image) -> int:
-    tag = picture.getexif().get(_ORIENTATION, 1)
+    """Return how a picture was stored, after it was decoded: asked before, PNG files are decoded.
+
+    Pillow takes the tag away from a TIFF that it has decoded; `_opened` keeps it.
+    """
+    tag = picture.info.get(_KEPT_ORIENTATION) or picture.getexif().get(_ORIENTATION, 1)
     return tag if tag in range(1, 9) else 1
 
 
@@ -222,8 +221,14 @@ def _wide_values(picture: Image.Image, path: Path) -> NDArray[Any] | None:
     Channels are 1 (grey), 2 (with alpha), 3 (colours) or 4 (with alpha).
     """
     wide = _wide_mode(picture)
+    deep = max(np.ravel(_tag(picture, _BITS) or 8)) > 8
+    if wide.startswith("CMYK") or (deep and _tag(picture, _PLANES) == 2):
+        raise HarmosegError(
+            f"{path}: 16-bit {'CMYK' if wide else 'colours in separate planes'}, which cannot be "
+            "decoded in full; save it as 16-bit RGB (PNG, or TIFF with interleaved colours)"
+        )
     if wide:
-        values: NDArray[Any] = _sixteen_bits(picture, wide, path)
+        values: NDArray[Any] = _sixteen_bits(wide, path)
     elif picture.mode.startswith(("I", "F")):
         values = np.asarray(ImageOps.exif_transpose(picture))[..., None]
     else:
@@ -233,15 +238,9 @@ def _wide_values(picture: Image.Image, path: Path) -> NDArray[Any] | None:
     return np.uint16(65535) - values if values.dtype.kind == "u" else -values.astype(np.float64)
 
 
-def _sixteen_bits(picture: Image.Image, wide: str, path: Path) -> NDArray[Any]:
+def _sixteen_bits(wide: str, path: Path) -> NDArray[Any]:
     """Decode 16-bit values, of which Pillow gives one byte at a time: the upper, then the lower."""
     bands, order = wide.split(";16")
-    if bands == "CMYK" or _tag(picture, _PLANES) == 2:
-        raise HarmosegError(
-            f"{path}: 16-bit {'CMYK' if bands == 'CMYK' else 'colour in separate planes'}, which "
-            "cannot be decoded in full; save it as 16-bit RGB (PNG, or TIFF with interleaved "
-            "colours)"
-        )
     if bands == "LA":  # four bytes per pixel, which are read as four colours
         four = _decoded_as(path, "RGBA").astype(np.uint16)
         return four[..., ::2] << 8 | four[..., 1::2]
@@ -268,7 +267,7 @@ def _decoded_as(path: Path, raw: str) -> NDArray[np.uint8]:
         return np.asarray(ImageOps.exif_transpose(picture))
 
 
-def _shades(picture: Image.Image, upright: Image.Image, path: Path) -> NDArray[np.integer]:
+def _shades(picture: Image.Image, path: Path) -> NDArray[np.integer]:
     """Take the one channel of a grey mask, whatever form it is in."""
     if picture.mode == "F":
         raise HarmosegError(
@@ -277,9 +276,7 @@ def _shades(picture: Image.Image, upright: Image.Image, path: Path) -> NDArray[n
         )
     values = _wide_values(picture, path)
     if values is None:
-        mode = _WITHOUT_PREMULTIPLICATION.get(upright.mode, upright.mode)
-        mode = mode if mode in {"L", "LA", "RGBA"} else "RGB"
-        values = np.asarray(upright.convert(mode))
+        values = np.asarray(ImageOps.exif_transpose(picture).convert(_form_of_shades(picture)))
         values = values.reshape(*values.shape[:2], -1)
     if values.shape[2] in {2, 4}:
         values = _check_alpha(values, path)
@@ -291,6 +288,15 @@ def _shades(picture: Image.Image, upright: Image.Image, path: Path) -> NDArray[n
             "8-bit PNG"
         )
     return values[..., values.shape[2] // 2]
+
+
+def _form_of_shades(picture: Image.Image) -> str:
+    """Name the mode that shows all of a picture of at most 8 bits per value, and no more."""
+    if picture.mode in {"1", "L"}:
+        return "L"
+    if picture.mode in {"LA", "La"}:
+        return "LA"
+    return "RGBA" if picture.has_transparency_data else "RGB"
 
 
 def _is_colourless(values: NDArray[Any], lossy: bool) -> bool:
@@ -342,7 +348,9 @@ def quiet_decoding() -> Iterator[None]:
 @contextmanager
 def _opened(path: Path) -> Iterator[Image.Image]:
     try:
-        with Image.open(_mended(path)) as picture:
+        # Not by its name: of a turned TIFF that Pillow maps into memory the rows get mixed up.
+        with path.open("rb") as stream, Image.open(_mended(path) or stream) as picture:
+            picture.info[_KEPT_ORIENTATION] = _tag(picture, _ORIENTATION)
             width, height = picture.size
             if width * height > _MOST_PIXELS:
                 raise HarmosegError(
@@ -378,8 +386,8 @@ def _begins_as_tiff(path: Path) -> bool:
         return stream.read(4) in {b"II*\0", b"MM\0*", b"II+\0", b"MM\0+"}
 
 
-def _mended(path: Path) -> Path | io.BytesIO:
-    """Give what Pillow is to open in place of a file that it would read wrongly.
+def _mended(path: Path) -> io.BytesIO | None:
+    """Return what Pillow is to open in place of a file that it would read wrongly, if it would.
 
     It takes each bitmap whose header names two colours, black and white, for one of a bit per
     pixel, and makes other pixels of 4 or 8 bits without a word. Without that number in the header
@@ -388,12 +396,12 @@ def _mended(path: Path) -> Path | io.BytesIO:
     with path.open("rb") as stream:
         head = stream.read(50)
     if len(head) < 50 or head[:2] != b"BM":
-        return path
+        return None
     (length,), (bits,), (colours,) = (
         struct.unpack_from(kind, head, place)
         for kind, place in (("<I", 14), ("<H", 28), ("<I", 46))
     )
     if length < 40 or bits == 1 or colours != 2:
-        return path
+        return None
     data = path.read_bytes()
     return io.BytesIO(data[:46] + bytes(4) + data[50:])

@@ -245,7 +245,7 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
 
 
 def list_files(folder: Path) -> list[Path]:
-    """List all files below a folder as `walk` finds them, sorted.
+    """List all files below a folder, sorted, but for those that systems hide there.
 
     A symbolic link that leads to nothing is listed as the file that its ending promises, so that
     whoever takes it names it. Raises HarmosegError where a link without an ending leads to nothing,
@@ -254,28 +254,42 @@ def list_files(folder: Path) -> list[Path]:
     """
     found: list[Path] = []
     links: list[Path] = []
-    for _, files, folders in walk(folder):
-        dangling = [path for path in files if _is_dangling(path)]
-        found += [path for path in files if path.is_file()] + dangling
+    for here in walk(folder):
+        dangling = [path for path in here.files if _is_dangling(path)]
+        found += [path for path in here.files if path.is_file()] + dangling
         # What has no ending may have been a folder of cases.
-        links += [*folders, *(path for path in dangling if not _ENDING.search(path.name))]
+        links += [*here.links, *(path for path in dangling if not _ENDING.search(path.name))]
     check_inside(links, [folder])
     return sorted(found, key=lambda path: path.parts)
 
 
-def walk(folder: Path) -> Iterator[tuple[Path, list[Path], list[Path]]]:
-    """Walk over a folder: each folder, its files, and its links to folders, which are not followed.
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds itself: files, hidden files, and links to folders."""
 
-    What systems hide is passed over: hidden files and folders (such as ``.ipynb_checkpoints``), and
-    the ``__MACOSX`` of archives, which hold copies and thumbnails. Raises HarmosegError where a
-    folder cannot be read.
+    path: Path
+    files: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    links: tuple[Path, ...]
+
+
+def walk(folder: Path) -> Iterator[Folder]:
+    """Walk over a folder and those below it, in order of their names, without following links.
+
+    Hidden folders (such as ``.ipynb_checkpoints``) and the ``__MACOSX`` of archives hold copies and
+    thumbnails, and are not entered. Raises HarmosegError where a folder cannot be read.
     """
     # For thousands of files os.walk takes a fraction of the time of Path.rglob.
     for above, inner, names in os.walk(folder, onerror=_raise_unreadable):
         place = Path(above)
         inner[:] = sorted(name for name in inner if not is_hidden(name))
-        links = [place / name for name in inner if (place / name).is_symlink()]
-        yield place, [place / name for name in sorted(names) if not is_hidden(name)], links
+        names.sort()
+        yield Folder(
+            place,
+            tuple(place / name for name in names if not is_hidden(name)),
+            tuple(place / name for name in names if is_hidden(name)),
+            tuple(place / name for name in inner if (place / name).is_symlink()),
+        )
 
 
 def _is_dangling(path: Path) -> bool:

@@ -44,7 +44,7 @@ _BATCH = 16
 
 def list_inputs(folder: str) -> list[dict[str, str]]:
     """List the pictures and NIfTI volumes of a folder; raise HarmosegError where there are none."""
-    names = next(walk(Path(folder)))[1] if Path(folder).is_dir() else []
+    names = next(walk(Path(folder))).files if Path(folder).is_dir() else []
     endings = (*SUFFIXES, *_VOLUMES)
     found = [{"image": str(path)} for path in names if path.name.lower().endswith(endings)]
     if not found:

@@ -9,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from harmoseg.datasets import dicom, pictures
-from harmoseg.datasets.sources import relative_name, walk
+from harmoseg.datasets.sources import Folder, relative_name, walk
 from harmoseg.errors import HarmosegError
 
 Kind = Literal["image", "nifti", "dicom", "hdf5"]
@@ -63,7 +63,7 @@ class Found:
 def find_inputs(source: Path) -> Found:
     """Find what can be predicted: a file, or all files below a folder.
 
-    Files of other kinds are counted, hidden ones passed over. What a symbolic link leads out of the
+    Hidden files and those of other kinds are counted. What a symbolic link leads out of the
     folder to is an input with a problem. Raises HarmosegError where there is nothing to predict,
     where two inputs would be written to one file, and where pydicom is needed and not installed.
     """
@@ -71,11 +71,12 @@ def find_inputs(source: Path) -> Found:
         raise HarmosegError(f"{source}: no such file or folder; expected {EXPECTED}")
     others: Counter[str] = Counter()
     root = source if source.is_dir() else source.parent
-    folders = walk(source) if source.is_dir() else [(root, [source], [])]
+    folders = walk(source) if source.is_dir() else [Folder(root, (source,), (), ())]
     inputs: list[Input] = []
-    for folder, files, links in folders:
+    for folder in folders:
         dicoms = []
-        for path in [*files, *links]:
+        others.update(_ending(path) for path in folder.hidden)
+        for path in [*folder.files, *folder.links]:
             if outside := _leads_outside(path, source):
                 inputs.append(_leaving(path, root, outside))
             elif path.is_dir():
@@ -85,9 +86,9 @@ def find_inputs(source: Path) -> Found:
             elif _may_be_dicom(path):
                 dicoms.append(path)
             else:
-                others[path.suffix.lower() or "without ending"] += 1
+                others[_ending(path)] += 1
         if dicoms:
-            inputs.extend(_series(folder, dicoms, source))
+            inputs.extend(_series(folder.path, dicoms, source))
     if not inputs:
         skipped = ", ".join(f"{count} {name}" for name, count in others.most_common(4))
         raise HarmosegError(
@@ -98,6 +99,10 @@ def find_inputs(source: Path) -> Found:
     return Found(tuple(inputs), others)
 
 
+def _ending(path: Path) -> str:
+    return path.suffix.lower() or "without ending"
+
+
 def searched_folder(source: Path) -> Path:
     """Return the folder that a person takes inputs from, apart from which outputs have to lie.
 
@@ -105,8 +110,7 @@ def searched_folder(source: Path) -> Path:
     """
     if source.is_dir() or not source.exists():
         return source
-    _, files, _ = next(walk(source.parent))
-    others = (path for path in files if path.name != source.name)
+    others = (path for path in next(walk(source.parent)).files if path.name != source.name)
     return source.parent if any(_kind(path) or _may_be_dicom(path) for path in others) else source
 
 
