@@ -61,11 +61,13 @@ def prepare_dataset(
 ) -> bool:
     """Prepare one of the package's datasets from its official files; see `prepare_listing`.
 
-    Raises HarmosegError also where cases are missing, unless the choices allow it.
+    Raises HarmosegError also where cases are missing, unless the choices allow it, and where the
+    store would lie in a folder of the dataset's files.
     """
     choices = choices or SourceOptions()
     listing = list_dataset(name, source, choices)
     check_complete(listing, choices)
+    check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     return prepare_listing(listing, options)
 
 
@@ -77,7 +79,6 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
     HarmosegError, naming the file, for whatever is wrong with the data; nothing is then left at
     `options.out`.
     """
-    check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
     hashes = hash_cases(listing.cases)
