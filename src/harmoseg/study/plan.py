@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
@@ -179,6 +180,8 @@ def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
 def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) -> None:
     """Claim the folder of a study. Raises HarmosegError where it holds something else."""
     file = out / STUDY_FILE
+    for store in (store for task in tasks for store in task.stores.values()):
+        check_apart_from_sources(out, store.path)
     if file.exists():
         _check_same_stores(file, tasks)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):

@@ -21,7 +21,7 @@ from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import list_dataset
 from harmoseg.datasets.sources import SourceOptions, in_parallel
-from harmoseg.datasets.volumes import open_nifti, read_nifti_pair, scale_intensities
+from harmoseg.datasets.volumes import open_nifti, read_nifti, read_nifti_pair, scale_intensities
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -331,6 +331,30 @@ def set_scale(file: Path, slope: float, intercept: float) -> None:
     content = bytearray(gzip.decompress(file.read_bytes()))
     content[112:120] = np.array([slope, intercept], "<f4").tobytes()  # scl_slope, scl_inter
     file.write_bytes(gzip.compress(content))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 1000.0), ("meter", 0.001), ("mm", 1.0)])
+def test_voxel_sizes_are_in_millimetres_whatever_the_unit(tmp_path, unit, factor) -> None:
+    affine = np.diag([-1.5, -1.25, 4.0, 1.0])
+    affine[:3, 3] = 10, 20, -30
+    values = np.random.default_rng(0).integers(0, 2000, (8, 9, 5)).astype(np.int16)
+    label = (values > 1000).astype(np.uint8)
+    scale = np.diag([factor, factor, factor, 1.0])
+    for name, voxels in (("image", values), ("label", label)):
+        # Labels in mm, whatever the image is in.
+        own = affine if name == "label" else scale @ affine
+        made = nibabel.Nifti1Image(voxels, own)
+        made.header.set_xyzt_units("mm" if name == "label" else unit)
+        nibabel.save(made, tmp_path / f"{name}.nii.gz")
+    paths = (tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    sample = read_nifti_pair(*paths, classes={0: 0, 1: 1}, window=None)
+    assert sample.spacing == pytest.approx((4, 1.25, 1.5), rel=1e-6)
+    assert np.allclose(np.reshape(sample.affine, (3, 4)), affine[:3], rtol=1e-6)
+    found = read_nifti(paths[0], window=None, axes="LPS")
+    assert found.spacing == pytest.approx((4, 1.25, 1.5), rel=1e-6)
+    assert np.allclose(np.linalg.norm(found.frame.affine[:3, :3], axis=0), (1.5, 1.25, 4))
+    # What is written for it lies where the file says, in the file's own unit.
+    assert np.allclose(found.source.affine, scale @ affine)
 
 
 def test_a_scale_is_applied_without_a_copy_in_double_precision(tmp_path) -> None:
