@@ -76,7 +76,7 @@ def test_a_logger_that_cannot_be_made_is_named(binary_store, tmp_path, monkeypat
     def broken(*_: object, **__: object) -> None:
         raise TypeError("no tracking server")
 
-    monkeypatch.setattr("harmoseg.training.loggers.CSVLogger", broken)
+    monkeypatch.setattr("harmoseg.training.loggers.CsvLogger", broken)
     with pytest.raises(HarmosegError, match="csv cannot be made .*TypeError: no tracking server"):
         start(binary_store, tmp_path / "run", Execution(loggers=["csv"]))
 
