@@ -254,11 +254,11 @@ def test_moving_the_weights_file_does_not_make_another_run(binary_store, tmp_pat
     from harmoseg.training.experiment import resolve_experiment
 
     state = create_model("unet", encoder="resnet18").encoder.state_dict()
-    info = open_training_view(binary_store, validation_fraction=0).info
+    view = open_training_view(binary_store, validation_fraction=0)
     keys = set()
     for name in ("a", "b"):
         save_file(state, tmp_path / f"{name}.safetensors")
         options = replace(TINY, weights=str(tmp_path / f"{name}.safetensors"))
-        keys.add(resolve_experiment("unet", 0, options, info).key)
-    keys.add(resolve_experiment("unet", 0, TINY, info).key)
+        keys.add(resolve_experiment("unet", 0, options, view).key)
+    keys.add(resolve_experiment("unet", 0, TINY, view).key)
     assert len(keys) == 2

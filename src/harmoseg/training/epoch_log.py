@@ -76,4 +76,6 @@ class EpochLog(pl.Callback):
             shown = f"loss {row['train_total']:.3f}"
             if "val_dsc" in row:
                 shown += f", validation DSC {100 * row['val_dsc']:.1f}"
+            elif "val_total" in row:
+                shown += f", validation loss {row['val_total']:.3f} (no foreground to score)"
             print(f"  epoch {epoch} of {trainer.max_epochs}: {shown}", file=sys.stderr)
