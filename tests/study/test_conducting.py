@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -487,14 +486,13 @@ def test_a_plan_cut_off_is_written_anew(study, phantom_store, tmp_path, capfd) -
 def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
-    from harmoseg.store.files import lock_file
+    from harmoseg.locks import take_lock
     from harmoseg.study.layout import lock_of
 
     (work, *_) = carrying_out.all_work(study.folder)
-    handle = lock_file(lock_of(work.folder) / "lock")
-    assert handle is not None
+    lock = take_lock(lock_of(work.folder) / "lock", busy="this test")
     assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
-    threading.Timer(0.5, os.close, [handle]).start()
+    threading.Timer(0.5, lock.release).start()
     carrying_out.carry_out(work)
     assert "waiting for another process" in capfd.readouterr().err
 

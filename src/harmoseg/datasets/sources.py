@@ -23,10 +23,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from tqdm import tqdm
-
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.errors import HarmosegError
+from harmoseg.progress import Progress
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
 from harmoseg.store.files import sha256_of
@@ -368,7 +367,7 @@ def in_parallel(
     """
     with (
         quiet_decoding(),
-        tqdm(total=len(items), desc=what, unit="case", disable=None) as progress,
+        Progress(len(items), what) as progress,
     ):
         for result in work_ahead(work, items, memory=memory):
             yield result

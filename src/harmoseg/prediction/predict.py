@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files, work_ahead
@@ -35,6 +34,7 @@ from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
 from harmoseg.prediction.options import Device, PredictionOptions
 from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
 from harmoseg.prediction.writing import outputs_of, write_outputs
+from harmoseg.progress import Progress
 from harmoseg.store.apart import check_apart
 from harmoseg.store.files import read_json
 
@@ -219,9 +219,7 @@ def _predict_all(
 
     with ExitStack() as stack:
         stack.enter_context(quiet_decoding())
-        progress = stack.enter_context(
-            tqdm(total=len(inputs), desc="predicting", unit="case", disable=None)
-        )
+        progress = stack.enter_context(Progress(len(inputs), "predicting"))
         behind = stack.enter_context(Behind(write, record))
         cases = stack.enter_context(
             closing(work_ahead(read, inputs, memory=lambda item: item.memory))

@@ -19,7 +19,8 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -31,6 +32,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.locks import locked
 from harmoseg.models.checkpointing import checkpoint_blocks
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.files import (
@@ -53,7 +55,7 @@ from harmoseg.training.checkpoints import (
     network_weights,
     newest_checkpoint,
 )
-from harmoseg.training.epoch_log import EpochLog
+from harmoseg.training.epoch_log import EpochLog, ProgressLines
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
@@ -114,6 +116,21 @@ def train(
     if len(view.validation):
         validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
     check_schedule(options, batches=len(loader), validates=validation is not None)
+    with _alone(out):
+        _train(view, out, experiment, execution, loader, validation)
+    return experiment
+
+
+def _train(
+    view: TrainingView,
+    out: Path,
+    experiment: Experiment,
+    execution: Execution,
+    loader: TrainingLoader,
+    validation: DataLoader[Batch] | None,
+) -> None:
+    """Train to the end, and write what a finished run has."""
+    options, seed = experiment.options, experiment.seed
     choose = Choice(view.validation.has_foreground) if validation else None
     loggers = make_loggers(execution.loggers, out)
     gc.collect()  # an earlier run lies in cycles of its optimiser: hundreds of megabytes
@@ -136,6 +153,7 @@ def train(
             [
                 measurements,
                 EpochLog(out / LOG_FILE, show=not sys.stderr.isatty()),
+                *([] if sys.stderr.isatty() else [ProgressLines()]),
                 *schedule_callbacks(options, choose),
                 Stopping(out, cases, checkpoints),
                 checkpoints,  # last, so that it holds what the others know
@@ -150,7 +168,18 @@ def train(
         _finish(out, network, view, checkpoints, choose, measured)
     if trainer.received_sigterm:
         raise Terminated  # too late for this run, and yet whoever asked wants an end
-    return experiment
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training the same run, its own helpers excepted."""
+    if process_number():
+        yield
+        return
+    make_folder(out.parent)
+    busy = f"{out}: another process is training this run; wait for it, or choose another folder"
+    with locked(out.with_name(f".{out.name}.training"), busy=busy):
+        yield
 
 
 def _make_network(
