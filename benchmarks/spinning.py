@@ -46,7 +46,7 @@ def measure(encoder: str, setting: dict[str, str], *, busy: bool, steps: int) ->
     environment = {name: value for name, value in os.environ.items() if name not in _NAMES}
     beside = None
     if busy:
-        beside = subprocess.Popen([sys.executable, "-c", "while True: pass"])  # noqa: S603
+        beside = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
         ended = subprocess.run(  # noqa: S603
             [sys.executable, "-c", _STEP, encoder, str(steps)],
