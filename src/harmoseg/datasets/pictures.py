@@ -77,6 +77,12 @@ def is_grey(path: Path) -> bool:
         return picture.mode in _GREY_MODES or _wide_mode(picture).startswith("LA")
 
 
+def picture_size(path: Path) -> tuple[int, int]:
+    """Read the (width, height) of an image file as stored, its pixels unread."""
+    with _opened(path) as picture:
+        return picture.size
+
+
 def read_image(path: Path, channels: int) -> Decoded[np.uint8]:
     """Decode an image to (H, W, channels) uint8; `channels` is 1 or 3.
 

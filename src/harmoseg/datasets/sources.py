@@ -41,6 +41,7 @@ _MOST_MEMORY = 1 << 30
 _HASHED_AT_ONCE = 16
 _MOST_NAMED = 10
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,5}$")
+_SHORTEST_NAME = 3  # PH2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -210,8 +211,9 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
     """Find the folder that holds all parts of a layout: the source, or one up to two levels below.
 
     People pass the folder that they unzipped into as often as the folder inside. Where several
-    folders of one level fit, which is meant is not for us to guess. Raises HarmosegError naming
-    them, or what was looked for.
+    folders of one level fit, the only one that is named after the dataset is taken: archives of
+    test sets hold a folder for each. Raises HarmosegError naming the folders that fit, or what was
+    looked for.
     """
     if not source.is_dir():
         raise HarmosegError(f"{source}: no such folder; expected the folder of {dataset}")
@@ -222,6 +224,9 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
             for folder in level
             if any(all((folder / part).is_dir() for part in parts) for parts in layouts)
         ]
+        if len(fitting) > 1:
+            named = [folder for folder in fitting if _is_named_after(folder, dataset)]
+            fitting = named if len(named) == 1 else fitting
         if len(fitting) > 1:
             names = ", ".join(folder.relative_to(source).as_posix() for folder in fitting)
             raise HarmosegError(
@@ -241,6 +246,13 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
     raise HarmosegError(
         f"{source}: not the layout of {dataset}: expected {expected} in it, found {found}"
     )
+
+
+def _is_named_after(folder: Path, dataset: str) -> bool:
+    """Say whether a folder's name begins as the title of a dataset, or the other way round."""
+    names = (folder.name, dataset.partition(" (")[0])
+    short, long = sorted(("".join(filter(str.isalnum, name.lower())) for name in names), key=len)
+    return len(short) >= _SHORTEST_NAME and long.startswith(short)
 
 
 def list_files(folder: Path) -> list[Path]:

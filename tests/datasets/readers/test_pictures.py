@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import struct
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.readers import READERS, list_dataset, skin
+from harmoseg.datasets.readers import READERS, btseg, list_dataset, skin
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.verification.verifying import verify
 from harmoseg.store.describing import remarks_of
@@ -136,6 +137,54 @@ def test_two_files_with_one_name_are_refused(tmp_path) -> None:
 
 
 # ETIS-Larib
+
+
+def etis(
+    root: Path,
+    numbers: Iterable[int],
+    *,
+    size: tuple[int, int] = (306, 241),
+    images: str = "images",
+) -> None:
+    for number in numbers:
+        picture(root / images / f"{number}.png", size=size)
+        mask(root / "masks" / f"{number}.png", size=size)
+
+
+def test_etis_in_folders_of_other_names(tmp_path) -> None:
+    for images in ("images", "imgs"):
+        etis(tmp_path / images / "s", (1, 2), images=images)
+    stores = [prepared("etis-larib", tmp_path / name / "s") for name in ("images", "imgs")]
+    assert stores[0].info.fingerprint == stores[1].info.fingerprint
+
+
+def test_a_part_of_another_set_is_not_taken_for_etis(tmp_path) -> None:
+    # CVC-ClinicDB and CVC-300 as PraNet's copy has them: numbered too.
+    for size in ((384, 288), (574, 500)):
+        etis(tmp_path / str(size), (1, 2, 3), size=size)
+        with pytest.raises(HarmosegError, match=rf"1.png: {size[0]} x .* seems to be another") as e:
+            list_dataset("etis-larib", tmp_path / str(size), PART)
+        assert "1225 x 966 px" in str(e.value) and "only 3 of its 196" in str(e.value)
+
+
+def test_a_resized_copy_of_etis_is_read_with_a_remark(tmp_path) -> None:
+    etis(tmp_path / "whole", (1, 2), size=(1225, 966))
+    assert list_dataset("etis-larib", tmp_path / "whole", PART).remarks == ()
+    etis(tmp_path / "half", (1, 2), size=(612, 483))
+    (remark,) = list_dataset("etis-larib", tmp_path / "half", PART).remarks
+    assert remark == "2 image(s) were resized, to 612 x 483 px; published are 1225 x 966 px"
+    # All numbers of the set, and no other: then it is this one, squeezed or not.
+    etis(tmp_path / "all", range(1, 197), size=(16, 16))
+    (remark,) = list_dataset("etis-larib", tmp_path / "all", SourceOptions()).remarks
+    assert remark.startswith("196 image(s) were resized, to 16 x 16 px")
+
+
+def test_a_damaged_image_is_left_to_whoever_reads_it(tmp_path) -> None:
+    etis(tmp_path, (1, 2))
+    (tmp_path / "images" / "1.png").write_bytes(b"no image")
+    assert len(list_dataset("etis-larib", tmp_path, PART).cases) == 2
+    found = verify(tmp_path, "etis-larib")
+    assert [item.where for item in found.findings if item.check == "readable"] == [("1",)]
 
 
 def test_etis_in_the_usual_form_only_tests(tmp_path) -> None:
@@ -277,7 +326,54 @@ def test_an_unpaired_file_has_a_cure_that_the_command_knows(tmp_path) -> None:
     assert "skip_unpaired" not in str(error.value)
 
 
+def test_isic_2018_in_folders_of_another_copy(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(skin, "_DRAWN", {"train": 7, "val": 1, "test": 2})
+    isic(tmp_path / "plain" / "s", FOLDERS_2018, range(10))
+    isic(tmp_path / "x2" / "s", tuple(f"{name}_x2" for name in FOLDERS_2018), range(10))
+    isic(tmp_path / "parts" / "s", ("train/images", "train/masks"), range(6))
+    isic(tmp_path / "parts" / "s", ("val/images", "val/masks"), range(6, 8))
+    isic(tmp_path / "parts" / "s", ("test/images", "test/masks"), range(8, 10))
+    isic(tmp_path / "official" / "s", ("train/images", "train/masks"), range(10))
+    isic(tmp_path / "official" / "s", ("val/images", "val/masks"), range(10, 12))
+    names = ("plain", "x2", "parts", "official")
+    stores = [prepared("isic-2018", tmp_path / name / "s") for name in names]
+    assert len({store.info.fingerprint for store in stores}) == 1
+    assert stores[0].info.counts == {"train": 7, "val": 1, "test": 2}
+    official = SourceOptions("official", allow_missing=True)
+    for name, counts in (("parts", (6, 2, 2)), ("official", (10, 2, 0)), ("x2", (10, 0, 0))):
+        found = list_dataset("isic-2018", tmp_path / name / "s", official)
+        sides = Counter(item.split for item in found.cases)
+        assert (sides["train"], sides["val"], sides["test"]) == counts
+    assert "no test part: the folder(s) test/images, test/masks are not there" in (
+        list_dataset("isic-2018", tmp_path / "official" / "s", official).remarks
+    )
+
+
+@pytest.mark.parametrize("name", ["isic-2018", "isic-2017"])
+def test_train_and_test_folders_of_another_set_are_not_taken_for_isic(tmp_path, name) -> None:
+    etis(tmp_path / "train", (1, 2))
+    with pytest.raises(
+        HarmosegError, match=r"1.png: 2 of 2 images are not named as .* such as ISI"
+    ):
+        list_dataset(name, tmp_path, PART)
+
+
 # PH2
+
+
+def test_ph2_in_one_folder_of_images_and_one_of_masks(tmp_path) -> None:
+    for number in (2, 3):
+        name = f"IMD{number:03d}"
+        ph2(tmp_path / "official" / "PH2Dataset" / "PH2 Dataset images", name)
+        picture(tmp_path / "flat" / "PH2" / "images" / f"{name}.bmp")
+        mask(tmp_path / "flat" / "PH2" / "masks" / f"{name}_lesion.bmp")
+    stores = [prepared("ph2", tmp_path / name) for name in ("official", "flat")]
+    assert stores[0].info.fingerprint == stores[1].info.fingerprint
+    etis(tmp_path / "other", (1, 2))
+    with pytest.raises(
+        HarmosegError, match=r"2 of 2 images are not named as those of PH2, such as"
+    ):
+        list_dataset("ph2", tmp_path / "other", PART)
 
 
 def ph2(root: Path, name: str) -> None:
@@ -509,11 +605,21 @@ def test_a_constant_tile_is_refused_whatever_its_labels_are(tmp_path) -> None:
 # BTSeg as image files (the .mat form is among the volumes' tests)
 
 
+def slice_of_btseg(root: Path, case: str, size: tuple[int, int] = (32, 32)) -> None:
+    picture(root / "images" / f"{case}.jpg", grey=True, size=size)
+    mask(root / "masks" / f"{case}.png", size=size)
+
+
+def test_a_part_of_another_set_is_not_taken_for_btseg(tmp_path) -> None:
+    etis(tmp_path, (1, 2), size=(384, 288))
+    with pytest.raises(HarmosegError, match=r"1.png: 384 x 288 px, .* 512 x 512 px or 256 x 256"):
+        list_dataset("btseg", tmp_path, PART)
+
+
 def test_btseg_tests_the_fold_asked_for(tmp_path) -> None:
     rows = load_list("btseg")[:40]
     for row in rows:
-        picture(tmp_path / "s" / "images" / f"{row['case']}.jpg", grey=True)
-        mask(tmp_path / "s" / "masks" / f"{row['case']}.png")
+        slice_of_btseg(tmp_path / "s", row["case"])
     for fold in (3, 5):
         store = prepared("btseg", tmp_path / "s", SourceOptions(fold=fold, allow_missing=True))
         tested = {case.case for case in store.cases if case.split == "test"}
@@ -590,7 +696,10 @@ def test_smeared_edges_are_cut_at_the_half_whatever_the_format(tmp_path) -> None
     ],
 )
 @pytest.mark.parametrize("name", ["kvasir-seg", "btseg", "ph2"])
-def test_a_value_that_is_neither_black_nor_white_is_named(tmp_path, name, values, listed) -> None:
+def test_a_value_that_is_neither_black_nor_white_is_named(
+    tmp_path, name, values, listed, monkeypatch
+) -> None:
+    monkeypatch.setattr(btseg, "_SIZES", [WHITE.shape[::-1]])
     source = tmp_path / "s"
     mask_file = {
         "kvasir-seg": lambda: source / "masks" / f"{sorted(kvasir(source))[0]}.png",
@@ -598,8 +707,7 @@ def test_a_value_that_is_neither_black_nor_white_is_named(tmp_path, name, values
         "ph2": lambda: source / "IMD002" / "IMD002_lesion" / "IMD002_lesion.bmp",
     }[name]()
     if name == "btseg":
-        picture(source / "images" / "1.jpg", grey=True)
-        mask(mask_file)
+        slice_of_btseg(source, "1", WHITE.shape[::-1])
     elif name == "ph2":
         ph2(source, "IMD002")
     else:
@@ -621,15 +729,25 @@ def test_a_set_without_any_foreground_is_refused(tmp_path) -> None:
 
 
 def test_several_folders_that_fit_are_named(tmp_path) -> None:
-    for name in ("CVC-300", "ETIS-LaribPolypDB"):
-        for number in ("1", "2"):
-            picture(tmp_path / "s" / name / "images" / f"{number}.png")
-            mask(tmp_path / "s" / name / "masks" / f"{number}.png")
+    for name in ("CVC-300", "etis", "ETIS-LaribPolypDB-copy", "ETIS-LaribPolypDB"):
+        etis(tmp_path / "s" / name, (1, 2))
     with pytest.raises(
-        HarmosegError, match=r"2 folders in it .*: CVC-300, ETIS-LaribPolypDB; pass"
+        HarmosegError, match=r"4 folders in it .*: CVC-300, ETIS-LaribPolypDB, .*; pass"
     ):
         list_dataset("etis-larib", tmp_path / "s", PART)
     assert list_dataset("etis-larib", tmp_path / "s" / "ETIS-LaribPolypDB", PART)
+
+
+@pytest.mark.parametrize("above", [".", "TestDataset"])
+def test_of_several_folders_that_named_after_the_set_is_taken(tmp_path, above) -> None:
+    test_sets = tmp_path / "s" / above
+    etis(test_sets / "CVC-ClinicDB", (1, 2, 3), size=(384, 288))
+    etis(test_sets / "ETIS-LaribPolypDB", (1, 2))
+    names = kvasir(test_sets / "Kvasir")
+    assert len(list_dataset("etis-larib", tmp_path / "s", PART).cases) == 2
+    found = list_dataset("kvasir-seg", tmp_path / "s", PART)
+    assert [item.case for item in found.cases] == names
+    assert found.cases[0].image == f"images/{names[0]}.jpg"
 
 
 def test_what_systems_hide_in_a_folder_is_passed_over(tmp_path) -> None:
@@ -668,8 +786,7 @@ def source_of(name: str, root: Path) -> None:
     elif name == "monuseg":
         tiles(root)
     else:
-        picture(root / "images" / "1.jpg", grey=True)
-        mask(root / "masks" / "1.png")
+        slice_of_btseg(root, "1")
 
 
 PICTURES = ["kvasir-seg", "polypgen", "etis-larib", "isic-2017", "ph2", "monuseg", "btseg"]

@@ -928,14 +928,21 @@ def test_btseg_from_matlab_files(tmp_path) -> None:
         assert case.split == ("test" if by_name[case.case]["fold"] == "5" else "train")
 
 
-def test_btseg_splits_patients_where_the_files_name_them(tmp_path) -> None:
+def test_btseg_splits_patients_where_the_files_name_them(tmp_path, monkeypatch) -> None:
+    rows = [row for row in load_list("btseg") if int(row["case"]) <= 30]
+    monkeypatch.setattr("harmoseg.datasets.readers.btseg.load_list", lambda _: rows)
     for number in range(1, 31):
         matlab_73(tmp_path / "s" / f"{number}.mat", str(number), f"p{number % 10}")
-    listing = list_dataset("btseg", tmp_path / "s", SourceOptions("patients", allow_missing=True))
+    listing = list_dataset("btseg", tmp_path / "s", SourceOptions("patients"))
     tested = {item.group for item in listing.cases if item.split == "test"}
     trained = {item.group for item in listing.cases if item.split == "train"}
     assert not tested & trained and len(tested) == 2 and len(trained) == 8
     assert listing.card.counts == {"train": 24, "test": 6}
+    # Without some slices other patients would be drawn.
+    (tmp_path / "s" / "7.mat").unlink()
+    for missing in (False, True):
+        with pytest.raises(HarmosegError, match=r"29 slices, .* needs all 30: .*--split folds"):
+            list_dataset("btseg", tmp_path / "s", SourceOptions("patients", None, missing))
 
 
 def test_a_patient_in_two_folds_is_refused(tmp_path) -> None:
