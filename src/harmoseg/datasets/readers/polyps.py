@@ -1,4 +1,4 @@
-"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib."""
+"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib, CVC-ClinicDB."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harmoseg.errors import HarmosegError
 
 _ETIS = [str(number) for number in range(1, 197)]
 """The images of ETIS-Larib, which are numbered; other sets of polyps are numbered otherwise."""
+_CLINIC = [str(number) for number in range(1, 613)]
 _CENTRES = ("C1", "C2", "C3", "C4", "C5", "C6")
 
 _read = partial(read_black_and_white, channels=3, rule=BlackAndWhite())
@@ -48,6 +49,26 @@ def list_etis(source: Path, options: SourceOptions) -> Listing:
         [pair.case for pair in pairs],
         dict.fromkeys(_ETIS),
         "ETIS-Larib (images 1 to 196)",
+        options,
+    )
+    cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
+    return make_listing(card, cases, roots=[source])
+
+
+def list_clinic(source: Path, options: SourceOptions) -> Listing:
+    """List CVC-ClinicDB: ``Original/`` and ``Ground Truth/``, or PraNet's copy, all for testing."""
+    card = load_card("cvc-clinicdb")
+    chosen_split(options, "test")
+    layouts = ("Original", "Ground Truth"), ("images", "masks")
+    root = find_root(source, *layouts, dataset=card.title)
+    images, masks = next(
+        parts for parts in layouts if all((root / part).is_dir() for part in parts)
+    )
+    pairs = pair_files(root / images, root / masks)
+    check_published(
+        [pair.case for pair in pairs],
+        dict.fromkeys(_CLINIC),
+        "CVC-ClinicDB (images 1 to 612)",
         options,
     )
     cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
