@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
 
 from harmoseg.store.card import Card, parse_card
 from harmoseg.store.layout import Split
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a version of a card labels otherwise than the one before, for verifying old stores.
+
+    `concerns` is what such stores were determined by: others are the same in both versions.
+    """
+
+    version: int
+    concerns: Mapping[str, str]
+    before: str
+
+
+CHANGES: Mapping[str, tuple[Change, ...]] = {
+    "monuseg": (
+        Change(
+            2,
+            {"labels": "polygons"},
+            "the outlines were painted too, which makes nuclei about 10 % too large",
+        ),
+    ),
+}
+"""By the name of the card, the changes in order."""
 
 _HERE = files("harmoseg.datasets")
 

@@ -69,7 +69,9 @@ def read_black_and_white(pair: Pair, *, channels: int, rule: BlackAndWhite) -> S
     return _read_pair(pair, channels, read)
 
 
-def checked_sample(pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8]) -> Sample:
+def checked_sample(
+    pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8], remark: str = ""
+) -> Sample:
     """Make a sample of an image (H, W, C) and its class indices (H, W).
 
     Raises HarmosegError where the image is of one value all over: nothing can be seen on it.
@@ -79,7 +81,7 @@ def checked_sample(pair: Pair, image: NDArray[np.uint8], label: NDArray[np.uint8
         raise HarmosegError(
             f"{pair.image}: every pixel has the value {low}: an empty image; replace or remove it"
         )
-    return Sample(image[None], label[None])
+    return Sample(image[None], label[None], remark=remark)
 
 
 def _read_pair(

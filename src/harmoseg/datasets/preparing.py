@@ -94,7 +94,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
         card = replace(listing.survey(), tile=tile)
     shape = (options.size, options.size, card.channels)
 
-    def work(item: tuple[SourceCase, str]) -> tuple[Case, CutSample, NDArray[np.uint8]]:
+    def work(item: tuple[SourceCase, str]) -> tuple[Case, CutSample, NDArray[np.uint8], str]:
         source, digest = item
         sample = source.read()
         slices = cut(sample, size=options.size, tile=tile)
@@ -114,14 +114,16 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
             mask=source.mask,
             sha256=digest,
         )
-        return case, slices, sample.label
+        return case, slices, sample.label, sample.remark
 
     with writing_store(options.out, card, shape=shape, overwrite=options.overwrite) as writer:
         items = list(zip(listing.cases, hashes, strict=True))
         made = in_parallel(work, items, "preparing", memory=lambda item: item[0].memory)
         foreground = False
-        for case, slices, native in made:
+        remarks = list(listing.remarks)
+        for case, slices, native, remark in made:
             writer.add(case, slices, native)
+            remarks += [remark] if remark else []
             foreground = foreground or bool(native.any())
         if not foreground:
             raise HarmosegError(
@@ -132,7 +134,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
             {
                 "recipe": recipe,
                 "determined_by": dict(listing.determined_by),
-                "remarks": list(listing.remarks),
+                "remarks": remarks,
             }
         )
     return True
@@ -144,7 +146,10 @@ def _recipe(listing: Listing, hashes: list[str], size: int) -> str:
         [item.case, item.group, item.split, item.subset, item.image, item.mask, digest]
         for item, digest in zip(listing.cases, hashes, strict=True)
     ]
-    determining = [SCHEMA, READING, size, asdict(listing.card), dict(listing.determined_by), cases]
+    card = asdict(listing.card)
+    if card["version"] == 1:  # written before cards had versions, a store has no word of it
+        del card["version"]
+    determining = [SCHEMA, READING, size, card, dict(listing.determined_by), cases]
     return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 

@@ -29,6 +29,7 @@ class Card:
     slices without any foreground are trained on; all are kept in the store, and all are scored.
     `metrics` are those that the field reports on this dataset, `partners` the datasets that show
     it other hospitals, devices or years. `notes` is what somebody who compares numbers has to know.
+    `version` is raised where the same files are labelled otherwise than before.
     """
 
     name: str
@@ -54,6 +55,7 @@ class Card:
     metrics: tuple[str, ...] = ("DSC", "IoU")
     partners: tuple[str, ...] = ()
     notes: str = ""
+    version: int = 1
 
     def __post_init__(self) -> None:
         """Raise HarmosegError where the fields contradict each other."""

@@ -1,4 +1,4 @@
-"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib."""
+"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib, CVC-ClinicDB."""
 
 from __future__ import annotations
 
@@ -22,6 +22,8 @@ from harmoseg.errors import HarmosegError
 _ETIS = [str(number) for number in range(1, 197)]
 """The images of ETIS-Larib, which are numbered; other sets of polyps are numbered otherwise."""
 _ETIS_SIZE = (1225, 966)
+_CLINIC = [str(number) for number in range(1, 613)]
+_CLINIC_SIZE = (384, 288)
 _CENTRES = ("C1", "C2", "C3", "C4", "C5", "C6")
 
 _read = partial(read_black_and_white, channels=3, rule=BlackAndWhite())
@@ -55,6 +57,24 @@ def list_etis(source: Path, options: SourceOptions) -> Listing:
         options,
     )
     remarks = check_sizes(pairs, [_ETIS_SIZE], len(_ETIS), card.title)
+    cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
+    return make_listing(card, cases, roots=[source], remarks=remarks)
+
+
+def list_clinic(source: Path, options: SourceOptions) -> Listing:
+    """List CVC-ClinicDB: ``Original/`` and ``Ground Truth/``, or PraNet's copy, all for testing."""
+    card = load_card("cvc-clinicdb")
+    chosen_split(options, "test")
+    original = ("Original", "Ground Truth")
+    root = find_root(source, original, *USUAL, dataset=card.title)
+    pairs = pairs_in(root, original, *USUAL)
+    check_published(
+        [pair.case for pair in pairs],
+        dict.fromkeys(_CLINIC),
+        "CVC-ClinicDB (images 1 to 612)",
+        options,
+    )
+    remarks = check_sizes(pairs, [_CLINIC_SIZE], len(_CLINIC), card.title)
     cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
     return make_listing(card, cases, roots=[source], remarks=remarks)
 
