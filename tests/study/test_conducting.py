@@ -31,7 +31,7 @@ from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
-TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)
 METHODS = ("unet", "unet+scc")
 
 
@@ -294,7 +294,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, nu
                 "controls": "none",
                 "seeds": 1,
                 "training": {
-                    "encoder": "resnet18",
+                    "encoder": "tu-test_resnet",
                     "epochs": 1,
                     "batch_size": 4,
                     "validation_fraction": 0.25,

@@ -18,7 +18,7 @@ from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import EpochLog, open_run, train
 
-TINY = TrainingOptions(encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)
 
 
 def start(store: Path, out: Path, options: TrainingOptions = TINY, **changes: object) -> None:
@@ -253,7 +253,7 @@ def test_moving_the_weights_file_does_not_make_another_run(binary_store, tmp_pat
     from harmoseg.store.training_view import open_training_view
     from harmoseg.training.experiment import resolve_experiment
 
-    state = create_model("unet", encoder="resnet18").encoder.state_dict()
+    state = create_model("unet", encoder="tu-test_resnet").encoder.state_dict()
     info = open_training_view(binary_store, validation_fraction=0).info
     keys = set()
     for name in ("a", "b"):

@@ -27,7 +27,7 @@ from harmoseg.training.run import train
 from harmoseg.training.stopping import Stopping
 
 OPTIONS = TrainingOptions(
-    encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"
+    encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"
 )
 EVERY_STEP = Execution(checkpoint_minutes=0)
 
@@ -75,7 +75,7 @@ def silently(function, *arguments: object) -> None:
 
 
 def command(store: Path, out: Path) -> None:
-    options = ["--encoder=resnet18", "--epochs=3", "--batch_size=4", "--precision=fp32"]
+    options = ["--encoder=tu-test_resnet", "--epochs=3", "--batch_size=4", "--precision=fp32"]
     fixed = ["--validation_fraction=0.25", "--checkpoint_minutes=0"]
     run_module.tell_memory = lambda *_, **__: None
     with Path(out.parent / "told").open("w") as told:
@@ -196,7 +196,7 @@ def test_a_full_disk_stops_cleanly(binary_store, uninterrupted, tmp_path) -> Non
 def test_the_batch_that_diverged_is_named_and_kept(binary_store, tmp_path) -> None:
     out = tmp_path / "run"
     options = TrainingOptions(
-        encoder="resnet18", epochs=1, batch_size=4, learning_rate=1e30, precision="fp32"
+        encoder="tu-test_resnet", epochs=1, batch_size=4, learning_rate=1e30, precision="fp32"
     )
     with pytest.raises(HarmosegError, match="the loss is not finite") as caught:
         start(binary_store, out, options)
