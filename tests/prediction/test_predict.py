@@ -88,6 +88,8 @@ def test_names_and_folders_are_kept_and_a_table_is_written(make_model, tmp_path)
     picture(tmp_path / "in" / "b" / "c.tiff", 2, (33, 20))
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "._a.png").write_bytes(b"x")
+    picture(tmp_path / "in" / ".ipynb_checkpoints" / "a-checkpoint.png")
+    picture(tmp_path / "in" / "__MACOSX" / "a.png")
     found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
     masks = tmp_path / "out" / "masks"
     assert [str(p.relative_to(masks)) for p in sorted(masks.rglob("*.png"))] == [
@@ -151,6 +153,21 @@ def test_a_mask_lies_where_its_volume_lies(make_model, tmp_path, ending, codes) 
         assert np.array_equal(mask.header[field], source.header[field]), field
     assert mask.header["cal_max"] == 0 and b"person" not in bytes(mask.header["descrip"])
     assert rows_of(tmp_path / "out")[0]["spacing_mm"] == "4.0 1.25 1.5"
+
+
+def test_a_volume_in_micrometres_has_its_spacing_in_mm_and_its_mask_in_place(
+    make_model, tmp_path
+) -> None:
+    affine = np.diag([1000.0, 1000, 1000, 1]) @ AFFINE
+    image = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(30, 26, 4)), affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    predict(make_model(volumes=True), tmp_path / "v.nii.gz", tmp_path / "out", EXACT)
+    spacing = [float(size) for size in rows_of(tmp_path / "out")[0]["spacing_mm"].split()]
+    assert spacing == pytest.approx([4, 1.25, 1.5], rel=1e-6)
+    mask = nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz")
+    assert mask.header.get_xyzt_units()[0] == "micron"
+    assert np.allclose(mask.affine, affine)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "PIR", "SAL"])
@@ -487,6 +504,7 @@ def test_volumes_for_a_model_of_plain_images(make_model, tmp_path) -> None:
         ("in/sub", "in", "lie one in the other"),
         ("in/a.png", "in", "lie one in the other"),
         ("in", "link", "lie one in the other"),
+        ("twice/a.png", "twice/out", "lie one in the other"),
         ("absent", "out", "absent: no such file or folder; expected PNG"),
         ("empty", "out", "nothing to predict, found no files; expected PNG"),
         ("texts", "out", "nothing to predict, found 2 .txt; expected PNG"),

@@ -342,6 +342,8 @@ def test_a_replacement_killed_half_way_is_undone(tmp_path, monkeypatch) -> None:
 def test_cards_refuse_what_they_do_not_know() -> None:
     with pytest.raises(HarmosegError, match=r"unknown keys \['colour'\], missing keys \['title'\]"):
         parse_card('name="t"\nmodality="m"\nmode="binary"\nclasses=["a","b"]\ncolour=1\n')
+    with pytest.raises(HarmosegError, match=r"card 't': 2 class\(es\) named 'b'.*name of its own"):
+        parse_card('name="t"\ntitle="t"\nmodality="m"\nmode="multiclass"\nclasses=["a","b","b"]\n')
     with pytest.raises(HarmosegError, match="needs 2 classes"):
         parse_card('name="t"\ntitle="t"\nmodality="m"\nmode="binary"\nclasses=["a"]\n')
 

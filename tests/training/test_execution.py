@@ -76,7 +76,7 @@ def test_a_logger_that_cannot_be_made_is_named(binary_store, tmp_path, monkeypat
     def broken(*_: object, **__: object) -> None:
         raise TypeError("no tracking server")
 
-    monkeypatch.setattr("harmoseg.training.loggers.CSVLogger", broken)
+    monkeypatch.setattr("harmoseg.training.loggers.CsvLogger", broken)
     with pytest.raises(HarmosegError, match="csv cannot be made .*TypeError: no tracking server"):
         start(binary_store, tmp_path / "run", Execution(loggers=["csv"]))
 
@@ -196,3 +196,23 @@ def test_checkpointed_training_ends_as_training_that_keeps_everything(
 def test_checkpointing_and_several_devices_exclude_each_other() -> None:
     with pytest.raises(HarmosegError, match="checkpointing works on one device"):
         Execution(checkpointing=True, devices=2)
+
+
+def test_a_continued_run_keeps_what_the_csv_logger_had(binary_store, tmp_path, monkeypatch) -> None:
+    log_epoch, out = EpochLog.on_train_epoch_end, tmp_path / "run"
+
+    def stop_in_epoch_two(self, trainer, module) -> None:
+        if trainer.current_epoch == 1:
+            raise KeyboardInterrupt
+        log_epoch(self, trainer, module)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(EpochLog, "on_train_epoch_end", stop_in_epoch_two)
+        with pytest.raises(KeyboardInterrupt):
+            start(binary_store, out, Execution(loggers=["csv"]), epochs=3)
+    rows = start(binary_store, out, Execution(loggers=["csv"]), epochs=3)
+    with (out / "csv" / "metrics.csv").open(newline="") as stream:
+        logged = [row for row in csv.DictReader(stream) if row.get("train_total")]
+    assert len(rows) == 3
+    # The same numbers, written twice.
+    assert [row["train_total"] for row in logged] == [row["train_total"] for row in rows]

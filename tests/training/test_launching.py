@@ -108,7 +108,7 @@ def test_a_job_shell_without_srun_waits_for_nobody(binary_store, tmp_path) -> No
         env={**os.environ, **JOB},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "done.json").exists()

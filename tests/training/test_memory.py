@@ -25,7 +25,7 @@ TINY = TrainingOptions(
 @pytest.fixture(scope="module")
 def network(binary_store) -> TrainedNetwork:
     view = open_training_view(binary_store, validation_fraction=0.25)
-    experiment = resolve_experiment("unet", 0, TINY, view.info)
+    experiment = resolve_experiment("unet", 0, TINY, view)
     return TrainedNetwork(experiment, model_info(experiment, view))
 
 

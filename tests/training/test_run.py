@@ -38,7 +38,8 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 
 def test_a_finished_run_explains_itself(finished) -> None:
-    assert sorted(path.name for path in finished.iterdir()) == [
+    # Whether the best epoch is the last, so that no last.safetensors is kept, is up to rounding.
+    assert sorted({path.name for path in finished.iterdir()} - {"last.safetensors"}) == [
         "done.json",
         "environment.json",
         "experiment.yaml",
@@ -254,11 +255,11 @@ def test_moving_the_weights_file_does_not_make_another_run(binary_store, tmp_pat
     from harmoseg.training.experiment import resolve_experiment
 
     state = create_model("unet", encoder="tu-test_resnet").encoder.state_dict()
-    info = open_training_view(binary_store, validation_fraction=0).info
+    view = open_training_view(binary_store, validation_fraction=0)
     keys = set()
     for name in ("a", "b"):
         save_file(state, tmp_path / f"{name}.safetensors")
         options = replace(TINY, weights=str(tmp_path / f"{name}.safetensors"))
-        keys.add(resolve_experiment("unet", 0, options, info).key)
-    keys.add(resolve_experiment("unet", 0, TINY, info).key)
+        keys.add(resolve_experiment("unet", 0, options, view).key)
+    keys.add(resolve_experiment("unet", 0, TINY, view).key)
     assert len(keys) == 2

@@ -22,6 +22,11 @@ def load_split(name: str) -> dict[str, Split]:
     return {row["case"]: cast(Split, row["split"]) for row in load_list(name)}
 
 
+def load_slices(name: str) -> dict[str, int]:
+    """Read the published number of slices of each case, or patient, that has one."""
+    return {row["case"]: int(row["slices"]) for row in load_list(name) if row["slices"]}
+
+
 def load_list(name: str) -> list[dict[str, str]]:
     """Read a published list with its own columns; lines that begin with ``#`` say its source."""
     text = (_HERE / "splits" / f"{name}.csv").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from harmoseg.datasets.sources import (
 )
 from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
+from harmoseg.store.apart import check_apart
 from harmoseg.store.cutting import CutSample, cut
 from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
@@ -60,11 +61,13 @@ def prepare_dataset(
 ) -> bool:
     """Prepare one of the package's datasets from its official files; see `prepare_listing`.
 
-    Raises HarmosegError also where cases are missing, unless the choices allow it.
+    Raises HarmosegError also where cases are missing, unless the choices allow it, and where the
+    store would lie in a folder of the dataset's files.
     """
     choices = choices or SourceOptions()
     listing = list_dataset(name, source, choices)
     check_complete(listing, choices)
+    check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     return prepare_listing(listing, options)
 
 

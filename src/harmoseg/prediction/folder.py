@@ -12,7 +12,6 @@ A folder is::
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -21,11 +20,13 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from filelock import BaseFileLock
+
 from harmoseg.errors import HarmosegError
+from harmoseg.locks import drop_lock, take_lock
 from harmoseg.prediction.writing import MASKS, OVERLAYS, PARTIAL, PROBABILITIES
 from harmoseg.store.files import (
     check_schema,
-    lock_folder,
     make_folder,
     read_csv,
     read_json,
@@ -114,7 +115,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
     classes: Sequence[str]
     overwrite: bool = False
     rows: dict[str, Row] = field(default_factory=dict, init=False)
-    _lock: int | None = field(default=None, init=False)
+    _lock: BaseFileLock | None = field(default=None, init=False)
     _stream: TextIO | None = field(default=None, init=False)
 
     def __enter__(self) -> PredictionFolder:
@@ -124,13 +125,11 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         """
         claimed = self._check()
         make_folder(self.path)
-        try:
-            self._lock = lock_folder(self.path)
-        except OSError as error:
-            raise HarmosegError(
-                f"{self.path}: another process is predicting into it; wait for it, or choose "
-                "another output"
-            ) from error
+        self._lock = take_lock(
+            self.path / ".lock",
+            busy=f"{self.path}: another process is predicting into it; wait for it, or choose "
+            "another output",
+        )
         if claimed and self.overwrite:
             for name in (MASKS, OVERLAYS, PROBABILITIES):
                 shutil.rmtree(self.path / name, ignore_errors=True)
@@ -156,7 +155,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
             self._stream.close()
         self._write_table()
         if self._lock is not None:
-            os.close(self._lock)
+            drop_lock(self._lock)
 
     def is_done(self, name: str, sha256: str, outputs: Sequence[str]) -> bool:
         """Say whether an input with this content was predicted, and all is still there."""

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files, work_ahead
@@ -30,11 +29,13 @@ from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
 from harmoseg.prediction.behind import Behind, Pending, Planes
 from harmoseg.prediction.cases import Case, problem_of, read_case
 from harmoseg.prediction.folder import FAILED, PredictionFolder, Row
-from harmoseg.prediction.inputs import Input, find_inputs
+from harmoseg.prediction.inputs import Input, find_inputs, searched_folder
 from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
 from harmoseg.prediction.options import Device, PredictionOptions
 from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
 from harmoseg.prediction.writing import outputs_of, write_outputs
+from harmoseg.progress import Progress
+from harmoseg.store.apart import check_apart
 from harmoseg.store.files import read_json
 
 
@@ -93,7 +94,7 @@ def predict(
     options = options or PredictionOptions()
     if batch_size < 1:
         raise HarmosegError(f"batch_size must be 1 or more, got {batch_size}")
-    _check_apart(source, out)
+    check_apart(out, searched_folder(source))
     chosen = choose_device(device)
     if chosen == "cuda" and not torch.cuda.is_available():
         raise HarmosegError("device is cuda, but PyTorch finds no such device; use cpu or auto")
@@ -147,15 +148,6 @@ def predict_image(
     if planes.kept is None:
         raise RuntimeError("a case without planes")
     return planes.kept
-
-
-def _check_apart(source: Path, out: Path) -> None:
-    inside, outside = source.resolve(), out.resolve()
-    if outside.is_relative_to(inside) or inside.is_relative_to(outside):
-        raise HarmosegError(
-            f"{out}: the output and the input {source} lie one in the other, so that a second call "
-            "would take masks for images; choose an output beside the input"
-        )
 
 
 def _claim(
@@ -227,9 +219,7 @@ def _predict_all(
 
     with ExitStack() as stack:
         stack.enter_context(quiet_decoding())
-        progress = stack.enter_context(
-            tqdm(total=len(inputs), desc="predicting", unit="case", disable=None)
-        )
+        progress = stack.enter_context(Progress(len(inputs), "predicting"))
         behind = stack.enter_context(Behind(write, record))
         cases = stack.enter_context(
             closing(work_ahead(read, inputs, memory=lambda item: item.memory))

@@ -12,17 +12,12 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from harmoseg.errors import HarmosegError
+from harmoseg.locks import drop_lock, is_locked, take_lock
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked there, and what a kill leaves stays
-    fcntl = None
-
+_LOCK = ".lock"
 _SECONDS_TO_LOCK = 2.0
 _READ_AT_ONCE = 1 << 18
 
@@ -43,9 +38,10 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
         partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
     except OSError as error:
         raise unwritable(out, error) from error
-    lock = lock_folder(partial)
+    lock = take_lock(partial / _LOCK, busy=f"{partial}: another process is writing it")
     try:
         yield partial
+        drop_lock(lock)
         partial.chmod(0o755)  # mkdtemp makes it private; a store is meant to be shared
         if out.exists():
             replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
@@ -62,9 +58,8 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     except OSError as error:
         raise unwritable(out, error) from error
     finally:
+        drop_lock(lock)
         shutil.rmtree(partial, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
 
 
 def check_replaceable(out: Path, *, mark: str, overwrite: bool) -> None:
@@ -98,42 +93,9 @@ def _is_abandoned(folder: Path) -> bool:
         # A younger folder may be one that its process has made but not locked yet.
         if time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK:
             return False
-        lock = lock_folder(folder)
     except OSError:
         return False
-    if lock is None:
-        return False
-    os.close(lock)
-    return True
-
-
-def lock_folder(folder: Path) -> int | None:
-    """Lock a folder; raise OSError where another process holds it. None: there are no locks.
-
-    The lock tells a folder at work from one whose process is gone: the system lets go of it
-    however the process ends.
-    """
-    return _lock(folder, os.O_RDONLY)
-
-
-def lock_file(path: Path) -> int | None:
-    """Lock a file, which is made where it is not there; otherwise as `lock_folder`.
-
-    A lock on a file holds between machines that share a file system; one on a folder may not.
-    """
-    return _lock(path, os.O_RDWR | os.O_CREAT)
-
-
-def _lock(path: Path, flags: int) -> int | None:
-    if fcntl is None:
-        return None
-    handle = os.open(path, flags)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
+    return not is_locked(folder / _LOCK)
 
 
 def make_folder(path: Path) -> None:

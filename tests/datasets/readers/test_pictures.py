@@ -567,7 +567,7 @@ def saved(values: np.ndarray):
 )
 def test_black_and_white_in_every_form(tmp_path, save) -> None:
     save(tmp_path / "m.png")
-    shades = read_mask_shades(tmp_path / "m.png").pixels
+    shades = read_mask_shades(tmp_path / "m.png")
     assert np.array_equal(BlackAndWhite().apply(shades, tmp_path / "m.png"), WHITE)
 
 
@@ -575,7 +575,7 @@ def test_smeared_edges_are_cut_at_the_half_whatever_the_format(tmp_path) -> None
     smeared(tmp_path / "m.png")
     Image.open(tmp_path / "m.png").save(tmp_path / "m.jpg", quality=60)
     for name in ("m.png", "m.jpg"):
-        label = BlackAndWhite().apply(read_mask_shades(tmp_path / name).pixels, tmp_path / name)
+        label = BlackAndWhite().apply(read_mask_shades(tmp_path / name), tmp_path / name)
         assert label.mean() == pytest.approx(WHITE.mean(), abs=0.01)
 
 
