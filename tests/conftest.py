@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
@@ -24,8 +24,11 @@ from harmoseg.store.reading import Store
 # A pool of compilers would import PyTorch in every one of its processes.
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
 
-# The same examples every time: a change is not held up by a number drawn on the day it lands.
-settings.register_profile("harmoseg", derandomize=True)
+# The same examples every time, however long they take: a change is not held up by what is drawn on
+# the day it lands, nor by another program.
+settings.register_profile(
+    "harmoseg", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 settings.load_profile("harmoseg")
 
 

@@ -36,7 +36,9 @@ from harmoseg.training.run import train
 @pytest.fixture(scope="module")
 def run(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+    options = TrainingOptions(
+        encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25
+    )
     train(phantom_store, out, method="unet", seed=0, options=options)
     return out
 

@@ -37,7 +37,9 @@ from harmoseg.training.experiment import TrainingOptions
 
 @pytest.fixture(scope="module")
 def study(binary_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Study:
-    options = TrainingOptions(encoder="resnet18", epochs=2, batch_size=4, validation_fraction=0.25)
+    options = TrainingOptions(
+        encoder="tu-test_resnet", epochs=2, batch_size=4, validation_fraction=0.25
+    )
     plan = StudyPlan((DatasetPlan(binary_store, ("unet", "unet+scc"), options),), 2)
     return run_study(plan, tmp_path_factory.mktemp("studies") / "study")
 

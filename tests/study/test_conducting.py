@@ -30,7 +30,7 @@ from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
-TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)
 METHODS = ("unet", "unet+scc")
 
 
@@ -293,7 +293,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, nu
                 "controls": "none",
                 "seeds": 1,
                 "training": {
-                    "encoder": "resnet18",
+                    "encoder": "tu-test_resnet",
                     "epochs": 1,
                     "batch_size": 4,
                     "validation_fraction": 0.25,
@@ -311,7 +311,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, nu
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    process.communicate(timeout=300)
+    process.communicate(timeout=600)
     assert process.returncode != 0
     assert study_status(out).count("running") == 0
     # The end mark says that a run is finished; weights without it may be written once more.

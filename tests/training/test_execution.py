@@ -21,7 +21,7 @@ from harmoseg.training.measuring import forget_peak_memory, peak_memory
 from harmoseg.training.run import EpochLog, train
 
 TINY = TrainingOptions(
-    encoder="resnet18", epochs=2, batch_size=4, validation_fraction=0.25, precision="fp32"
+    encoder="tu-test_resnet", epochs=2, batch_size=4, validation_fraction=0.25, precision="fp32"
 )
 
 

@@ -18,7 +18,7 @@ from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import EpochLog, open_run, train
 
-TINY = TrainingOptions(encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)
 
 
 def start(store: Path, out: Path, options: TrainingOptions = TINY, **changes: object) -> None:
@@ -38,7 +38,8 @@ def log_of(run: Path) -> list[dict[str, str]]:
 
 
 def test_a_finished_run_explains_itself(finished) -> None:
-    assert sorted(path.name for path in finished.iterdir()) == [
+    # Whether the best epoch is the last, so that no last.safetensors is kept, is up to rounding.
+    assert sorted({path.name for path in finished.iterdir()} - {"last.safetensors"}) == [
         "done.json",
         "environment.json",
         "experiment.yaml",
@@ -253,7 +254,7 @@ def test_moving_the_weights_file_does_not_make_another_run(binary_store, tmp_pat
     from harmoseg.store.training_view import open_training_view
     from harmoseg.training.experiment import resolve_experiment
 
-    state = create_model("unet", encoder="resnet18").encoder.state_dict()
+    state = create_model("unet", encoder="tu-test_resnet").encoder.state_dict()
     view = open_training_view(binary_store, validation_fraction=0)
     keys = set()
     for name in ("a", "b"):

@@ -21,7 +21,7 @@ from harmoseg.training.experiment import TrainingOptions, resolve_experiment
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import EpochLog, train
 
-TINY = TrainingOptions(encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)
 
 
 def start(store: Path, out: Path, **changes: object) -> Path:
