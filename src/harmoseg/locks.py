@@ -36,6 +36,8 @@ def take_lock(file: Path, *, busy: str) -> BaseFileLock:
     except OSError as error:
         if error.errno not in _NO_LOCKS:
             raise _unusable(file, error) from error
+    with suppress(OSError):
+        file.unlink(missing_ok=True)  # made before the lock was asked for
     try:
         return _taken(SoftFileLock(file.with_name(f"{file.name}.soft"), timeout=0), busy)
     except OSError as error:

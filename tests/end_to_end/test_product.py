@@ -59,7 +59,7 @@ def test_train_on_a_folder_and_predict_on_another(folder_data, tmp_path, capsys)
     # A store that was made otherwise is not replaced, and a store needs no preparing.
     other = [*train[:-1], "48"]
     assert main(other) == 2
-    assert "another size; remove it, or choose another --out" in capsys.readouterr().err
+    assert "or by an earlier version; remove it, or choose another --out" in capsys.readouterr().err
     assert main(["train", str(store), *train[2:]]) == 2
     assert "a prepared store; --size would change nothing" in capsys.readouterr().err
     assert main(["train", str(images), *train[2:]]) == 2

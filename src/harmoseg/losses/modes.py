@@ -79,6 +79,8 @@ class TargetCheck:
         """Raise ValueError where a value of the target is none of the mode's."""
         if self._has_seen_foreground or torch.compiler.is_compiling():
             return
+        if type(pair.target) is not Tensor:  # a tensor without values, as memory is estimated with
+            return
         self._has_seen_foreground = bool(check_values(mode, pair) > 0)
 
 

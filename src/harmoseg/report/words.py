@@ -160,7 +160,10 @@ def _of_selection(study: Study) -> list[str]:
     by_remark: dict[str, list[str]] = {}
     for task in study.tasks:
         for run in task.runs:
-            done = read_json(run.folder / DONE_FILE, what="the end mark of a run")
+            try:
+                done = read_json(run.folder / DONE_FILE, what="the end mark of a run")
+            except HarmosegError:
+                continue  # whoever opens the run is told
             if remark := done.get("selection_remark"):
                 told = f"{run.experiment.method}, seed {run.experiment.seed}, on {task.name}"
                 by_remark.setdefault(remark, []).append(told)
