@@ -69,7 +69,7 @@ class TargetCheck:
     """Check the values of targets, as often as that costs nothing that can be measured.
 
     Values are looked at until a batch with foreground was right: masks of 0 and 255 are wrong in
-    every batch. A compiled loss looks at none.
+    every batch. A compiled loss looks at none, nor does a loss of tensors without values.
     """
 
     def __init__(self) -> None:
@@ -79,9 +79,10 @@ class TargetCheck:
         """Raise ValueError where a value of the target is none of the mode's."""
         if self._has_seen_foreground or torch.compiler.is_compiling():
             return
-        if type(pair.target) is not Tensor:  # a tensor without values, as memory is estimated with
+        try:
+            self._has_seen_foreground = check_values(mode, pair) > 0
+        except RuntimeError:  # no values: fake tensors, the meta device, torch.func.vmap
             return
-        self._has_seen_foreground = bool(check_values(mode, pair) > 0)
 
 
 def check_values(mode: Mode, pair: Pair) -> float:
