@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from pathlib import Path
-from xml.etree import ElementTree
 
+import defusedxml.ElementTree as SafeTree
 import numpy as np
 import pytest
 
@@ -163,7 +163,7 @@ def test_filled_pixels_against_the_areas_in_published_files(tmp_path) -> None:
     for file in files:
         assert rasterise(file, height=1000, width=1000)[0].any()
         ratios = []
-        for item in ElementTree.parse(file).getroot().iter("Region"):
+        for item in SafeTree.parse(file).getroot().iter("Region"):
             area = float(item.attrib["Area"])
             points = [(float(v.attrib["X"]), float(v.attrib["Y"])) for v in item.iter("Vertex")]
             x, y = zip(*points, strict=True)

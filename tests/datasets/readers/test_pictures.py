@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 from collections import Counter
@@ -64,7 +65,8 @@ def test_every_dataset_has_a_complete_card(name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cases_per_entry"), [("kvasir-seg", 1), ("acdc", 2), ("synapse", 1), ("monuseg", 1)]
+    ("name", "cases_per_entry"),
+    [("kvasir-seg", 1), ("acdc", 2), ("synapse", 1), ("monuseg", 1), ("chase-db1", 1)],
 )
 def test_lists_have_the_counts_of_their_cards(name, cases_per_entry) -> None:
     counts = Counter(load_split(name).values())
@@ -462,8 +464,7 @@ def test_monuseg_rasterises_polygons_and_cuts_tiles(tmp_path) -> None:
     store = prepared("monuseg", tmp_path / "s", size=32)
     assert sides(store) == dict(zip(names, ("train", "test"), strict=True))
     label = store.native_label(0)[0]
-    # Vertices are pixels of the nucleus's rim, so both ends belong to it.
-    assert label.sum() == 21 * 16 and label[10:26, 10:31].all()
+    assert label.sum() == 20 * 15 and label[10:25, 10:30].all()
     assert store.cases[0].group == names[0][:12]
     assert store.info.provenance["determined_by"] == {"labels": "polygons"}
     assert store.cases[0].slices == 1  # smaller than the card's tile of 224
@@ -509,7 +510,7 @@ OUTSIDE_FILE = (
             annotation(SQUARE, polygon(HALF_CIRCLE)),
             r"region 2: an open outline, its ends lie 30 px",
         ),
-        (annotation(polygon([(1, 1), (2, 2)])), "region 1: 2 vertices, expected 3"),
+        (annotation(polygon([(1, 1), (9, 9)])), "region 1: 2 vertices, expected 3"),
         (
             annotation(polygon([(40, 10), (90, 10), (90, 40), (40, 10)])),
             "region 1: .* lies outside",
@@ -543,20 +544,47 @@ def test_wrong_annotations_are_named(tmp_path, content, message) -> None:
 @pytest.mark.parametrize(
     ("vertices", "area"),
     [
-        ([(10, 10), (30, 10), (30, 25), (10, 25)], 21 * 16),
-        ([(10, 10), (30, 10), (30, 30)], 21 * 22 // 2),
-        ([(10, 10), (30, 10), (10, 11)], 31),
+        ([(10, 10), (30, 10), (30, 25), (10, 25)], 20 * 15),
+        ([(10, 10), (30, 10), (30, 30)], 20 * 21 // 2),
+        ([(10, 10), (30, 10), (10, 11)], 20 // 2),
     ],
 )
 def test_a_polygon_may_leave_out_its_first_vertex_at_the_end(tmp_path, vertices, area) -> None:
     tiles(tmp_path / "s", annotation(polygon(vertices)))
     label = prepared("monuseg", tmp_path / "s").native_label(0)
-    assert label.sum() == pytest.approx(area, abs=12)  # the slanting rim is drawn in whole pixels
+    assert label.sum() == area
 
 
 def test_a_gap_of_a_few_pixels_is_closed(tmp_path) -> None:
     tiles(tmp_path / "s", annotation(polygon([(10, 10), (30, 10), (30, 25), (10, 25), (10, 13)])))
-    assert prepared("monuseg", tmp_path / "s").native_label(0).sum() == 21 * 16
+    assert prepared("monuseg", tmp_path / "s").native_label(0).sum() == 20 * 15
+
+
+def test_slips_of_the_mouse_are_told_by_prepare_and_verify(tmp_path) -> None:
+    names = tiles(tmp_path / "s", annotation(SQUARE, polygon([(5, 5), (5.3, 5)])))
+    wanted = [f"{name}.xml: 1 region(s)" for name in sorted(names)]
+    store = prepared("monuseg", tmp_path / "s")
+    found = verify(tmp_path / "s", "monuseg").findings
+    notes = [item.found for item in found if item.check == "this copy"]
+    assert [text[: len(wanted[0])] for text in store.info.provenance["remarks"]] == wanted
+    assert notes == store.info.provenance["remarks"] and "(region 2)" in notes[0]
+
+
+def test_only_stores_of_painted_outlines_are_of_an_old_version(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    for labels in ("polygons", "masks"):
+        store = prepared("monuseg", tmp_path / "s")
+        assert store.info.provenance["determined_by"] == {"labels": labels}
+        assert not [item for item in verify(store.path).findings if item.check == "card version"]
+        file = store.path / "store.json"
+        values = json.loads(file.read_text())
+        assert values["card"].pop("version") == 2  # as before cards had versions
+        file.write_text(json.dumps(values))
+        found = [item for item in verify(store.path).findings if item.check == "card version"]
+        assert [item.severity for item in found] == ["error"] * (labels == "polygons")
+        for name in names:
+            mask(tmp_path / "s" / "masks" / f"{name}.png", size=(60, 50))
+        next((tmp_path / "s").rglob("*.xml")).unlink()
 
 
 def test_tiles_that_no_list_names_are_passed_over_with_a_remark(tmp_path) -> None:
