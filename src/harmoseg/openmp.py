@@ -14,9 +14,9 @@ _BOUNDS = {
 def bound_spinning(environment: MutableMapping[str, str]) -> None:
     """Bound how long a thread spins at a barrier, unless `environment` chooses that already.
 
-    By default a thread spins until the last one arrives. Beside one other busy program that one is
-    not running, every barrier waits for the scheduler, and a training step takes up to ten times as
-    long; with a bound it takes what the busy core costs (``benchmarks/results/spinning.md``).
+    By default a thread spins until the last one arrives. Beside a busy program that one is not
+    running, and every barrier waits for the scheduler: a training step took two and a half to three
+    times as long, with a bound one and a half to two (``benchmarks/results/spinning.md``).
     """
     if not any(name in environment for name in _CHOICES):
         environment.update(_BOUNDS)
