@@ -26,7 +26,7 @@ OPTIONS = {
 
 
 def make(folder, name: str = "unet") -> SavedModel:
-    info = ModelInfo(name, "tu-mobilenetv3_small_050", CARD, 64, 96, 1, OPTIONS[name], {"seed": 1})
+    info = ModelInfo(name, "tu-test_resnet", CARD, 64, 96, 1, OPTIONS[name], {"seed": 1})
     torch.manual_seed(0)
     network = info.build()
     network(torch.rand(4, 1, 64, 96))  # running statistics that are not those of the start
