@@ -102,7 +102,7 @@ def test_names_and_folders_are_kept_and_a_table_is_written(make_model, tmp_path)
     assert {row["status"] for row in rows} == {"done"} and rows[2]["shape"] == "33 20"
     mask = Image.open(masks / "b" / "c.png")
     assert mask.mode == "P" and mask.size == (20, 33)
-    assert mask.getpalette()[:6] == [0, 0, 0, 255, 59, 48]
+    assert mask.getpalette()[:6] == [0, 0, 0, 0, 158, 115]
     counts = np.bincount(np.asarray(mask).ravel(), minlength=3)
     assert [int(rows[2][f"voxels_{name}"]) for name in "ab"] == counts[1:].tolist()
     assert found.others == {".txt": 1, ".png": 1}
@@ -132,7 +132,7 @@ def test_probabilities_and_overlays(make_model, tmp_path) -> None:
     assert np.array_equal(values.argmax(-1), mask_of(out / "masks" / "v.nii.gz"))
     drawn = np.asarray(Image.open(out / "overlays" / "a.png").convert("RGB"))
     assert drawn.shape == (320, 400, 3)
-    assert {(255, 59, 48), (52, 199, 89)} & set(map(tuple, drawn.reshape(-1, 3).tolist()))
+    assert {(0, 158, 115), (240, 228, 66)} & set(map(tuple, drawn.reshape(-1, 3).tolist()))
     assert (out / "overlays" / "v.nii.gz.png").is_file()
 
 

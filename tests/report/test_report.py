@@ -22,10 +22,12 @@ from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.evaluation.reading import CLEAN
 from harmoseg.metrics import METRICS, overlap_metric
+from harmoseg.report import preview
 from harmoseg.report.figures.overlays import choose_cases
 from harmoseg.report.html import write_report
 from harmoseg.report.preview import write_preview
 from harmoseg.report.words import sentences, warnings
+from harmoseg.store.card import Card
 from harmoseg.store.reading import open_store
 from harmoseg.study.conducting import run_study
 from harmoseg.study.copies import count_copies
@@ -351,6 +353,15 @@ def test_near_duplicates_are_counted(tmp_path, folder_data) -> None:
     prepare_folder(FolderOptions(images, masks), rule, PrepareOptions(tmp_path / "store", size=64))
     store = open_store(tmp_path / "store")
     assert count_copies(store, "test", store) == 1
+
+
+def test_a_preview_paints_every_class_in_a_colour_of_its_own() -> None:
+    for count in (8, 12):
+        classes = ("background", *(f"organ {number}" for number in range(count)))
+        card = Card(name="x", title="x", modality="CT", mode="multiclass", classes=classes)
+        painted = preview._coloured(np.arange(count + 1, dtype=np.uint8)[None], card)[0]
+        assert painted[0].tolist() == [0, 0, 0]
+        assert len({tuple(colour) for colour in painted.tolist()}) == count + 1
 
 
 def test_preview_is_a_picture(phantom_store, tmp_path) -> None:

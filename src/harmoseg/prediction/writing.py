@@ -72,9 +72,8 @@ def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
         Image.fromarray(label * np.uint8(255)).save(path, compress_level=1)
         return
     colours = colour_codes(class_colours(card))
-    count = len(card.classes) - 1
     picture = Image.fromarray(label, mode="P")
-    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours[np.arange(count) % len(colours)]])
+    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours])
     picture.putpalette(palette.tobytes())
     picture.save(path, compress_level=1)
 

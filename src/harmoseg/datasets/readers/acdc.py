@@ -197,6 +197,8 @@ def _check_shapes(frames: _Found) -> None:
     published = load_slices("acdc")
     first: dict[str, tuple[str, _Frame]] = {}
     for case, frame in frames.items():
+        place = frame.image.parent if len(frame.files) > 2 else frame.image
+        check_slices(case, frame.slices, published.get(case[:10]), place)
         other, expected = first.setdefault(case[:10], (case, frame))
         if expected.shape != frame.shape:
             raise HarmosegError(
@@ -204,8 +206,6 @@ def _check_shapes(frames: _Found) -> None:
                 f"{expected.shape}; the frames of one examination have one shape: complete the "
                 "download, or replace the wrong one"
             )
-        place = frame.image.parent if len(frame.files) > 2 else frame.image
-        check_slices(case, frame.slices, published.get(case[:10]), place)
 
 
 def _slices(files: list[Path]) -> dict[str, dict[int, Path]]:

@@ -161,7 +161,10 @@ def _verify_source(path: Path, dataset: str, options: SourceOptions) -> Verifica
         try:
             # Where only some files are missing the others are still worth a look.
             listing = list_dataset(dataset, path, replace(options, allow_missing=True))
-        except HarmosegError:
+        except HarmosegError as worse:
+            # A case may be wrong beside those that are missing.
+            further = finding_of_error(worse, "listing", root=root)
+            problems = tuple(dict.fromkeys((*problems, further)))
             return Verification("source", name, load_card(dataset), None, (), problems)
     return verify_listing(listing, name, root=root, findings=problems)
 
