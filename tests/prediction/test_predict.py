@@ -22,6 +22,8 @@ from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.evaluation.predicting import Prediction
 from harmoseg.prediction import predict as module
+from harmoseg.prediction import writing
+from harmoseg.prediction.folder import PredictionFolder
 from harmoseg.prediction.network import Predictor
 from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.predict import predict, predict_image
@@ -425,17 +427,103 @@ def test_a_disk_that_is_full_fails_the_file_and_leaves_nothing(
 ) -> None:
     picture(tmp_path / "in" / "a.png")
     picture(tmp_path / "in" / "b.png")
-    real = Image.Image.save
+    real = Path.replace
 
-    def save(self, path, **options):
-        real(self, path, **options)
-        if path.name.endswith("a.png"):
+    def rename(self, target):
+        if target.name == "a.png":
             raise OSError(28, "No space left on device")
+        return real(self, target)
 
-    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr(Path, "replace", rename)
     found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
     assert "masks/a.png: cannot be written (No space left on device)" in found.failed[0].error
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
+def test_a_fault_of_writing_fails_the_file_alone(make_model, tmp_path, monkeypatch) -> None:
+    nifti(tmp_path / "in" / "a.nii.gz")
+    nifti(tmp_path / "in" / "b.nii.gz")
+    real, calls = writing._like, []
+
+    def like(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("no field of name that")
+        return real(*arguments)
+
+    monkeypatch.setattr(writing, "_like", like)
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.status for row in found.rows] == ["failed", "done"]
+    assert "a.nii.gz: its mask cannot be written (KeyError" in found.rows[0].error
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
+def test_a_name_that_is_no_utf8_or_long_is_predicted_once(make_model, tmp_path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    names = [
+        "a.png",
+        "M\udcfcller.png",
+        "n" * 240 + ".png",
+        "z" * 122 + "\N{GREEK SMALL LETTER PHI}.png",
+    ]
+    picture(source / "a.png")
+    for name in names[1:]:
+        try:
+            shutil.copy(source / "a.png", source / name)
+        except OSError:
+            pytest.skip("this file system has no such names")
+    first = predict(make_model(), source, out, EXACT)
+    assert not first.failed and first.done_before == 0
+    assert sorted(path.name for path in (out / "masks").iterdir()) == sorted(names)
+    assert {row["input"] for row in rows_of(out)} == {*names, r"M\udcfcller.png"} - {names[1]}
+    assert predict(make_model(), source, out, EXACT).done_before == 4
+    # The folder's own name goes into predictions.json, and is compared with it.
+    source.rename(tmp_path / "i\udcfcn")
+    predict(make_model(), tmp_path / "i\udcfcn", tmp_path / "o2", EXACT)
+    assert predict(make_model(), tmp_path / "i\udcfcn", tmp_path / "o2", EXACT).done_before == 4
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_nifti_2_file_gets_a_mask_of_its_own_form(make_model, tmp_path) -> None:
+    path = tmp_path / "in" / "v.nii.gz"
+    values = nifti(path)
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / "in" / "w.nii.gz")
+    nibabel.save(nibabel.Nifti2Image(values, AFFINE), path)
+    options = replace(EXACT, probabilities=True)
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", options)
+    assert not found.failed
+    for folder in ("masks", "probabilities"):
+        one, two = (nibabel.load(tmp_path / "out" / folder / f"{n}.nii.gz") for n in "wv")
+        assert type(one) is nibabel.Nifti1Image and type(two) is nibabel.Nifti2Image
+        assert np.array_equal(one.affine, two.affine)
+        assert np.array_equal(np.asarray(one.dataobj), np.asarray(two.dataobj))
+
+
+def test_a_table_cut_off_within_a_letter_keeps_its_whole_rows(make_model, tmp_path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b", "c\N{LATIN SMALL LETTER U WITH DIAERESIS}"):
+        picture(source / f"{name}.png")
+    predict(make_model(), source, out, EXACT)
+    table = out / "predictions.csv"
+    data = table.read_bytes()
+    table.write_bytes(data[: data.index(b"\xc3") + 1])
+    assert predict(make_model(), source, out, EXACT).done_before == 2
+
+
+def test_closing_the_folder_does_not_hide_what_went_wrong(tmp_path, monkeypatch) -> None:
+    def refuse(*_):
+        raise HarmosegError("predictions.csv: cannot be written")
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        PredictionFolder(tmp_path / "out", {}, ["a"]) as folder,
+    ):
+        monkeypatch.setattr(PredictionFolder, "_write_table", refuse)
+        raise ZeroDivisionError
+    assert folder._lock is None
+    monkeypatch.undo()
+    with PredictionFolder(tmp_path / "out", {}, ["a"]):
+        pass
 
 
 def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:

@@ -36,7 +36,7 @@ from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_wind
 from harmoseg.prediction.writing import outputs_of, write_outputs
 from harmoseg.progress import Progress
 from harmoseg.store.apart import check_apart
-from harmoseg.store.files import read_json
+from harmoseg.store.files import printable, read_json
 
 
 @dataclass(frozen=True)
@@ -119,7 +119,7 @@ def predict(
     claim = _claim(model, source, info, options)
     with PredictionFolder(out, claim, info.card.classes[1:], overwrite) as folder:
         before = _predict_all(folder, inputs, info, predictor, options, batch_size)
-        rows = tuple(folder.rows[item.name] for item in inputs)
+        rows = tuple(folder.rows[printable(item.name)] for item in inputs)
     return Predictions(rows, before, found.others, _remark(info, options))
 
 
@@ -189,7 +189,7 @@ def _predict_all(
         try:
             if item.problem:
                 raise HarmosegError(item.problem)
-            if item.name in folder.rows and folder.is_done(
+            if folder.row(item.name) and folder.is_done(
                 item.name, hash_files(item.files), outputs_of(item, options)
             ):
                 return None
@@ -244,8 +244,8 @@ def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions
     case, label = item.case, item.planes.label
     try:
         write_outputs(out, case, info.card, label, item.planes.kept, overlay=options.overlays)
-    except (HarmosegError, MemoryError) as error:
-        return _failure(case.item, error)
+    except Exception as error:  # a stranger's file again: its header may hold what cannot be kept
+        return _failure(case.item, error, "its mask cannot be written")
     is_image = case.item.kind == "image"
     # Several times faster than a histogram, which takes its input in 64 bits.
     counts = [int(np.count_nonzero(label == c)) for c in range(1, len(info.card.classes))]
@@ -261,10 +261,10 @@ def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions
     )
 
 
-def _failure(item: Input, error: Exception) -> Row:
+def _failure(item: Input, error: Exception, what: str = "cannot be read") -> Row:
     line = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         line = f"{item.files[0]}: too little memory for it ({line}); crop it, or free memory"
     elif not isinstance(error, HarmosegError):
-        line = f"{item.files[0]}: cannot be read ({type(error).__name__}: {line}); replace the file"
+        line = f"{item.files[0]}: {what} ({type(error).__name__}: {line}); replace the file"
     return Row(item.name, item.kind, error=line)

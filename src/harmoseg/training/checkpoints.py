@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import make_folder, sha256_of
+from harmoseg.store.files import discard, make_folder, sha256_of, write_bytes
 from harmoseg.training.batches import TrainingLoader
 from harmoseg.training.ranks import largest
 from harmoseg.training.schedule import Choice, Validated
@@ -138,12 +138,12 @@ class Checkpoints(pl.Callback):
 
     def _remove_old(self) -> None:
         for file in _checkpoints(self._folder)[_KEPT:]:
-            file.unlink(missing_ok=True)
+            discard(file)
         bests = sorted(self._folder.glob("best-epoch*.safetensors"), reverse=True)
         # A checkpoint that is continued from may name the best of before.
         for file in bests[_KEPT + 1 :]:
             if self.best is None or file.name != self.best.file:
-                file.unlink(missing_ok=True)
+                discard(file)
 
 
 class HashedFiles(TorchCheckpointIO):
@@ -193,14 +193,10 @@ def _digest(data: bytes | memoryview) -> str:
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+        write_bytes(path, data)
+    except HarmosegError as error:
         raise HarmosegError(
-            f"{path}: the checkpoint cannot be written ({error.strerror or error}); make room and "
-            "run the same command again: it continues from the checkpoint before"
+            f"{error}; make room and run the same command again: it continues from the checkpoint "
+            "before"
         ) from error

@@ -27,7 +27,7 @@ from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
 
@@ -40,6 +40,7 @@ from harmoseg.store.files import (
     make_folder,
     read_json,
     sha256_of,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -312,9 +313,7 @@ def _finish(
     weights = network_weights(network.state_dict())
     last_epoch, best = network.trainer.current_epoch, checkpoints.best
     if network.experiment.options.select == "best" and best and best.epoch != last_epoch:
-        partial = out / f".{LAST_FILE}.partial"
-        save_file(weights, partial)
-        partial.replace(out / LAST_FILE)
+        write_bytes(out / LAST_FILE, save(weights))
         weights = checkpoints.best_weights()
     by_choice = network.experiment.options.select == "best" and choose is not None
     remark = ""
