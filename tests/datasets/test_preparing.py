@@ -128,7 +128,7 @@ def test_another_way_of_reading_makes_another_recipe(folder_data, monkeypatch) -
     store = prepare(*folder_data())
     monkeypatch.setattr("harmoseg.datasets.preparing.READING", READING + 1)
     images, masks = (store.path.parent / name for name in ("images", "masks"))
-    with pytest.raises(HarmosegError, match=r"exists already; .*--overwrite true"):
+    with pytest.raises(HarmosegError, match=r"exists already; .*--overwrite"):
         prepare(images, masks)
     again = prepare(images, masks, overwrite=True)
     assert again.info.provenance["recipe"] != store.info.provenance["recipe"]
@@ -183,7 +183,7 @@ def test_a_mask_drawn_in_its_transparency_is_refused(folder_data) -> None:
 def test_unpaired_files_of_a_folder_may_be_skipped(folder_data) -> None:
     images, masks = folder_data()
     (masks / "case1.png").unlink()
-    with pytest.raises(HarmosegError, match=r"case1.png.*--skip_unpaired true"):
+    with pytest.raises(HarmosegError, match=r"case1.png.*--skip-unpaired"):
         prepare(images, masks)
     assert len(prepare(images, masks, skip_unpaired=True).cases) == 7
 
@@ -465,7 +465,7 @@ def test_class_indices_are_taken_as_they_are(folder_data) -> None:
 def test_other_values_need_to_be_declared(folder_data) -> None:
     images, masks = folder_data()
     relabel(masks, {0: 0, 1: 85, 2: 170})
-    with pytest.raises(HarmosegError, match=r"3 values .* 85 \(\d+ px in 8 file.*--label_values"):
+    with pytest.raises(HarmosegError, match=r"3 values .* 85 \(\d+ px in 8 file.*--label-values"):
         prepare(images, masks)
     store = prepare(images, masks, label_values=[0, 170, 85])
     assert store.info.card.classes == ("background", "class 170", "class 85")

@@ -322,7 +322,7 @@ def test_another_model_or_other_options_are_refused(make_model, tmp_path) -> Non
     before = (out / "masks" / "a.png").read_bytes()
     with pytest.raises(HarmosegError, match="tta: True instead of False; overlays: True"):
         predict(make_model(), source, out, replace(EXACT, tta=True, overlays=True))
-    with pytest.raises(HarmosegError, match="otherwise .seal: .* instead of .*--overwrite true"):
+    with pytest.raises(HarmosegError, match="otherwise .seal: .* instead of .*--overwrite"):
         predict(make_model(seed=1), source, out, EXACT)
     other = shutil.copytree(source, tmp_path / "other")
     with pytest.raises(HarmosegError, match="input: '.*/other' instead of '.*/in'"):
@@ -533,7 +533,7 @@ def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:
     image.set_qform(None, code=0)
     nibabel.save(image, path)
     found = predict(make_model(volumes=True), path, tmp_path / "out", EXACT)
-    message = "does not say where its voxels lie .* --assume_spacing X Y Z"
+    message = "does not say where its voxels lie .* --assume-spacing X Y Z"
     with pytest.raises(HarmosegError, match=message):
         raise HarmosegError(found.failed[0].error)
     options = replace(EXACT, assume_spacing=(1.5, 1.25, 4.0))

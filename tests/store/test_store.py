@@ -135,8 +135,8 @@ def test_another_schema_version_is_refused(damaged) -> None:
         ("store.json", '{"schema": 2}', "field missing or wrong"),
         ("cases.csv", "case,split\n", r"lacks the column"),
         ("slices.csv", "case,plane,top,left,height,width,foreground\n", "do not fit cases.csv"),
-        ("images.npy", "x", "damaged: prepare the store again with --overwrite true"),
-        ("labels.npy", "", "damaged: prepare the store again with --overwrite true"),
+        ("images.npy", "x", "damaged: prepare the store again with --overwrite"),
+        ("labels.npy", "", "damaged: prepare the store again with --overwrite"),
         ("native/000012.png", "x", "label of case .* cannot be read"),
     ],
 )

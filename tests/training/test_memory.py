@@ -98,7 +98,7 @@ def test_the_line_is_printed_and_too_little_is_warned_of(
     monkeypatch.setattr(memory, "available_memory", lambda: 10_000_000)
     train(binary_store, tmp_path / "b", method="unet", seed=0, options=TINY)
     assert (
-        "warning: only 10.0 MB of memory are free, this will probably not fit; use --batch_size 2 "
+        "warning: only 10.0 MB of memory are free, this will probably not fit; use --batch-size 2 "
         "with --accumulate 2, a smaller --size at harmoseg prepare, or an encoder smaller than "
         "resnet18" in capsys.readouterr().err
     )

@@ -182,7 +182,7 @@ def test_a_folder_that_is_no_run_is_left_alone(binary_store, tmp_path) -> None:
 
 
 def test_a_batch_larger_than_the_data_is_named(binary_store, tmp_path) -> None:
-    with pytest.raises(HarmosegError, match="batch_size 10 is larger .* 9 slice.* --batch_size 9"):
+    with pytest.raises(HarmosegError, match="batch_size 10 is larger .* 9 slice.* --batch-size 9"):
         start(binary_store, tmp_path / "run", replace(TINY, batch_size=10))
 
 

@@ -41,8 +41,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--tta",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Average over the image and its mirror images (test-time augmentation).",
     )
@@ -74,8 +72,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--keep_probabilities",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Keep probabilities at native resolution, in float16: large.",
     )

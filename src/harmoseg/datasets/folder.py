@@ -125,7 +125,7 @@ def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
         options.images,
         options.masks,
         skip_unpaired=options.skip_unpaired,
-        cure="add or rename the files, or pass --skip_unpaired true to leave them out",
+        cure="add or rename the files, or pass --skip-unpaired to leave them out",
     )
     splits, groups = split_cases([pair.case for pair in pairs], split)
     survey = _Survey(options, pairs)

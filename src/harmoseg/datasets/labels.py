@@ -352,7 +352,7 @@ class ValueSurvey:
             cut = ""
         return (
             f"the masks hold {len(rare_first)} values that are neither two values nor 0, 1, ..., "
-            f"K; the rarest: {listed}{rest}. {kind}If these are classes, pass --label_values with "
+            f"K; the rarest: {listed}{rest}. {kind}If these are classes, pass --label-values with "
             f"all of them, background first{cut}; else repair the files named"
         )
 

@@ -28,7 +28,7 @@ from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
 from harmoseg.store.writing import writing_store
 
-REPLACE = "choose another output, or pass --overwrite true to replace it"
+REPLACE = "choose another output, or pass --overwrite to replace it"
 
 
 @dataclass(frozen=True)

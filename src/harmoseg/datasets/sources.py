@@ -200,7 +200,7 @@ def check_complete(listing: Listing, options: SourceOptions) -> None:
         else:
             cure = (
                 "complete the download, or, where only a part is wanted, prepare it with "
-                "--allow_missing true"
+                "--allow-missing"
             )
         raise HarmosegError(
             f"{card.title}: {gap.found} {gap.name} case(s), expected {gap.expected}; {cure}"

@@ -184,7 +184,7 @@ def check_fit(experiment: Experiment, store: Store) -> None:
         if found != trained:
             raise HarmosegError(
                 f"{store.path}: {name} is {found}, the run was trained with {trained}; prepare the "
-                "data again to match (--size, --channels, --label_values)"
+                "data again to match (--size, --channels, --label-values)"
             )
     if experiment.mode == "multiclass" and experiment.classes != info.card.classes:
         raise HarmosegError(

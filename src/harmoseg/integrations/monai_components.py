@@ -50,7 +50,7 @@ def list_inputs(folder: str) -> list[dict[str, str]]:
     if not found:
         raise HarmosegError(
             f"{folder}: no image in it; expected pictures (PNG, JPEG, TIFF, BMP) or NIfTI volumes: "
-            "give their folder with --dataset_dir"
+            "give their folder with --dataset-dir"
         )
     return found
 

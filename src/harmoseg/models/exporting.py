@@ -88,7 +88,7 @@ def _export(
         raise HarmosegError(f"batch must be 1 or more, or 0 to leave it free, got {batch}")
     if out.exists() and not overwrite:
         raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
         )
     make_folder(out.parent)
     with _quiet():

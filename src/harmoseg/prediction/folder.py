@@ -238,7 +238,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         if differing:
             raise HarmosegError(
                 f"{self.path}: was predicted otherwise ({'; '.join(differing)}); choose another "
-                "output, or pass --overwrite true to replace these predictions"
+                "output, or pass --overwrite to replace these predictions"
             )
         return True
 

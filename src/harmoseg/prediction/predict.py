@@ -234,7 +234,7 @@ def _predict_all(
         except torch.OutOfMemoryError as error:
             raise HarmosegError(
                 f"too little memory on {predictor.device} for batches of {batch_size} images; "
-                "pass a smaller --batch_size, or --device cpu"
+                "pass a smaller --batch-size, or --device cpu"
             ) from error
     return before
 

@@ -25,6 +25,11 @@ _LOCK = ".lock"
 PARTIAL = ".partial-"
 """What the names of files and folders that are not whole yet begin with."""
 _ENDING = re.compile(r"((\.nii)?\.[A-Za-z0-9]{1,8})?$")
+_TRUTH = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_NUMBER = re.compile(
+    r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.Inf|\.INF)$"
+    r"|^\.(?:nan|NaN|NAN)$"
+)
 _LONG = 200
 """Bytes of a name that leave room for what temporary names add: names end at 255 bytes."""
 _SECONDS_TO_LOCK = 2.0
@@ -75,7 +80,7 @@ def check_replaceable(out: Path, *, mark: str, overwrite: bool) -> None:
     """Raise HarmosegError where `out` exists and is not to be replaced, or holds something else."""
     if out.exists() and not overwrite:
         raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
         )
     if out.exists() and not (out / mark).is_file():
         raise HarmosegError(
@@ -212,6 +217,38 @@ def read_text(path: Path, *, what: str, errors: str = "strict") -> str:
             f"{path}: {what} cannot be read: line {line} is no UTF-8 (byte "
             f"0x{data[error.start]:02x}); save the file as UTF-8"
         ) from error
+
+
+def read_yaml(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a YAML mapping that a person wrote, by the rules of YAML 1.2.
+
+    Those of 1.1 make a truth value of the class names no and yes, and text of 1e-1. Raises
+    HarmosegError saying what is wrong with `path`, and `what` was expected.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # the base class declares it
+            first: [
+                (tag, pattern)
+                for tag, pattern in found
+                if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+            ]
+            for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _TRUTH, list("tTfF"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+    text = read_text(path, what=what)
+    try:
+        values = yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise HarmosegError(f"{path}: not YAML ({error})") from error
+    if values is None:
+        raise HarmosegError(f"{path}: empty; expected {what}")
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise HarmosegError(f"{path}: expected {what}, as lines of NAME: VALUE")
+    return values
 
 
 def read_csv(

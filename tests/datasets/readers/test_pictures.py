@@ -846,7 +846,7 @@ def test_an_incomplete_download_is_not_prepared_unasked(tmp_path) -> None:
     polypgen(tmp_path / "s")
     options = PrepareOptions(tmp_path / "store", size=16)
     with pytest.raises(
-        HarmosegError, match=r"PolypGen: 3 test case\(s\), expected 1537; .*--allow_missing true"
+        HarmosegError, match=r"PolypGen: 3 test case\(s\), expected 1537; .*--allow-missing"
     ):
         prepare_dataset("polypgen", tmp_path / "s", options)
     assert prepare_dataset("polypgen", tmp_path / "s", options, PART)

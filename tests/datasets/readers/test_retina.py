@@ -89,7 +89,7 @@ def test_chase_may_lie_in_folders_of_its_own(tmp_path) -> None:
 
 def test_what_is_missing_of_chase_is_named(tmp_path) -> None:
     chase(tmp_path, "01", "02")
-    with pytest.raises(HarmosegError, match=r"24 listed case\(s\) have no files .*--allow_missing"):
+    with pytest.raises(HarmosegError, match=r"24 listed case\(s\) have no files .*--allow-missing"):
         list_dataset("chase-db1", tmp_path, SourceOptions())
     (tmp_path / "Image_02L_1stHO.png").unlink()
     with pytest.raises(HarmosegError, match=r"Image_02L\.jpg: no mask _1stHO of its name"):

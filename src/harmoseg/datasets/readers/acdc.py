@@ -142,7 +142,7 @@ def _nothing_found(source: Path, card: Card, left_out: list[str]) -> HarmosegErr
             f"{source}: only the challenge's test part is here ({left_out[0]} to {left_out[-1]}), "
             "which the usual split leaves out; expected the folder that holds training/. To test "
             "on this part pass --split challenge, with training/ beside it, or alone with "
-            "--allow_missing true"
+            "--allow-missing"
         )
     return HarmosegError(f"{source}: no frames of ACDC; expected {card.layout}")
 
@@ -293,8 +293,7 @@ def _check_both(frames: _Found, phases: Mapping[str, _Phases], options: SourceOp
             cure = (
                 "remove what is no part of the dataset"
                 if len(numbers) > 2
-                else "complete the download, or, where only a part is wanted, pass "
-                "--allow_missing true"
+                else "complete the download, or, where only a part is wanted, pass --allow-missing"
             )
             raise HarmosegError(
                 f"{patient}: frame(s) {sorted(numbers)} found, expected {wanted}; {cure}"

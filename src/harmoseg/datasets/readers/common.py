@@ -44,7 +44,7 @@ def check_published(
     # To allow missing cases is no cure for cases that should not be there.
     cure = (
         "complete or replace the download, or, where only a part is wanted, prepare it with "
-        "--allow_missing true"
+        "--allow-missing"
         if set(found) <= listed.keys()
         else "remove what is no part of the dataset, or replace the download"
     )

@@ -64,7 +64,7 @@ def check_version(info: StoreInfo) -> Iterator[Finding]:
                 (),
                 f"made by version {info.card.version} of the card, which is at version "
                 f"{load_card(info.card.name).version} now: {change.before}",
-                "prepare the store again with --overwrite true, and train again on it",
+                "prepare the store again with --overwrite, and train again on it",
             )
 
 
