@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import gc
 import importlib.util
+import multiprocessing
+import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -12,16 +15,58 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation.predicting import Prediction, predict_planes
 from harmoseg.store.reading import Store
 
+# A pool of compilers would import PyTorch in every one of its processes.
+os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")
+
+# The same examples every time, however long they take: a change is not held up by what is drawn on
+# the day it lands, nor by another program.
+settings.register_profile(
+    "harmoseg", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("harmoseg")
+
 
 @pytest.fixture(autouse=True)
 def _seeded() -> None:
     torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _collected() -> Iterator[None]:
+    """Free what a file's networks leave in cycles, which grows to gigabytes before Python does."""
+    yield
+    gc.collect()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _without_estimate() -> Iterator[None]:
+    """Leave out the estimate of memory, two fifths of a tiny training; its own tests make it."""
+    run = sys.modules.get("harmoseg.training.run")
+    with pytest.MonkeyPatch.context() as patch:
+        if run is not None:
+            patch.setattr(run, "tell_memory", lambda *_, **__: None)
+        yield
+
+
+@pytest.fixture(scope="session")
+def in_two_processes() -> Callable[..., None]:
+    """Give a function that calls another with 0 and with 1, each in a process of its own."""
+    # One server imports everything, and its children need not.
+    multiprocessing.get_context("forkserver").set_forkserver_preload(["harmoseg.training.run"])
+
+    def run(target: Callable[..., None], *arguments: object) -> None:
+        torch.multiprocessing.start_processes(
+            target, arguments, nprocs=2, start_method="forkserver"
+        )
+
+    return run
 
 
 @pytest.fixture

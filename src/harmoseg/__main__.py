@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 import sys
+
+from harmoseg.openmp import bound_spinning
 
 
 def main() -> int:
     """Run the command line; where a part is not installed, say what is missing."""
+    bound_spinning(os.environ)
     try:
         from harmoseg.cli.main import main as run
 

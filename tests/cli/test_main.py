@@ -11,7 +11,7 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.cli import compare
 from harmoseg.cli.main import main
-from harmoseg.cli.parsing import with_config_first
+from harmoseg.store.reading import open_store
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_help_explains_every_option(command, capsys) -> None:
         (["compare", "x", "--epoch", "3"], "unknown option 'epoch'; did you mean 'epochs'"),
         (
             ["compare", "x", "--batch-sice=3"],
-            "unknown option 'batch_sice'; did you mean 'batch_size'",
+            "unknown option 'batch_sice'; did you mean 'batch-size'",
         ),
         (
             ["train", "x", "--out", "y", "--epochs", "many"],
@@ -71,7 +71,7 @@ def test_help_explains_every_option(command, capsys) -> None:
             ["prepare", "btseg", "--source", "x", "--out", "y", "--fold", "last"],
             "option 'fold': expected a whole number, got 'last'",
         ),
-        (["evaluate", "x", "y", "--tta", "maybe"], "option 'tta': expected true or false"),
+        (["evaluate", "x", "y", "--tta", "maybe"], "one argument too many: 'maybe'"),
         (["prepare", "kvasir-seg"], "missing: --source, --out (see harmoseg prepare"),
         (["evaluate"], "missing: run, store (see"),
         (["train", "x", "--out", "y", "--epochs", "0"], "epochs must be 1 or more"),
@@ -84,7 +84,7 @@ def test_help_explains_every_option(command, capsys) -> None:
         (["study", "statsu", "x"], "did you mean study status"),
         (["study", "report", "--print_shtap", "x"], "unknown option 'print_shtap'; did you mean"),
         (["study", "absent.yaml", "--gpus", "1"], "--gpus is for the jobs of a cluster"),
-        (["study", "--stores", "x", "absent.yaml"], "absent.yaml: cannot be read"),
+        (["study", "--stores", "x", "absent.yaml"], "absent.yaml: no such file"),
     ],
 )
 def test_mistakes_are_one_line_and_status_two(arguments, message, capsys) -> None:
@@ -125,7 +125,7 @@ def test_flags_win_over_the_file_in_any_order(tmp_path) -> None:
         ["--epochs", "3", "--config", str(config)],
         ["--config", str(config), "--epochs", "3"],
     ):
-        parsed = compare.make_parser().parse_args(with_config_first(["store", *words]))
+        parsed = compare.make_parser().parse_args(["store", *words])
         assert (parsed.epochs, parsed.seeds, str(parsed.store)) == (3, 5, "store")
 
 
@@ -167,3 +167,67 @@ def test_a_command_says_what_it_lacks_before_it_begins(binary_store, tmp_path) -
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert found.returncode == 2 and "Traceback" not in found.stderr
     assert "needs jinja2" in found.stderr and not (tmp_path / "o").exists()
+
+
+def test_truth_values_are_flags_and_the_old_spelling_works(folder_data, tmp_path) -> None:
+    images, masks = folder_data()
+    folder = ["prepare", "folder", "--images", str(images), "--masks", str(masks), "--size", "32"]
+    assert main([*folder, "--out", str(tmp_path / "s")]) == 0
+    for spelled in (["--overwrite"], ["--overwrite", "true"], ["--overwrite=true"]):
+        # A flag takes no word that follows it.
+        assert main([*folder[:2], *spelled, *folder[2:], "--out", str(tmp_path / "s")]) == 0
+
+
+def test_a_set_that_only_tests_has_a_name(folder_data, tmp_path) -> None:
+    images, masks = folder_data()
+    folder = ["prepare", "folder", "--images", str(images), "--masks", str(masks), "--size", "32"]
+    assert main([*folder, "--out", str(tmp_path / "s"), "--test-only"]) == 0
+    assert {case.split for case in open_store(tmp_path / "s").cases} == {"test"}
+
+
+def test_help_shows_options_with_dashes_and_flags_without_values(capsys) -> None:
+    with pytest.raises(SystemExit):
+        main(["train", "--help"])
+    told = capsys.readouterr().out
+    assert "--batch-size" in told and "_size" not in told and "{true,false}" not in told
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"epochs: 1  # f\xfcr uns\n", "line 1 is no UTF-8 .* save the file as UTF-8"),
+        (b"", "c.yaml: empty; expected options of the command"),
+        (b"- epochs\n", "expected options of the command, as lines of NAME: VALUE"),
+        (b"epochs: [1\n", "c.yaml: not YAML"),
+    ],
+)
+def test_a_configuration_that_cannot_be_read_is_one_line(
+    tmp_path, capsys, content, message
+) -> None:
+    config = tmp_path / "c.yaml"
+    config.write_bytes(content)
+    assert main(["train", "store", "--out", "run", "--config", str(config)]) == 2
+    assert re.search(message, capsys.readouterr().err)
+
+
+def test_a_configuration_is_read_as_it_is_written(tmp_path) -> None:
+    from harmoseg.cli.prepare import make_parser
+    from harmoseg.cli.train import make_parser as make_training_parser
+
+    config = tmp_path / "c.yaml"
+    config.write_text(
+        "images: a\nmasks: b\nout: c\nclasses: [no, yes]\noverwrite: true\n", encoding="utf-16"
+    )
+    found = make_parser().parse_args(["folder", "--config", str(config)]).folder
+    assert found.classes == ["no", "yes"] and found.overwrite is True
+    config.write_text("loggers: csv\nlearning_rate: 1e-1\n")
+    found = make_training_parser().parse_args(["s", "--out", "r", "--config", str(config)])
+    assert found.loggers == ["csv"] and found.learning_rate == 0.1
+
+
+def test_output_that_nobody_reads_any_more_is_no_failure(binary_store) -> None:
+    command = (
+        f"{sys.executable} -m harmoseg info {binary_store} | head -n 1; echo ${{PIPESTATUS[0]}}"
+    )
+    ended = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=True)
+    assert ended.stderr == "" and ended.stdout.splitlines()[-1] in ("0", "141")

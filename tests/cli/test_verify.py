@@ -101,7 +101,7 @@ def test_what_is_missing_is_told_by_every_command(tmp_path, capsys) -> None:
     btseg(tmp_path / "s")
     out = str(tmp_path / "store")
     words = ["prepare", "btseg", "--source", str(tmp_path / "s"), "--out", out, "--size", "16"]
-    assert main(words) == 2 and "--allow_missing true" in capsys.readouterr().err
+    assert main(words) == 2 and "--allow-missing" in capsys.readouterr().err
     missing = "not all cases are in it: 6 of"
     remark = "this form names no patients"
     for command in ([*words, "--allow_missing", "true"], [*words, "--allow_missing", "true"]):

@@ -79,6 +79,31 @@ def test_two_files_for_one_case_are_named(tmp_path) -> None:
         pair_files(images, masks)
 
 
+def test_further_masks_of_an_image_belong_to_it(tmp_path) -> None:
+    names = ("benign (4).png", "benign (4)_mask.png", "benign (4)_mask_1.png")
+    touch(tmp_path, *names, "benign (4)_mask_2.png", "benign (5).png", "benign (5)_mask.png")
+    first, second = pair_files(tmp_path, tmp_path)
+    assert (first.case, first.image.name, first.mask.name) == ("benign (4)", names[0], names[1])
+    assert [path.name for path in first.further] == [names[2], "benign (4)_mask_2.png"]
+    assert second.masks == (tmp_path / "benign (5)_mask.png",)
+    # In a folder of their own, too; without the first mask nobody knows what the others are.
+    images, masks = touch(tmp_path / "i", "a.png"), touch(tmp_path / "m", "a_mask.png")
+    touch(masks, "a_mask_1.png")
+    assert pair_files(images, masks)[0].masks == (masks / "a_mask.png", masks / "a_mask_1.png")
+    (masks / "a_mask.png").unlink()
+    with pytest.raises(HarmosegError, match=r"1 mask\(s\) without an image: a_mask_1.png"):
+        pair_files(images, masks)
+
+
+def test_links_to_nothing_are_listed_to_be_named(tmp_path) -> None:
+    images, masks = touch(tmp_path / "i", "a.png"), touch(tmp_path / "m", "a.png", "b.png")
+    (images / "b.png").symlink_to("../annex/b")
+    assert [pair.case for pair in pair_files(images, masks)] == ["a", "b"]
+    (images / "patient3").symlink_to(tmp_path / "unmounted")
+    with pytest.raises(HarmosegError, match=r"1 symbolic link\(s\) to what .*patient3 .*annex get"):
+        pair_files(images, masks)
+
+
 def test_missing_and_empty_folders(tmp_path) -> None:
     (tmp_path / "empty").mkdir()
     full = touch(tmp_path / "i", "a.png")

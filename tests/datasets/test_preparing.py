@@ -19,7 +19,7 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.folder import FolderOptions, prepare_folder
+from harmoseg.datasets.folder import FolderOptions, prepare_folder, store_of_folder
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.sources import READING, list_files
 from harmoseg.datasets.splitting import SplitRule
@@ -128,7 +128,7 @@ def test_another_way_of_reading_makes_another_recipe(folder_data, monkeypatch) -
     store = prepare(*folder_data())
     monkeypatch.setattr("harmoseg.datasets.preparing.READING", READING + 1)
     images, masks = (store.path.parent / name for name in ("images", "masks"))
-    with pytest.raises(HarmosegError, match=r"exists already; .*--overwrite true"):
+    with pytest.raises(HarmosegError, match=r"exists already; .*--overwrite"):
         prepare(images, masks)
     again = prepare(images, masks, overwrite=True)
     assert again.info.provenance["recipe"] != store.info.provenance["recipe"]
@@ -183,7 +183,7 @@ def test_a_mask_drawn_in_its_transparency_is_refused(folder_data) -> None:
 def test_unpaired_files_of_a_folder_may_be_skipped(folder_data) -> None:
     images, masks = folder_data()
     (masks / "case1.png").unlink()
-    with pytest.raises(HarmosegError, match=r"case1.png.*--skip_unpaired true"):
+    with pytest.raises(HarmosegError, match=r"case1.png.*--skip-unpaired"):
         prepare(images, masks)
     assert len(prepare(images, masks, skip_unpaired=True).cases) == 7
 
@@ -225,6 +225,75 @@ def test_a_link_out_of_the_source_is_refused(folder_data, tmp_path) -> None:
     prepare(tmp_path / "link", masks)
 
 
+def test_all_links_to_nothing_are_named(folder_data) -> None:
+    images, masks = folder_data()
+    for folder in (images, masks):
+        for number in (1, 3):
+            (folder / f"case{number}.png").unlink()
+            (folder / f"case{number}.png").symlink_to(f"../annex/{number}")
+    names = ".*".join(f"{name}/case{n}.png" for n in (1, 3) for name in ("images", "masks"))
+    with pytest.raises(
+        HarmosegError, match=rf"4 symbolic link\(s\) to what is not there: .*{names}"
+    ):
+        prepare(images, masks, skip_unpaired=True)
+    assert not (images.parent / "store").exists()
+
+
+def test_an_output_among_the_images_is_refused_beforehand(folder_data, monkeypatch) -> None:
+    images, masks = folder_data(suffix="_mask")
+    monkeypatch.chdir(images)
+    for out in (images / "store", masks / "deep" / "store", Path("store"), images):
+        with pytest.raises(HarmosegError, match="lie one in the other|holds something else"):
+            prepare(images, masks, out=out)
+    store = prepare(images, masks).path
+    # The other way round, a store that is replaced would take the images with it.
+    images.rename(store / "images")
+    with pytest.raises(
+        HarmosegError, match=r"store: the output and the input .* lie one in the ot"
+    ):
+        prepare(store / "images", masks, out=store, overwrite=True)
+    assert len(list((store / "images").iterdir())) == 8
+
+
+def test_a_run_among_the_images_is_refused_beforehand(folder_data) -> None:
+    images, _ = folder_data()
+    for run in (images / "run", images.parent / "masks" / "run"):
+        with pytest.raises(HarmosegError, match="lie one in the other"):
+            store_of_folder(images.parent, run, size=32)
+    assert sorted(path.name for path in images.parent.iterdir()) == ["images", "masks"]
+    store, told = store_of_folder(images.parent, images.parent / "run", size=32)
+    assert store.is_dir() and told.startswith("prepared")
+    assert "already" in store_of_folder(images.parent, images.parent / "run", size=32)[1]
+
+
+def test_several_masks_of_an_image_are_joined(folder_data) -> None:
+    images, masks = folder_data(suffix="_mask")
+    whole = prepare(images, masks)
+    for file in (masks / "case2_mask.png", masks / "case5_mask.png"):
+        mask = read(file)
+        left = mask * (np.arange(40) < 20)
+        Image.fromarray(left.astype(np.uint8)).save(file)
+        Image.fromarray((mask - left).astype(np.uint8)).save(file.with_stem(f"{file.stem}_1"))
+    joined = prepare(images, masks, out=images.parent / "joined")
+    assert joined.info.fingerprint == whole.info.fingerprint
+    assert joined.cases[2].mask == "case2_mask.png"
+    assert joined.cases[2].sha256 != whole.cases[2].sha256
+    Image.new("L", (39, 40)).save(masks / "case2_mask_1.png")
+    with pytest.raises(HarmosegError, match=r"its mask case2_mask_1.png is 39 x 40"):
+        prepare(images, masks, overwrite=True)
+
+
+def test_a_pixel_of_two_classes_is_named(folder_data) -> None:
+    images, masks = folder_data(suffix="_mask")
+    relabel(masks, {0: 0, 1: 1, 2: 2})
+    first = read(masks / "case1_mask.png")
+    Image.fromarray((first == 1) * np.uint8(2)).save(masks / "case1_mask_1.png")
+    with pytest.raises(
+        HarmosegError, match=r"case1_mask_1.png: \d+ pixel\(s\) are of another class"
+    ):
+        prepare(images, masks)
+
+
 def test_a_folder_that_cannot_be_read_is_named(folder_data, monkeypatch) -> None:
     images, masks = folder_data()
     (images / "more").mkdir()
@@ -247,7 +316,8 @@ def test_files_are_listed_folder_by_folder_without_hidden_ones(tmp_path) -> None
         (tmp_path / name).touch()
     (tmp_path / "broken.png").symlink_to(tmp_path / "absent.png")
     listed = [path.relative_to(tmp_path).as_posix() for path in list_files(tmp_path)]
-    assert listed == ["B.png", "a/1.png", "a/2.png", "a-b/1.png"]
+    # A link to nothing is listed too: who takes it for a case names it.
+    assert listed == ["B.png", "a/1.png", "a/2.png", "a-b/1.png", "broken.png"]
 
 
 def test_an_empty_image_is_named(folder_data) -> None:
@@ -395,7 +465,7 @@ def test_class_indices_are_taken_as_they_are(folder_data) -> None:
 def test_other_values_need_to_be_declared(folder_data) -> None:
     images, masks = folder_data()
     relabel(masks, {0: 0, 1: 85, 2: 170})
-    with pytest.raises(HarmosegError, match=r"3 values .* 85 \(\d+ px in 8 file.*--label_values"):
+    with pytest.raises(HarmosegError, match=r"3 values .* 85 \(\d+ px in 8 file.*--label-values"):
         prepare(images, masks)
     store = prepare(images, masks, label_values=[0, 170, 85])
     assert store.info.card.classes == ("background", "class 170", "class 85")
@@ -469,6 +539,29 @@ def test_a_picture_turned_by_its_camera_is_turned_with_its_mask(folder_data) -> 
     assert np.array_equal(prepare(images, masks, size=48, overwrite=True).labels, upright)
 
 
+def test_the_first_picture_of_a_phone_is_taken(folder_data) -> None:
+    images, masks = folder_data()
+    for file in list(images.iterdir()):
+        picture = Image.open(file)
+        more = [picture.resize((16, 16))]
+        picture.save(file.with_suffix(".jpg"), format="MPO", save_all=True, append_images=more)
+        file.unlink()
+    store = prepare(images, masks, size=40)
+    assert store.images[store.labels == 1].mean() > store.images[store.labels == 0].mean() + 90
+
+
+@pytest.mark.parametrize("colours", [2, 16])
+def test_masks_by_quantize_are_read_by_their_shades(folder_data, colours) -> None:
+    images, masks = folder_data()
+    Image.new("L", (40, 40)).save(masks / "case3.png")
+    plain = prepare(images, masks)
+    for file in masks.iterdir():
+        Image.open(file).quantize(colours).save(file)
+    assert {Image.open(file).getpalette()[0] for file in masks.iterdir()} == {0, 255}
+    again = prepare(images, masks, overwrite=True)
+    assert again.info.fingerprint == plain.info.fingerprint
+
+
 def test_several_pages_are_refused(folder_data) -> None:
     images, masks = folder_data()
     page = Image.fromarray(read(images / "case5.png"))
@@ -528,6 +621,8 @@ def test_wrong_options_are_named(folder_data) -> None:
         ({"size": 8}, "size must be at least 16"),
         ({"channels": 2}, "channels must be 1 or 3"),
         ({"classes": ["a", "b", "c"]}, "3 name"),
+        ({"classes": ["a", "b", "b"]}, r"classes: 2 class\(es\) named 'b'"),
+        ({"classes": ["a", " "]}, r"classes: 1 class\(es\) named ''"),
         ({"threshold": 1, "label_values": [0, 1]}, "not both"),
         ({"label_values": [0, 0]}, "two or more different"),
     ):

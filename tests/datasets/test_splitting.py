@@ -54,6 +54,7 @@ def test_a_list_is_followed(tmp_path) -> None:
         ("case,split\na,train\nb,holdout\n", "'holdout'; expected one of train, val, test"),
         ("case,split\na,train\na,test\nb,test\n", "listed twice"),
         ("case,split,group\na,train,x\nb,test,x\n", "group 'x' is in both train and test"),
+        ("split,case\ntrain,a\ntest\n", "line 3 lacks its case"),
         ("name,split\na,train\n", r"lacks the column\(s\) case"),
     ],
 )

@@ -31,7 +31,7 @@ def test_folder_to_report(folder_data, tmp_path, capsys) -> None:
 
 def test_train_then_evaluate(binary_store, tmp_path, capsys) -> None:
     run = tmp_path / "run"
-    small = ["--encoder", "resnet18", "--epochs", "1", "--batch-size", "4"]
+    small = ["--encoder", "tu-test_resnet", "--epochs", "1", "--batch-size", "4"]
     assert main(["train", str(binary_store), "--out", str(run), "--method", "unet", *small]) == 0
     assert main(["evaluate", str(run), str(binary_store)]) == 0
     summary = json.loads((run / "evaluations" / "phantom-binary" / "summary.json").read_text())
@@ -45,7 +45,7 @@ def test_train_on_a_folder_and_predict_on_another(folder_data, tmp_path, capsys)
     (tmp_path / "another").mkdir()
     for i in range(3):
         Image.open(images / f"case{i}.png").resize((64, 50)).save(tmp_path / f"another/{i}.png")
-    small = ["--encoder", "resnet18", "--epochs", "1", "--batch-size", "4", "--size", "32"]
+    small = ["--encoder", "tu-test_resnet", "--epochs", "1", "--batch-size", "4", "--size", "32"]
     train = ["train", str(source), "--out", str(run), "--method", "unet", *small]
     assert main(train) == 0
     said = capsys.readouterr().out
@@ -59,7 +59,7 @@ def test_train_on_a_folder_and_predict_on_another(folder_data, tmp_path, capsys)
     # A store that was made otherwise is not replaced, and a store needs no preparing.
     other = [*train[:-1], "48"]
     assert main(other) == 2
-    assert "another size; remove it, or choose another --out" in capsys.readouterr().err
+    assert "or by an earlier version; remove it, or choose another --out" in capsys.readouterr().err
     assert main(["train", str(store), *train[2:]]) == 2
     assert "a prepared store; --size would change nothing" in capsys.readouterr().err
     assert main(["train", str(images), *train[2:]]) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import resource
 import shutil
 import signal
@@ -23,10 +22,10 @@ from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
 from harmoseg.evaluation.predicting import Prediction
 from harmoseg.evaluation.summary import format_summary, summarise_subsets
+from harmoseg.locks import locked
 from harmoseg.metrics import overlap_metric
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample, cut
-from harmoseg.store.files import lock_folder
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
 from harmoseg.store.writing import writing_store
@@ -37,7 +36,9 @@ from harmoseg.training.run import train
 @pytest.fixture(scope="module")
 def run(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("runs") / "run"
-    options = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+    options = TrainingOptions(
+        encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25
+    )
     train(phantom_store, out, method="unet", seed=0, options=options)
     return out
 
@@ -356,10 +357,11 @@ def test_what_was_measured_otherwise_is_never_used(interrupted, damage) -> None:
 
 
 def test_two_processes_do_not_share_an_unfinished_evaluation(interrupted) -> None:
-    lock = lock_folder(journal_of(interrupted.path).parent)
-    with pytest.raises(HarmosegError, match="another process is making this evaluation"):
+    with (
+        locked(journal_of(interrupted.path).parent / ".lock", busy="this test"),
+        pytest.raises(HarmosegError, match="another process is making this evaluation"),
+    ):
         evaluate(interrupted.path, interrupted.store, interrupted.path / "e", **interrupted.options)
-    os.close(lock)
 
 
 def test_an_evaluation_that_measured_nothing_leaves_nothing(

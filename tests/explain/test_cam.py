@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import sys
+from collections.abc import Iterator
 
 import pytest
 import torch
@@ -19,6 +20,13 @@ SMALL = {"depth": 1, "width": 32, "heads": 8}
 @functools.cache
 def cached(name: str, classes: int = 1) -> nn.Module:
     return network(name, classes)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _forgotten() -> Iterator[None]:
+    """Keep no network for the tests of other files: in float64 one has 115 MB."""
+    yield
+    cached.cache_clear()
 
 
 def network(name: str, classes: int = 1, encoder: str = "resnet18") -> nn.Module:

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harmoseg import HarmonizedLoss
+from harmoseg import HarmonizedLoss, SpectralCorrelationLoss
 
 
 def dice(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -195,3 +195,24 @@ def test_mistakes_are_named(options, logits, target, message) -> None:
 def test_floating_point_class_indices_are_refused() -> None:
     with pytest.raises(ValueError, match="integer class indices"):
         HarmonizedLoss("multiclass")(torch.zeros(1, 2, 3, 3), torch.zeros(1, 3, 3))
+
+
+@pytest.mark.parametrize("mode", ["binary", "multilabel", "multiclass"])
+@pytest.mark.parametrize("make", [HarmonizedLoss, SpectralCorrelationLoss])
+def test_values_that_no_target_has_are_refused_by_name(make, mode) -> None:
+    channels = 1 if mode == "binary" else 3
+    logits = torch.randn(2, channels, 8, 8)
+    target = torch.zeros((2, 8, 8) if mode == "multiclass" else logits.shape).long()
+    loss = make(mode)
+    loss(logits, target)  # nothing is known of a target without foreground
+    target[:, ..., 2:5] = 255
+    with pytest.raises(ValueError, match=f"values from 0 to 255, mode '{mode}' takes 0 to"):
+        loss(logits, target)
+    with pytest.raises(ValueError, match="values from -1"):
+        loss(logits, torch.where(target > 0, -1, 0))
+    assert torch.isfinite(make(mode, ignore_index=255)(logits, target))
+    loss(logits, (target > 0).long())
+
+
+def test_soft_targets_are_taken_as_they_are() -> None:
+    assert torch.isfinite(HarmonizedLoss("binary")(torch.randn(1, 1, 8, 8), torch.rand(1, 1, 8, 8)))

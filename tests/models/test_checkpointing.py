@@ -57,6 +57,7 @@ def test_gradients_and_statistics_are_those_without(name, encoder, size) -> None
     frugal = build(name, encoder, checkpointing=True)
     assert list(plain.state_dict()) == list(frugal.state_dict())
     full, reduced = train_once(plain, size), train_once(frugal, size)
+    # Exactly: what is computed again is computed by the same operations.
     for (key, one), two in zip(plain.named_parameters(), frugal.parameters(), strict=True):
         if one.requires_grad:
             torch.testing.assert_close(one.grad, two.grad, rtol=0, atol=0, msg=key)

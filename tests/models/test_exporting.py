@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -26,7 +28,7 @@ OPTIONS = {
 
 
 def make(folder, name: str = "unet") -> SavedModel:
-    info = ModelInfo(name, "tu-mobilenetv3_small_050", CARD, 64, 96, 1, OPTIONS[name], {"seed": 1})
+    info = ModelInfo(name, "tu-test_resnet", CARD, 64, 96, 1, OPTIONS[name], {"seed": 1})
     torch.manual_seed(0)
     network = info.build()
     network(torch.rand(4, 1, 64, 96))  # running statistics that are not those of the start
@@ -109,6 +111,21 @@ def test_mistakes_are_one_line_and_write_nothing(
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
     assert sorted(p.name for p in tmp_path.iterdir()) == ["m"]
+
+
+@pytest.mark.parametrize("suffix", ["onnx", "pt2"])
+def test_a_disk_that_is_read_only_is_told_in_one_line(tmp_path, monkeypatch, suffix) -> None:
+    model = make(tmp_path / "m")
+
+    def refuse(*_, **__):
+        raise OSError(errno.EROFS, "Read-only file system")
+
+    export = {"onnx": export_onnx, "pt2": export_torch}[suffix]
+    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "unlink", refuse)
+    with pytest.raises(HarmosegError, match=r"cannot be written \(Read-only file system\)"):
+        export(model, tmp_path / f"x.{suffix}")
+    assert not (tmp_path / f"x.{suffix}").exists()
 
 
 def test_without_the_extra_it_is_named(tmp_path, monkeypatch) -> None:

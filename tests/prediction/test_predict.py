@@ -22,6 +22,8 @@ from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.evaluation.predicting import Prediction
 from harmoseg.prediction import predict as module
+from harmoseg.prediction import writing
+from harmoseg.prediction.folder import PredictionFolder
 from harmoseg.prediction.network import Predictor
 from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.predict import predict, predict_image
@@ -88,6 +90,8 @@ def test_names_and_folders_are_kept_and_a_table_is_written(make_model, tmp_path)
     picture(tmp_path / "in" / "b" / "c.tiff", 2, (33, 20))
     (tmp_path / "in" / "notes.txt").write_text("x")
     (tmp_path / "in" / "._a.png").write_bytes(b"x")
+    picture(tmp_path / "in" / ".ipynb_checkpoints" / "a-checkpoint.png")
+    picture(tmp_path / "in" / "__MACOSX" / "a.png")
     found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
     masks = tmp_path / "out" / "masks"
     assert [str(p.relative_to(masks)) for p in sorted(masks.rglob("*.png"))] == [
@@ -100,7 +104,7 @@ def test_names_and_folders_are_kept_and_a_table_is_written(make_model, tmp_path)
     assert {row["status"] for row in rows} == {"done"} and rows[2]["shape"] == "33 20"
     mask = Image.open(masks / "b" / "c.png")
     assert mask.mode == "P" and mask.size == (20, 33)
-    assert mask.getpalette()[:6] == [0, 0, 0, 255, 59, 48]
+    assert mask.getpalette()[:6] == [0, 0, 0, 0, 158, 115]
     counts = np.bincount(np.asarray(mask).ravel(), minlength=3)
     assert [int(rows[2][f"voxels_{name}"]) for name in "ab"] == counts[1:].tolist()
     assert found.others == {".txt": 1, ".png": 1}
@@ -130,7 +134,7 @@ def test_probabilities_and_overlays(make_model, tmp_path) -> None:
     assert np.array_equal(values.argmax(-1), mask_of(out / "masks" / "v.nii.gz"))
     drawn = np.asarray(Image.open(out / "overlays" / "a.png").convert("RGB"))
     assert drawn.shape == (320, 400, 3)
-    assert {(255, 59, 48), (52, 199, 89)} & set(map(tuple, drawn.reshape(-1, 3).tolist()))
+    assert {(0, 158, 115), (240, 228, 66)} & set(map(tuple, drawn.reshape(-1, 3).tolist()))
     assert (out / "overlays" / "v.nii.gz.png").is_file()
 
 
@@ -151,6 +155,21 @@ def test_a_mask_lies_where_its_volume_lies(make_model, tmp_path, ending, codes) 
         assert np.array_equal(mask.header[field], source.header[field]), field
     assert mask.header["cal_max"] == 0 and b"person" not in bytes(mask.header["descrip"])
     assert rows_of(tmp_path / "out")[0]["spacing_mm"] == "4.0 1.25 1.5"
+
+
+def test_a_volume_in_micrometres_has_its_spacing_in_mm_and_its_mask_in_place(
+    make_model, tmp_path
+) -> None:
+    affine = np.diag([1000.0, 1000, 1000, 1]) @ AFFINE
+    image = nibabel.Nifti1Image(np.random.default_rng(0).normal(size=(30, 26, 4)), affine)
+    image.header.set_xyzt_units("micron")
+    nibabel.save(image, tmp_path / "v.nii.gz")
+    predict(make_model(volumes=True), tmp_path / "v.nii.gz", tmp_path / "out", EXACT)
+    spacing = [float(size) for size in rows_of(tmp_path / "out")[0]["spacing_mm"].split()]
+    assert spacing == pytest.approx([4, 1.25, 1.5], rel=1e-6)
+    mask = nibabel.load(tmp_path / "out" / "masks" / "v.nii.gz")
+    assert mask.header.get_xyzt_units()[0] == "micron"
+    assert np.allclose(mask.affine, affine)
 
 
 @pytest.mark.parametrize("axes", ["RAS", "PIR", "SAL"])
@@ -303,7 +322,7 @@ def test_another_model_or_other_options_are_refused(make_model, tmp_path) -> Non
     before = (out / "masks" / "a.png").read_bytes()
     with pytest.raises(HarmosegError, match="tta: True instead of False; overlays: True"):
         predict(make_model(), source, out, replace(EXACT, tta=True, overlays=True))
-    with pytest.raises(HarmosegError, match="otherwise .seal: .* instead of .*--overwrite true"):
+    with pytest.raises(HarmosegError, match="otherwise .seal: .* instead of .*--overwrite"):
         predict(make_model(seed=1), source, out, EXACT)
     other = shutil.copytree(source, tmp_path / "other")
     with pytest.raises(HarmosegError, match="input: '.*/other' instead of '.*/in'"):
@@ -408,17 +427,103 @@ def test_a_disk_that_is_full_fails_the_file_and_leaves_nothing(
 ) -> None:
     picture(tmp_path / "in" / "a.png")
     picture(tmp_path / "in" / "b.png")
-    real = Image.Image.save
+    real = Path.replace
 
-    def save(self, path, **options):
-        real(self, path, **options)
-        if path.name.endswith("a.png"):
+    def rename(self, target):
+        if target.name == "a.png":
             raise OSError(28, "No space left on device")
+        return real(self, target)
 
-    monkeypatch.setattr(Image.Image, "save", save)
+    monkeypatch.setattr(Path, "replace", rename)
     found = predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
     assert "masks/a.png: cannot be written (No space left on device)" in found.failed[0].error
     assert [path.name for path in (tmp_path / "out" / "masks").iterdir()] == ["b.png"]
+
+
+def test_a_fault_of_writing_fails_the_file_alone(make_model, tmp_path, monkeypatch) -> None:
+    nifti(tmp_path / "in" / "a.nii.gz")
+    nifti(tmp_path / "in" / "b.nii.gz")
+    real, calls = writing._like, []
+
+    def like(*arguments):
+        calls.append(1)
+        if len(calls) == 1:
+            raise KeyError("no field of name that")
+        return real(*arguments)
+
+    monkeypatch.setattr(writing, "_like", like)
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", EXACT)
+    assert [row.status for row in found.rows] == ["failed", "done"]
+    assert "a.nii.gz: its mask cannot be written (KeyError" in found.rows[0].error
+    assert len(rows_of(tmp_path / "out")) == 2
+
+
+def test_a_name_that_is_no_utf8_or_long_is_predicted_once(make_model, tmp_path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    names = [
+        "a.png",
+        "M\udcfcller.png",
+        "n" * 240 + ".png",
+        "z" * 122 + "\N{GREEK SMALL LETTER PHI}.png",
+    ]
+    picture(source / "a.png")
+    for name in names[1:]:
+        try:
+            shutil.copy(source / "a.png", source / name)
+        except OSError:
+            pytest.skip("this file system has no such names")
+    first = predict(make_model(), source, out, EXACT)
+    assert not first.failed and first.done_before == 0
+    assert sorted(path.name for path in (out / "masks").iterdir()) == sorted(names)
+    assert {row["input"] for row in rows_of(out)} == {*names, r"M\udcfcller.png"} - {names[1]}
+    assert predict(make_model(), source, out, EXACT).done_before == 4
+    # The folder's own name goes into predictions.json, and is compared with it.
+    source.rename(tmp_path / "i\udcfcn")
+    predict(make_model(), tmp_path / "i\udcfcn", tmp_path / "o2", EXACT)
+    assert predict(make_model(), tmp_path / "i\udcfcn", tmp_path / "o2", EXACT).done_before == 4
+    assert not list(tmp_path.rglob(".*"))
+
+
+def test_a_nifti_2_file_gets_a_mask_of_its_own_form(make_model, tmp_path) -> None:
+    path = tmp_path / "in" / "v.nii.gz"
+    values = nifti(path)
+    nibabel.save(nibabel.Nifti1Image(values, AFFINE), tmp_path / "in" / "w.nii.gz")
+    nibabel.save(nibabel.Nifti2Image(values, AFFINE), path)
+    options = replace(EXACT, probabilities=True)
+    found = predict(make_model(volumes=True), tmp_path / "in", tmp_path / "out", options)
+    assert not found.failed
+    for folder in ("masks", "probabilities"):
+        one, two = (nibabel.load(tmp_path / "out" / folder / f"{n}.nii.gz") for n in "wv")
+        assert type(one) is nibabel.Nifti1Image and type(two) is nibabel.Nifti2Image
+        assert np.array_equal(one.affine, two.affine)
+        assert np.array_equal(np.asarray(one.dataobj), np.asarray(two.dataobj))
+
+
+def test_a_table_cut_off_within_a_letter_keeps_its_whole_rows(make_model, tmp_path) -> None:
+    source, out = tmp_path / "in", tmp_path / "out"
+    for name in ("a", "b", "c\N{LATIN SMALL LETTER U WITH DIAERESIS}"):
+        picture(source / f"{name}.png")
+    predict(make_model(), source, out, EXACT)
+    table = out / "predictions.csv"
+    data = table.read_bytes()
+    table.write_bytes(data[: data.index(b"\xc3") + 1])
+    assert predict(make_model(), source, out, EXACT).done_before == 2
+
+
+def test_closing_the_folder_does_not_hide_what_went_wrong(tmp_path, monkeypatch) -> None:
+    def refuse(*_):
+        raise HarmosegError("predictions.csv: cannot be written")
+
+    with (
+        pytest.raises(ZeroDivisionError),
+        PredictionFolder(tmp_path / "out", {}, ["a"]) as folder,
+    ):
+        monkeypatch.setattr(PredictionFolder, "_write_table", refuse)
+        raise ZeroDivisionError
+    assert folder._lock is None
+    monkeypatch.undo()
+    with PredictionFolder(tmp_path / "out", {}, ["a"]):
+        pass
 
 
 def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:
@@ -428,7 +533,7 @@ def test_a_volume_without_place_needs_its_spacing(make_model, tmp_path) -> None:
     image.set_qform(None, code=0)
     nibabel.save(image, path)
     found = predict(make_model(volumes=True), path, tmp_path / "out", EXACT)
-    message = "does not say where its voxels lie .* --assume_spacing X Y Z"
+    message = "does not say where its voxels lie .* --assume-spacing X Y Z"
     with pytest.raises(HarmosegError, match=message):
         raise HarmosegError(found.failed[0].error)
     options = replace(EXACT, assume_spacing=(1.5, 1.25, 4.0))
@@ -487,6 +592,7 @@ def test_volumes_for_a_model_of_plain_images(make_model, tmp_path) -> None:
         ("in/sub", "in", "lie one in the other"),
         ("in/a.png", "in", "lie one in the other"),
         ("in", "link", "lie one in the other"),
+        ("twice/a.png", "twice/out", "lie one in the other"),
         ("absent", "out", "absent: no such file or folder; expected PNG"),
         ("empty", "out", "nothing to predict, found no files; expected PNG"),
         ("texts", "out", "nothing to predict, found 2 .txt; expected PNG"),

@@ -135,8 +135,8 @@ def test_another_schema_version_is_refused(damaged) -> None:
         ("store.json", '{"schema": 2}', "field missing or wrong"),
         ("cases.csv", "case,split\n", r"lacks the column"),
         ("slices.csv", "case,plane,top,left,height,width,foreground\n", "do not fit cases.csv"),
-        ("images.npy", "x", "damaged: prepare the store again with --overwrite true"),
-        ("labels.npy", "", "damaged: prepare the store again with --overwrite true"),
+        ("images.npy", "x", "damaged: prepare the store again with --overwrite"),
+        ("labels.npy", "", "damaged: prepare the store again with --overwrite"),
         ("native/000012.png", "x", "label of case .* cannot be read"),
     ],
 )
@@ -342,6 +342,8 @@ def test_a_replacement_killed_half_way_is_undone(tmp_path, monkeypatch) -> None:
 def test_cards_refuse_what_they_do_not_know() -> None:
     with pytest.raises(HarmosegError, match=r"unknown keys \['colour'\], missing keys \['title'\]"):
         parse_card('name="t"\nmodality="m"\nmode="binary"\nclasses=["a","b"]\ncolour=1\n')
+    with pytest.raises(HarmosegError, match=r"card 't': 2 class\(es\) named 'b'.*name of its own"):
+        parse_card('name="t"\ntitle="t"\nmodality="m"\nmode="multiclass"\nclasses=["a","b","b"]\n')
     with pytest.raises(HarmosegError, match="needs 2 classes"):
         parse_card('name="t"\ntitle="t"\nmodality="m"\nmode="binary"\nclasses=["a"]\n')
 

@@ -17,7 +17,7 @@ from harmoseg.study.resources import Resources
 from harmoseg.training.experiment import TrainingOptions
 
 pytest.importorskip("submitit")
-TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)
 
 
 def plan(store: Path, *methods: str) -> StudyPlan:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 import shutil
 import signal
 import subprocess
@@ -31,7 +30,7 @@ from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
-TINY = TrainingOptions(encoder="resnet18", epochs=1, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)
 METHODS = ("unet", "unet+scc")
 
 
@@ -294,7 +293,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, nu
                 "controls": "none",
                 "seeds": 1,
                 "training": {
-                    "encoder": "resnet18",
+                    "encoder": "tu-test_resnet",
                     "epochs": 1,
                     "batch_size": 4,
                     "validation_fraction": 0.25,
@@ -312,7 +311,7 @@ def test_a_killed_study_repeats_no_finished_run(phantom_store, tmp_path, how, nu
         assert process.poll() is None and time.monotonic() < deadline
         time.sleep(0.05)
     process.send_signal(number)
-    process.communicate(timeout=300)
+    process.communicate(timeout=600)
     assert process.returncode != 0
     assert study_status(out).count("running") == 0
     # The end mark says that a run is finished; weights without it may be written once more.
@@ -487,14 +486,13 @@ def test_a_plan_cut_off_is_written_anew(study, phantom_store, tmp_path, capfd) -
 def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
-    from harmoseg.store.files import lock_file
+    from harmoseg.locks import take_lock
     from harmoseg.study.layout import lock_of
 
     (work, *_) = carrying_out.all_work(study.folder)
-    handle = lock_file(lock_of(work.folder) / "lock")
-    assert handle is not None
+    lock = take_lock(lock_of(work.folder) / "lock", busy="this test")
     assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
-    threading.Timer(0.5, os.close, [handle]).start()
+    threading.Timer(0.5, lock.release).start()
     carrying_out.carry_out(work)
     assert "waiting for another process" in capfd.readouterr().err
 

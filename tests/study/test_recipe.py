@@ -76,7 +76,7 @@ def test_what_is_said_beside_the_recipe_wins(tmp_path) -> None:
         ({"datasets": [{"store": "a", "also": ["/etc"]}]}, "also: expected the name of a folder"),
         ({"datasets": [{"store": "a", "split": "tst"}]}, "split: expected one of train, val, test"),
         ({"methods": None}, "dataset 'a': methods: none given"),
-        ({"methods": "unet"}, "methods: expected a list, got 'unet'"),
+        ({"methods": 7}, "methods: expected a list, got 7"),
         ({"training": {"epoch": 3}}, "unknown key 'epoch'; did you mean 'epochs'"),
         ({"training": {"epochs": "many"}}, "training: .*epochs"),
         ({"training": {"epochs": None}}, "training: epochs: has no value"),
@@ -104,11 +104,15 @@ def test_mistakes_are_named_with_their_place(tmp_path, changes, message) -> None
 
 def test_files_that_are_no_recipe_are_told(tmp_path) -> None:
     file = tmp_path / "recipe.yaml"
-    for text, message in ((": [", "not YAML"), ("- 1", "not a recipe"), ("", "not a recipe")):
+    for text, message in (
+        (": [", "not YAML"),
+        ("- 1", "expected a recipe"),
+        ("", "empty; expected a"),
+    ):
         file.write_text(text)
         with pytest.raises(HarmosegError, match=message):
             read_recipe(file, STORES)
-    with pytest.raises(HarmosegError, match="cannot be read"):
+    with pytest.raises(HarmosegError, match="no such file"):
         read_recipe(tmp_path / "absent.yaml", STORES)
     # Tags that make objects are no data.
     file.write_text("!!python/object/apply:os.system ['true']")
@@ -134,3 +138,10 @@ def test_every_table_has_its_recipe_and_its_pilot(number) -> None:
             assert "unet" in methods
     full = read_recipe(RECIPES / f"table{number}.yaml", STORES)
     assert {dataset.options.encoder for dataset in full.datasets} == {"resnet50"}
+
+
+def test_one_method_stands_for_a_list_and_weights_may_have_an_exponent(tmp_path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text("methods: unet+scc\nlambdas: [1e-1]\ndatasets:\n  - store: a\n")
+    (dataset,) = read_recipe(file, tmp_path).datasets
+    assert dataset.methods == ("unet+scc:0.1",)

@@ -100,7 +100,7 @@ def test_a_process_that_lightning_starts_has_its_own_number(monkeypatch) -> None
 
 def test_a_job_shell_without_srun_waits_for_nobody(binary_store, tmp_path) -> None:
     # As in `salloc --ntasks=2 --job-name=mine`: the command line, over two processes.
-    options = ["--devices=2", "--encoder=resnet18", "--epochs=1", "--batch_size=4"]
+    options = ["--devices=2", "--encoder=tu-test_resnet", "--epochs=1", "--batch_size=4"]
     options += ["--validation_fraction=0.25"]
     done = subprocess.run(
         [sys.executable, "-m", "harmoseg", "train", str(binary_store), "--out", "run", *options],
@@ -108,7 +108,7 @@ def test_a_job_shell_without_srun_waits_for_nobody(binary_store, tmp_path) -> No
         env={**os.environ, **JOB},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "done.json").exists()

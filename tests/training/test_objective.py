@@ -13,8 +13,15 @@ from harmoseg.training import objective as objective_module
 from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective, source_hash
 
-BINARY = (torch.randn(2, 1, 16, 16), (torch.rand(2, 16, 16) > 0.5).long())
-MULTICLASS = (torch.randn(2, 4, 16, 16), torch.randint(4, (2, 16, 16)))
+DRAW = torch.Generator().manual_seed(0)
+BINARY = (
+    torch.randn(2, 1, 16, 16, generator=DRAW),
+    (torch.rand(2, 16, 16, generator=DRAW) > 0.5).long(),
+)
+MULTICLASS = (
+    torch.randn(2, 4, 16, 16, generator=DRAW),
+    torch.randint(4, (2, 16, 16), generator=DRAW),
+)
 
 
 def objective(text: str, mode: str = "binary") -> Objective:

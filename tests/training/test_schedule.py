@@ -4,19 +4,24 @@ from __future__ import annotations
 
 import csv
 import json
+import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
 
 from harmoseg import HarmosegError
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.store.reading import open_store
+from harmoseg.store.training_view import open_training_view
+from harmoseg.training.experiment import TrainingOptions, resolve_experiment
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.run import EpochLog, train
 
-TINY = TrainingOptions(encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25)
+TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)
 
 
 def start(store: Path, out: Path, **changes: object) -> Path:
@@ -134,7 +139,8 @@ def test_a_step_moves_no_further_than_the_clipped_gradient(binary_store, tmp_pat
         return sum(float((a[name] - b[name]).double().square().sum()) for name in names) ** 0.5
 
     assert moved(free) > 1e-3
-    assert moved(tiny) < 0.01 * 1e-6 * 1.1  # learning rate times norm
+    # Learning rate times norm; a weight that is rounded to float32 moves by up to twice its step.
+    assert moved(tiny) < 0.01 * 1e-6 * 2
 
 
 @pytest.mark.parametrize(
@@ -167,3 +173,83 @@ def test_what_the_data_does_not_allow_is_named(binary_store, tmp_path, changes, 
 def test_impossible_options_are_named(changes, message) -> None:
     with pytest.raises(HarmosegError, match=message):
         TrainingOptions(**changes)
+
+
+def empty_some(store: Path, out: Path, empty: Callable[[int], bool]) -> Path:
+    """Copy a store, with no foreground at training resolution in the cases that `empty` names."""
+    shutil.copytree(store, out)
+    labels = np.load(out / "labels.npy")
+    for number in range(len(labels)):
+        if empty(number):
+            labels[number] = 0
+    np.save(out / "labels.npy", labels)
+    return out
+
+
+def drawn_for_validation(store: Path) -> set[str]:
+    return {
+        case.case for case in open_training_view(store, validation_fraction=0.1).validation.cases
+    }
+
+
+def test_a_draw_without_foreground_is_exchanged_and_makes_another_run(
+    binary_store, tmp_path
+) -> None:
+    drawn = drawn_for_validation(binary_store)
+    cases = open_store(binary_store).cases
+    emptied = empty_some(binary_store, tmp_path / "store", lambda i: cases[i].case in drawn)
+    view = open_training_view(emptied, validation_fraction=0.1)
+    assert view.validation.has_foreground and view.exchanged is not None
+    assert not {case.case for case in view.validation.cases} & drawn
+    assert drawn <= {case.case for case in view.train.cases}  # the empty ones train instead
+    before = open_training_view(binary_store, validation_fraction=0.1)
+    assert before.exchanged is None
+    keys = {
+        resolve_experiment("unet", 0, TINY, replace(view, exchanged=name)).key
+        for name in (None, view.exchanged)
+    }
+    assert len(keys) == 2
+    run = start(emptied, tmp_path / "run", epochs=1, validation_fraction=0.1)
+    assert view.exchanged in done_of(run)["selection_remark"]
+
+
+def test_without_any_foreground_to_validate_on_the_loss_chooses(
+    binary_store, tmp_path, capsys
+) -> None:
+    emptied = empty_some(binary_store, tmp_path / "store", lambda _: True)
+    run = start(emptied, tmp_path / "run", epochs=3, patience=9)
+    rows = log_of(run)
+    assert all("val_dsc" not in row for row in rows)
+    losses = [float(row["val_total"]) for row in rows]
+    done = done_of(run)
+    assert done["selected_by"] == "validation loss"
+    assert done["best_epoch"] == 1 + losses.index(min(losses))
+    assert "no validation case shows foreground" in done["selection_remark"]
+    told = capsys.readouterr().err
+    assert "validation DSC" not in told.replace("selected", "") and "no validation case" in told
+
+
+def test_equal_scores_are_told_apart_by_the_loss(binary_store, tmp_path, monkeypatch) -> None:
+    said = {0: (0.0, 0.9), 1: (0.0, 0.7), 2: (0.0, 0.8)}
+
+    def fixed(self) -> None:
+        self._counts[:] = 0
+        score, loss = said[self.current_epoch]
+        self.log("val_dsc", score)
+        self.log("val_total", loss)
+
+    monkeypatch.setattr(TrainedNetwork, "on_validation_epoch_end", fixed)
+    run = start(binary_store, tmp_path / "run", epochs=3)
+    assert done_of(run)["best_epoch"] == 2
+    assert "3 epochs had the same validation DSC (0.0)" in done_of(run)["selection_remark"]
+    patient = start(binary_store, tmp_path / "patient", epochs=3, patience=1)
+    assert done_of(patient)["last_epoch"] == 3  # epoch 2 was the better by its loss
+
+
+def test_the_only_foreground_is_left_to_training(binary_store, tmp_path) -> None:
+    drawn = drawn_for_validation(binary_store)
+    cases = open_store(binary_store).cases
+    training = [i for i, c in enumerate(cases) if c.split == "train" and c.case not in drawn]
+    emptied = empty_some(binary_store, tmp_path / "store", lambda i: i != training[0])
+    view = open_training_view(emptied, validation_fraction=0.1)
+    assert view.exchanged is None and view.train.has_foreground

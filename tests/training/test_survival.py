@@ -8,6 +8,7 @@ import os
 import resource
 import signal
 import time
+from dataclasses import replace
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
 from types import SimpleNamespace
@@ -26,7 +27,7 @@ from harmoseg.training.run import train
 from harmoseg.training.stopping import Stopping
 
 OPTIONS = TrainingOptions(
-    encoder="resnet18", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"
+    encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"
 )
 EVERY_STEP = Execution(checkpoint_minutes=0)
 
@@ -40,6 +41,7 @@ def weights_of(run: Path) -> dict[str, torch.Tensor]:
 
 
 def assert_same_run(found: Path, expected: Path) -> None:
+    # Exactly: the same operations, in this process or in one like it.
     one, other = weights_of(found), weights_of(expected)
     assert all(torch.equal(one[name], other[name]) for name in other)
     assert (found / "log.csv").read_text() == (expected / "log.csv").read_text()
@@ -66,20 +68,22 @@ def in_another_process(target, *arguments: object) -> ForkServerProcess:
 
 
 def silently(function, *arguments: object) -> None:
+    run_module.tell_memory = lambda *_, **__: None  # as in the process of the tests
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     function(*arguments)
 
 
 def command(store: Path, out: Path) -> None:
-    options = ["--encoder=resnet18", "--epochs=3", "--batch_size=4", "--precision=fp32"]
+    options = ["--encoder=tu-test_resnet", "--epochs=3", "--batch_size=4", "--precision=fp32"]
     fixed = ["--validation_fraction=0.25", "--checkpoint_minutes=0"]
+    run_module.tell_memory = lambda *_, **__: None
     with Path(out.parent / "told").open("w") as told:
         os.dup2(told.fileno(), 2)
     raise SystemExit(main(["train", str(store), "--out", str(out), *options, *fixed]))
 
 
-def wait_for(condition, seconds: float = 60) -> None:
+def wait_for(condition, seconds: float = 300) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, "waited too long"
@@ -87,28 +91,28 @@ def wait_for(condition, seconds: float = 60) -> None:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(binary_store, tmp_path) -> None:
-    options = TrainingOptions(
-        encoder="resnet18", epochs=15, batch_size=4, validation_fraction=0.25, precision="fp32"
-    )
+def test_kills_at_random_moments_change_nothing(binary_store, tmp_path) -> None:
+    options = replace(OPTIONS, epochs=30)  # of two steps
     start(binary_store, tmp_path / "whole", options)
-    out, draw, kills = tmp_path / "run", np.random.default_rng(0), 0
-    while kills < 20:
+    out, draw, to_a_step, kills = tmp_path / "run", np.random.default_rng(0), 0.0, 0
+    while kills < 10:
+        begun = time.monotonic()
         process = in_another_process(silently, start, binary_store, out, options)
         if kills % 2:  # anywhere, before the first step too
-            time.sleep(draw.uniform(0, 3))
+            time.sleep(draw.uniform(0, to_a_step))
         else:  # so that there is progress
             before = max(steps_of(out), default=0)
             wait_for(
                 lambda b=before: max(steps_of(out), default=0) > b or (out / "done.json").exists()
             )
-            time.sleep(draw.uniform(0, 0.2))
+            to_a_step = time.monotonic() - begun  # on a slow machine more than on a quick one
+            time.sleep(draw.uniform(0, 0.1 * to_a_step))
         process.kill()
         process.join()
-        kills += 1
         if (out / "done.json").exists():
             break
-    assert kills == 20, "the run ended before it was killed often enough"
+        kills += 1
+    assert kills >= 5, "the run ended before it was killed often enough"
     start(binary_store, out, options)
     assert_same_run(out, tmp_path / "whole")
 
@@ -197,7 +201,7 @@ def test_a_full_disk_stops_cleanly(binary_store, uninterrupted, tmp_path) -> Non
 def test_the_batch_that_diverged_is_named_and_kept(binary_store, tmp_path) -> None:
     out = tmp_path / "run"
     options = TrainingOptions(
-        encoder="resnet18", epochs=1, batch_size=4, learning_rate=1e30, precision="fp32"
+        encoder="tu-test_resnet", epochs=1, batch_size=4, learning_rate=1e30, precision="fp32"
     )
     with pytest.raises(HarmosegError, match="the loss is not finite") as caught:
         start(binary_store, out, options)

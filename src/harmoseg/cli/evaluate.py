@@ -8,6 +8,7 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
 from harmoseg.metrics import Definition, OnEmpty
+from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.layout import Split
 
 SUMMARY = "Score a trained run on a split of a store."
@@ -40,8 +41,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--tta",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Average over the image and its mirror images (test-time augmentation).",
     )
@@ -73,8 +72,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--keep_probabilities",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Keep probabilities at native resolution, in float16: large.",
     )
@@ -91,6 +88,7 @@ def run(arguments: Namespace) -> None:
     from harmoseg.evaluation.summary import format_summary
 
     out = arguments.out or arguments.run / "evaluations" / arguments.store.resolve().name
+    check_apart_from_sources(out, arguments.store)
     options = EvaluationOptions(
         split=arguments.split,
         corruption_seed=arguments.corruption_seed,

@@ -7,6 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
+from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.layout import Split
 
 SUMMARY = "Draw what a network looks at, and what the spectra of its masks and data hold."
@@ -84,6 +85,7 @@ def _add_cases(parser: Parser, *, count: int, split: Split) -> None:
 def run(arguments: Namespace) -> None:
     """Write the figures and say where."""
     chosen = arguments[arguments.what]
+    check_apart_from_sources(chosen.out, chosen.store)
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
     if arguments.what == "run":
         from harmoseg.report.explaining import write_run_explanation

@@ -81,10 +81,14 @@ def run(arguments: Namespace) -> None:
 
 
 def _describe_store(arguments: Namespace) -> None:
+    from harmoseg.store.apart import check_apart_from_sources
     from harmoseg.store.describing import describe_store
     from harmoseg.store.reading import open_store
 
     store = open_store(arguments.path)
+    for picture in (arguments.preview, arguments.corruptions):
+        if picture is not None:
+            check_apart_from_sources(picture, arguments.path)
     print(describe_store(store))
     if arguments.preview is not None:
         from harmoseg.report.preview import write_preview

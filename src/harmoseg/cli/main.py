@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import os
 import re
 import sys
 from collections.abc import Sequence
@@ -10,7 +11,7 @@ from importlib import import_module
 from typing import Any
 
 import harmoseg
-from harmoseg.cli.parsing import with_config_first, with_underscores
+from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError, Terminated
 
 _COMMANDS = (
@@ -45,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command.
 
     Returns 0, 1 where data was found to be wrong, 2 for a user's mistake, 130 when interrupted,
-    143 when terminated.
+    143 when terminated, 141 where the reader of the output went away.
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help"}:
@@ -56,7 +57,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"harmoseg {harmoseg.__version__}")
         return 0
     try:
-        return _run(given[0], given[1:])
+        status = _run(given[0], given[1:])
+        sys.stdout.flush()  # here, where a reader that went away is no error
+        return status
     except HarmosegError as error:
         # One line, whatever a library's own message in it looked like.
         print("harmoseg: error:", re.sub(r"\s*\n\s*", " ", str(error).strip()), file=sys.stderr)
@@ -64,6 +67,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except Terminated:
         print("harmoseg: terminated and saved; run it again, and it continues", file=sys.stderr)
         return 143
+    except BrokenPipeError:
+        # Whoever read the output has enough, as `head` has. Nothing is left to be flushed at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
     except KeyboardInterrupt:
         print("harmoseg: interrupted; run it again, and it continues", file=sys.stderr)
         return 130
@@ -84,11 +91,11 @@ def _run(name: str, arguments: list[str]) -> int:
         nearest = difflib.get_close_matches(name, _COMMANDS, n=1, cutoff=0.0)[0]
         raise HarmosegError(f"unknown command {name!r}; did you mean {nearest!r}? (see --help)")
     command = _command(name)
-    # The dataset of `prepare` comes before its options.
+    # The dataset of `prepare` has a name with dashes.
     words = 1 if name == "prepare" and arguments else 0
-    ordered = arguments[:words] + with_config_first(with_underscores(arguments[words:]))
+    spelled = arguments[:words] + with_underscores(arguments[words:])
     # A command may have a verdict of its own, as `verify` has.
-    return command.run(command.make_parser().parse_args(ordered)) or 0
+    return command.run(command.make_parser().parse_args(spelled)) or 0
 
 
 def _command(name: str) -> Any:

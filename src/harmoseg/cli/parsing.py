@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import jsonargparse
 
 from harmoseg.errors import HarmosegError
+from harmoseg.store.files import read_yaml
 
 _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments?: (?P<key>\S+)", re.IGNORECASE)
 _UNKNOWN_KEY = re.compile(
@@ -23,6 +26,8 @@ _UNKNOWN_COMMAND = re.compile(r"invalid choice: '(?P<found>[^']*)' \(choose from
 _WRONG_TYPE = re.compile(r"Parser key [\"'](?P<key>[\w.-]+)[\"']: (?P<problem>.*)", re.DOTALL)
 _EXPECTED = re.compile(r"Expected an? (\[.*?\]|\w+)")
 _GOT = re.compile(r"(?:Got|Given) value: (.*)$")
+_OPTION = re.compile(r"(?<![\w-])--[a-z]\w*")
+_TRUTHS = frozenset(("true", "false", "yes", "no", "on", "off", "1", "0"))
 _REQUIRED = re.compile(r"the following arguments are required: (?P<names>.*)")
 
 
@@ -32,6 +37,18 @@ class Parser(jsonargparse.ArgumentParser):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         # An abbreviation that works today may mean another option tomorrow.
         super().__init__(*args, allow_abbrev=False, **kwargs)
+
+    def parse_args(self, args: Any = None, *others: Any, **named: Any) -> Any:
+        """Parse arguments: ``--config FILE`` first, and truth values as flags."""
+        if args is not None:
+            args = _with_config_read(_with_flags(_with_config_first(args), self), self)
+        return super().parse_args(args, *others, **named)
+
+    def format_help(self, *args: Any, **named: Any) -> str:
+        """Return the help, with dashes in the names of options."""
+        text = super().format_help(*args, **named)
+        text = _OPTION.sub(lambda found: found[0].replace("_", "-"), text)
+        return re.sub(r"(--[\w-]+) \{true,false\}", r"\1", text)
 
     def error(self, message: str, ex: Exception | None = None) -> NoReturn:
         """Raise HarmosegError with the message, and the nearest known name where one is unknown."""
@@ -57,7 +74,7 @@ class Parser(jsonargparse.ArgumentParser):
         if required:
             names = (name.rpartition(".")[2] for name in required["names"].split(", "))
             positional = _positionals(self)
-            told = (name if name in positional else f"--{name}" for name in names)
+            told = (n if n in positional else f"--{n.replace('_', '-')}" for n in names)
             return f"missing: {', '.join(told)}"
         return text
 
@@ -72,7 +89,7 @@ class Parser(jsonargparse.ArgumentParser):
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:
-    """Let ``--batch-size`` mean ``--batch_size``: people write both."""
+    """Let ``--batch-size`` mean ``--batch-size``: people write both."""
     converted = []
     for argument in arguments:
         name, equals, value = argument.partition("=")
@@ -82,14 +99,56 @@ def with_underscores(arguments: Sequence[str]) -> list[str]:
     return converted
 
 
-def with_config_first(arguments: Sequence[str]) -> list[str]:
-    """Move ``--config FILE`` to the front, so that flags win over the file wherever it stands."""
-    first: list[str] = []
-    rest = list(arguments)
+def _with_config_first(arguments: Sequence[str]) -> list[str]:
+    """Move ``--config FILE`` to the front, so that flags win over the file wherever it stands.
+
+    The dataset of `prepare` stays before its options.
+    """
+    words = 1 if arguments and not arguments[0].startswith("-") else 0
+    first: list[str] = list(arguments[:words])
+    rest = list(arguments[words:])
     for place in [i for i, argument in enumerate(rest) if argument == "--config"][::-1]:
-        first = rest[place : place + 2] + first
+        first[words:words] = rest[place : place + 2]
         del rest[place : place + 2]
     return first + rest
+
+
+def _with_config_read(arguments: Sequence[str], parser: Parser) -> list[str]:
+    """Replace ``--config FILE`` by the content of the file, read by the rules of YAML 1.2."""
+    read = list(arguments)
+    lists = {action.dest for action in _actions(parser) if action.nargs in ("*", "+")}
+    for place, argument in enumerate(read[:-1]):
+        if argument == "--config" and not read[place + 1].startswith("{"):
+            values = read_yaml(Path(read[place + 1]), what="options of the command")
+            for name in lists & values.keys():
+                given = values[name]
+                values[name] = given if isinstance(given, list) else [given]
+            read[place + 1] = json.dumps(values, default=str)
+    return read
+
+
+def _with_flags(arguments: Sequence[str], parser: Parser) -> list[str]:
+    """Let ``--overwrite`` mean ``--overwrite``, whatever word follows it."""
+    flags = {
+        option
+        for action in _actions(parser)
+        if getattr(action, "_typehint", None) is bool
+        for option in action.option_strings
+    }
+    read = []
+    for place, argument in enumerate(arguments):
+        following = arguments[place + 1].lower() if place + 1 < len(arguments) else ""
+        is_alone = argument in flags and following not in _TRUTHS
+        read.append(f"{argument}=true" if is_alone else argument)
+    return read
+
+
+def _actions(parser: Any) -> Iterator[Any]:
+    """Return the actions of a parser and of its commands."""
+    for action in parser._actions:
+        yield action
+        for inner in getattr(action, "_name_parser_map", {}).values():
+            yield from _actions(inner)
 
 
 def _plainly(problem: str) -> str:
@@ -109,7 +168,7 @@ _KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false",
 
 def _nearest(found: str, known: Sequence[str]) -> str:
     matches = difflib.get_close_matches(found.replace("-", "_"), known, n=1, cutoff=0.0)
-    return f"; did you mean {matches[0]!r}?" if matches else ""
+    return f"; did you mean {matches[0].replace('_', '-')!r}?" if matches else ""
 
 
 def _keys(parser: Any) -> Iterable[str]:
@@ -123,13 +182,7 @@ def _keys(parser: Any) -> Iterable[str]:
 
 def _positionals(parser: Any) -> set[str]:
     """Name the arguments without dashes of a parser and of its commands."""
-    found = set()
-    for action in parser._actions:
-        if not action.option_strings:
-            found.add(action.dest)
-        for inner in getattr(action, "_name_parser_map", {}).values():
-            found |= _positionals(inner)
-    return found
+    return {action.dest for action in _actions(parser) if not action.option_strings}
 
 
 def _program(parser: Any) -> str:

@@ -39,14 +39,10 @@ def make_parser() -> Parser:
         PredictionOptions, None, skip={*_SWITCHES, "assume_spacing", "slices"}
     )
     for name, meaning in _SWITCHES.items():
-        parser.add_argument(
-            f"--{name}", type=bool, nargs="?", const=True, default=False, help=meaning
-        )
+        parser.add_argument(f"--{name}", type=bool, default=False, help=meaning)
     parser.add_argument(
         "--slices",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Predict volumes slice by slice with a model that was trained on plain images.",
     )
@@ -64,8 +60,6 @@ def make_parser() -> Parser:
     parser.add_argument(
         "--overwrite",
         type=bool,
-        nargs="?",
-        const=True,
         default=False,
         help="Replace predictions that were made with another model or other options.",
     )

@@ -16,6 +16,7 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import READERS
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
+from harmoseg.errors import HarmosegError
 from harmoseg.store.describing import remarks_of
 from harmoseg.store.reading import read_info
 
@@ -48,6 +49,10 @@ def run(arguments: Namespace) -> None:
         return
     options = PrepareOptions(**_taken(values, PrepareOptions))
     if arguments.dataset == "folder":
+        if values.pop("test_only"):
+            if values["split_file"] is not None:
+                raise HarmosegError("--test-only and --split-file contradict each other; use one")
+            values |= {"test_fraction": 1.0, "val_fraction": 0.0}
         split = SplitRule(**_taken(values, SplitRule))
         made = prepare_folder(FolderOptions(**values), split, options)
     else:
@@ -75,6 +80,12 @@ def _folder_parser() -> Parser:
     )
     folder.add_class_arguments(PrepareOptions, None)
     folder.add_class_arguments(SplitRule, None)
+    folder.add_argument(
+        "--test_only",
+        type=bool,
+        default=False,
+        help="Keep every case for testing: the same as --test-fraction 1 --val-fraction 0.",
+    )
     return folder
 
 

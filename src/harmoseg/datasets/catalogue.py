@@ -3,11 +3,37 @@
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
 
 from harmoseg.store.card import Card, parse_card
 from harmoseg.store.layout import Split
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a version of a card labels otherwise than the one before, for verifying old stores.
+
+    `concerns` is what such stores were determined by: others are the same in both versions.
+    """
+
+    version: int
+    concerns: Mapping[str, str]
+    before: str
+
+
+CHANGES: Mapping[str, tuple[Change, ...]] = {
+    "monuseg": (
+        Change(
+            2,
+            {"labels": "polygons"},
+            "the outlines were painted too, which makes nuclei about 10 % too large",
+        ),
+    ),
+}
+"""By the name of the card, the changes in order."""
 
 _HERE = files("harmoseg.datasets")
 
@@ -20,6 +46,11 @@ def load_card(name: str) -> Card:
 def load_split(name: str) -> dict[str, Split]:
     """Read a published split list: case, or patient, to ``train``, ``val`` or ``test``."""
     return {row["case"]: cast(Split, row["split"]) for row in load_list(name)}
+
+
+def load_slices(name: str) -> dict[str, int]:
+    """Read the published number of slices of each case, or patient, that has one."""
+    return {row["case"]: int(row["slices"]) for row in load_list(name) if row["slices"]}
 
 
 def load_list(name: str) -> list[dict[str, str]]:

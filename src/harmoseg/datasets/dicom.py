@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import struct
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -39,12 +40,42 @@ class Series:
 
 
 def is_dicom(path: Path) -> bool:
-    """Say from the first bytes whether a file is DICOM."""
+    """Say from the first bytes whether a file is DICOM, with the usual preamble or without."""
     try:
-        with path.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
+        head = _head(path)
     except OSError:
         return False
+    return _has_mark(head) or _begins_with_element(head)
+
+
+def _head(path: Path) -> bytes:
+    with path.open("rb") as stream:
+        return stream.read(1024)
+
+
+def _has_mark(head: bytes) -> bool:
+    return head[128:132] == b"DICM"
+
+
+def _begins_with_element(head: bytes) -> bool:
+    """Say whether a file begins with a data element at once, as files of old archives do.
+
+    That is of group 2 (of files) or 8 (of objects), and so is the element after it. The length of
+    an element stands after two capitals that name its kind, or without these in four bytes.
+    """
+    for order in "<>":
+        if len(head) < 16 or struct.unpack_from(f"{order}H", head)[0] not in {2, 8}:
+            continue
+        kind, place = head[4:6], 8
+        if kind in {b"OB", b"OW", b"UN", b"SQ", b"UT"}:
+            (length,), place = struct.unpack_from(f"{order}I", head, 8), 12
+        elif kind.isalpha() and kind.isupper():
+            (length,) = struct.unpack_from(f"{order}H", head, 6)
+        else:
+            (length,) = struct.unpack_from(f"{order}I", head, 4)
+        if head[place + length : place + length + 2] == head[:2]:
+            return True
+    return False
 
 
 def check_installed(example: Path) -> None:
@@ -78,8 +109,10 @@ def read_series(files: Sequence[Path], *, window: Window | None, axes: str | Non
     """Read the slices of one series as a volume.
 
     They are sorted by their position along the normal of their planes, rescaled to the scanner's
-    units, and windowed as `scale_intensities` does; with `axes` the volume is turned as by
-    `read_nifti`. The volume's `source` is a NIfTI header with the geometry of the series.
+    units, and windowed as `scale_intensities` does. Voxels of padding (PixelPaddingValue), where
+    nothing was scanned, do not count for percentiles and become as dark as the darkest voxel. With
+    `axes` the volume is turned as by `read_nifti`. The volume's `source` is a NIfTI header with the
+    geometry of the series.
 
     Raises HarmosegError, naming the file, for objects other than single grey slices, where slices
     differ in series, size, direction or pixel spacing, where positions are missing, double or
@@ -93,8 +126,15 @@ def read_series(files: Sequence[Path], *, window: Window | None, axes: str | Non
     first = slices[0]
     check_size((*first.shape, len(slices)), 4, first.path)
     stack = np.empty((len(slices), *first.shape), np.float32)
-    for item, target in zip(slices, stack, strict=True):
-        target[:] = item.values()
+    padding = np.zeros(stack.shape, np.bool_)
+    for item, target, outside in zip(slices, stack, padding, strict=True):
+        target[:], outside[:] = item.values()
+    if padding.all():
+        raise HarmosegError(f"{first.path}: every voxel is padding: an empty series; remove it")
+    if padding.any():
+        darkest = stack[~padding].min()
+        # Air lies below a window, even where none was scanned.
+        stack[padding] = darkest if window is None else min(darkest, window[0])
     affine = np.eye(4)
     affine[:3, 0] = first.directions[:3] * first.spacing[1]
     affine[:3, 1] = first.directions[3:] * first.spacing[0]
@@ -103,7 +143,12 @@ def read_series(files: Sequence[Path], *, window: Window | None, axes: str | Non
     affine[:2] *= -1  # DICOM counts towards left and posterior, NIfTI towards right and anterior
     voxels = stack.transpose(2, 1, 0)
     frame = Frame.of(affine, voxels.shape, axes)
-    pixels = scale_intensities(frame.slices(voxels), window, first.path.parent)
+    pixels = scale_intensities(
+        frame.slices(voxels),
+        window,
+        first.path.parent,
+        padding=frame.slices(padding.transpose(2, 1, 0)) if padding.any() else None,
+    )
     zooms = np.linalg.norm(affine[:3, :3], axis=0)
     return Volume(pixels, frame, frame.spacing(zooms), _header_of(affine, voxels.shape))
 
@@ -167,30 +212,59 @@ class _Slice:
             (float(spacing[0]), float(spacing[1])),
         )
 
-    def values(self) -> NDArray[np.float32]:
-        """Decode the pixels (H, W) in the scanner's units."""
+    def values(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+        """Decode the pixels (H, W) in the scanner's units, and which of them are padding."""
         _check_decodable(self.header, self.path)
         try:
-            pixels = np.asarray(self.header.pixel_array, dtype=np.float32)
+            stored = np.asarray(self.header.pixel_array)
         except Exception as error:  # decoders raise whatever they like on a damaged file
             line = " ".join(str(error).split())[:200]
             raise HarmosegError(
                 f"{self.path}: cannot be decoded ({line}); replace the file"
             ) from error
-        if pixels.shape != self.shape:
+        if stored.shape != self.shape:
             raise HarmosegError(
-                f"{self.path}: {pixels.shape} pixels, its header says {self.shape}; replace the "
+                f"{self.path}: {stored.shape} pixels, its header says {self.shape}; replace the "
                 "file"
             )
         slope = float(self.header.get("RescaleSlope", 1) or 1)
-        return pixels * np.float32(slope) + np.float32(self.header.get("RescaleIntercept", 0) or 0)
+        intercept = np.float32(self.header.get("RescaleIntercept", 0) or 0)
+        values = stored.astype(np.float32) * np.float32(slope) + intercept
+        return values, self._padding(stored)
+
+    def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
+        """Find the pixels of the padding value, or from there to its limit, as they are stored."""
+        ends = [
+            int(self.header[name].value)
+            for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
+            if name in self.header and self.header[name].value not in (None, "")
+        ]
+        if "PixelPaddingValue" not in self.header or not ends:
+            return np.zeros(stored.shape, np.bool_)
+        # Scanners write -2000 as 63536, and the other way round.
+        signed = bool(self.header.get("PixelRepresentation", 0))
+        whole = 1 << int(self.header.get("BitsAllocated", 16))
+        ends = [end - whole if signed and end >= whole // 2 else end for end in ends]
+        ends = [end + whole if not signed and end < 0 else end for end in ends]
+        found: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
+        return found
 
 
 def _read(path: Path, **options: Any) -> Any:
-    from pydicom import dcmread
+    from pydicom import dcmread, uid
 
     try:
-        return dcmread(path, **options)
+        head = _head(path)
+        if not (_has_mark(head) or _begins_with_element(head)):
+            raise ValueError("neither the mark DICM nor a data element at its beginning")
+        header = dcmread(path, force=not _has_mark(head), **options)
+        if "TransferSyntaxUID" not in header.file_meta:  # decoders go by it
+            implicit, little = header.original_encoding
+            explicit = uid.ExplicitVRLittleEndian if little else uid.ExplicitVRBigEndian
+            header.file_meta.TransferSyntaxUID = (
+                uid.ImplicitVRLittleEndian if implicit else explicit
+            )
+        return header
     except Exception as error:  # pydicom raises whatever a damaged file leads it to
         line = " ".join(str(error).split())[:200]
         raise HarmosegError(

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
-from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values, label_rule
+from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_picture_pair
 from harmoseg.datasets.pictures import is_grey
@@ -15,9 +15,10 @@ from harmoseg.datasets.preparing import REPLACE, PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, in_parallel, make_listing
 from harmoseg.datasets.splitting import SplitRule, split_cases
 from harmoseg.errors import HarmosegError
-from harmoseg.store.card import Card
+from harmoseg.store.apart import check_apart
+from harmoseg.store.card import Card, check_class_names
 from harmoseg.store.cutting import Sample
-from harmoseg.store.files import read_json
+from harmoseg.store.files import check_replaceable, read_json
 from harmoseg.store.layout import INFO_FILE, Split
 
 
@@ -51,6 +52,7 @@ class FolderOptions:
         """Raise HarmosegError naming the first option that cannot be."""
         if self.channels not in {0, 1, 3}:
             raise HarmosegError(f"channels must be 1 or 3 (or 0 to decide), got {self.channels}")
+        check_class_names("classes", self.classes or ())
 
 
 def prepare_folder(
@@ -59,8 +61,11 @@ def prepare_folder(
     """Prepare a folder; return False where the store is there already, made from the same.
 
     `cure` as for `prepare_listing`. Raises HarmosegError, naming the file, for whatever is wrong
-    with the data; nothing is then left at `options.out`.
+    with the data, and where the output lies among the images or masks; nothing is then left at
+    `options.out`.
     """
+    check_replaceable(options.out, mark=INFO_FILE, overwrite=True)
+    check_apart(options.out, folder.images, folder.masks)
     return prepare_listing(list_folder(folder, split), options, cure=cure)
 
 
@@ -98,11 +103,15 @@ def store_of_folder(
             f"and masks (no {' and no '.join(missing)} in it); name the subfolders with --images "
             "and --masks, or prepare a store: harmoseg prepare --help"
         )
+    check_apart(run, *parts)
     run = run.resolve()
     store = run.with_name(f"{run.name}-store")
     options = PrepareOptions(store) if size is None else PrepareOptions(store, size)
     folder = FolderOptions(parts[0], parts[1])
-    cure = "made from other files or for another size; remove it, or choose another --out"
+    cure = (
+        "made from other files, for another size, or by an earlier version; remove it, or choose "
+        "another --out"
+    )
     if not prepare_folder(folder, SplitRule(), options, cure=cure):
         return store, f"{store} is there already, made from the same files"
     counts = read_json(store / INFO_FILE, what="the description of a store")["counts"]
@@ -116,7 +125,7 @@ def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
         options.images,
         options.masks,
         skip_unpaired=options.skip_unpaired,
-        cure="add or rename the files, or pass --skip_unpaired true to leave them out",
+        cure="add or rename the files, or pass --skip-unpaired to leave them out",
     )
     splits, groups = split_cases([pair.case for pair in pairs], split)
     survey = _Survey(options, pairs)
@@ -155,13 +164,11 @@ class _Survey:
 
     def run(self) -> Card:
         """Read all masks, and decide how to read them."""
-        masks = [pair.mask for pair in self.pairs]
+        masks = [mask for pair in self.pairs for mask in pair.masks]
         values = ValueSurvey()
         for path, found in zip(masks, in_parallel(count_values, masks, "masks"), strict=True):
             values.add(path, found)
-        rule = label_rule(
-            values, label_values=self.options.label_values, threshold=self.options.threshold
-        )
+        rule = values.rule(self.options.label_values, self.options.threshold)
         classes = self.options.classes or _default_classes(rule)
         if len(classes) != rule.classes:
             raise HarmosegError(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from nibabel.nifti1 import Nifti1Pair
 from nibabel.orientations import (
     apply_orientation,
     axcodes2ornt,
@@ -14,6 +16,8 @@ from nibabel.orientations import (
     ornt_transform,
 )
 from numpy.typing import NDArray
+
+from harmoseg.errors import HarmosegError
 
 _AS_ACQUIRED = np.array([[0, 1], [1, 1], [2, 1]])
 """The orientation, as nibabel writes it, that turns nothing."""
@@ -60,3 +64,38 @@ class Frame:
     def rows(self) -> tuple[float, ...]:
         """Give the upper three rows of the affine, as stores keep them."""
         return tuple(map(float, self.affine[:3].ravel()))
+
+
+def _millimetres(image: Nifti1Pair) -> float:
+    """Return the length in mm of the unit that a header gives; a file without a unit is in mm."""
+    return {1: 1000.0, 3: 0.001}.get(int(image.header["xyzt_units"]) & 7, 1.0)
+
+
+def affine_in_mm(image: Nifti1Pair) -> NDArray[np.float64]:
+    """Return the affine (4, 4) from voxels to mm, whatever unit the header gives."""
+    affine = np.array(image.affine, dtype=np.float64)
+    affine[:3] *= _millimetres(image)
+    return affine
+
+
+def zooms_in_mm(image: Nifti1Pair, path: Path) -> NDArray[np.float64]:
+    """Give the sizes of an image's voxels along X, Y, Z in mm.
+
+    The header's voxel sizes count. Some releases carry an affine without scale beside them; any
+    other contradiction between the two is an error.
+    """
+    zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
+    scales = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
+    unit = _millimetres(image)
+    if not (np.isfinite(zooms).all() and (zooms > 0).all()):
+        raise HarmosegError(f"{path}: voxel sizes {zooms.tolist()}, expected positive numbers")
+    if not np.allclose(scales, 1, atol=1e-3) and not np.allclose(scales, zooms, rtol=1e-2):
+        raise HarmosegError(
+            f"{path}: the header says voxels of {_shown(zooms * unit)} mm, the affine "
+            f"{_shown(scales * unit)} mm; export the file again"
+        )
+    return zooms * unit
+
+
+def _shown(values: NDArray[np.float64]) -> str:
+    return " x ".join(f"{value:.3g}" for value in values)

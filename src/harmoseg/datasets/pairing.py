@@ -17,16 +17,27 @@ _MASK_MARK = re.compile(
     r"(?i)([ _.-](segmentation|mask|masks|lesion|label|labels|gt|groundtruth|ground_truth|seg|"
     r"annotation|anno)\d{0,2})$|^(mask|label|gt|seg)[ _.-]"
 )
+_FURTHER_MARK = re.compile(r"(?i)(?<=[ _.-]mask)[ _.-]\d{1,2}$")
+"""Of a further object of an image, whose first mask has no number: BUSI's ``_mask_1``."""
 _IMAGE_MARK = re.compile(r"(?i)[ _.-](image|img|0000)$")
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image and its mask; `case` is the image's path below its folder, without ending."""
+    """An image and its mask; `case` is the image's path below its folder, without ending.
+
+    `further` are masks of more objects of the same image, each in a file of its own.
+    """
 
     case: str
     image: Path
     mask: Path
+    further: tuple[Path, ...] = ()
+
+    @property
+    def masks(self) -> tuple[Path, ...]:
+        """Return all masks of the image."""
+        return (self.mask, *self.further)
 
 
 _COMPLETE = "complete or replace the download"
@@ -43,8 +54,9 @@ def pair_files(
     """Pair the files of two folders (which may be one and the same), subfolders included.
 
     A mask belongs to the image of the same relative path, endings aside, or after a suffix such
-    as ``_segmentation``, ``_mask`` or ``_lesion`` is taken off. Files whose name matches the
-    regular expression `ignore` are passed over. Returned in order of case.
+    as ``_segmentation``, ``_mask`` or ``_lesion`` is taken off. Beside a ``_mask``, ``_mask_1`` and
+    so on are further masks of the same image. Files whose name matches the regular expression
+    `ignore` are passed over. Returned in order of case.
 
     Raises HarmosegError where a folder is missing or empty, where two files claim one case, and,
     unless `skip_unpaired`, naming the images without mask and the masks without image; `cure` says
@@ -54,14 +66,20 @@ def pair_files(
     if images.resolve() in masks.resolve().parents:  # masks in a folder below the images
         image_files = [file for file in image_files if masks not in file.parents]
     if images.resolve() == masks.resolve():
-        mask_files = [file for file in image_files if _MASK_MARK.search(file.stem)]
-        image_files = [file for file in image_files if not _MASK_MARK.search(file.stem)]
+        mask_files = [file for file in image_files if _is_mask(file)]
+        image_files = [file for file in image_files if not _is_mask(file)]
     by_key = _by_key(image_files, images, "images")
     by_bare_key = {_strip(_IMAGE_MARK, key): key for key in by_key}
     found: dict[str, list[Path]] = defaultdict(list)
+    further: dict[str, list[Path]] = defaultdict(list)
     orphans: list[Path] = []
+    firsts = {_key(mask, masks) for mask in mask_files}
     for mask in mask_files:
         key = _key(mask, masks)
+        first = _strip(_FURTHER_MARK, key)
+        if first != key and first in firsts and key not in by_key:
+            further[first].append(mask)
+            continue
         stripped = _strip(_MASK_MARK, key)
         case = next((name for name in (key, stripped) if name in by_key), None)
         case = case or by_bare_key.get(stripped)
@@ -80,7 +98,10 @@ def pair_files(
         raise HarmosegError(f"{_name_unpaired(lonely, orphans)}; {cure}")
     if not found:
         raise HarmosegError(f"no image of {images} has a mask in {masks}: nothing to prepare")
-    return [Pair(case, by_key[case], found[case][0]) for case in sorted(found)]
+    return [
+        Pair(case, by_key[case], mask, tuple(further[_key(mask, masks)]))
+        for case, (mask,) in sorted(found.items())
+    ]
 
 
 def list_pictures(folder: Path, *, ignore: str | None = None) -> list[Path]:
@@ -100,6 +121,10 @@ def list_pictures(folder: Path, *, ignore: str | None = None) -> list[Path]:
             f"{folder}: no image files; expected files ending in {', '.join(sorted(SUFFIXES))}"
         )
     return files
+
+
+def _is_mask(file: Path) -> bool:
+    return bool(_MASK_MARK.search(_FURTHER_MARK.sub("", file.stem)))
 
 
 def _by_key(files: Iterable[Path], folder: Path, what: str) -> dict[str, Path]:

@@ -22,12 +22,13 @@ from harmoseg.datasets.sources import (
 )
 from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
+from harmoseg.store.apart import check_apart
 from harmoseg.store.cutting import CutSample, cut
 from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
 from harmoseg.store.writing import writing_store
 
-REPLACE = "choose another output, or pass --overwrite true to replace it"
+REPLACE = "choose another output, or pass --overwrite to replace it"
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,13 @@ def prepare_dataset(
 ) -> bool:
     """Prepare one of the package's datasets from its official files; see `prepare_listing`.
 
-    Raises HarmosegError also where cases are missing, unless the choices allow it.
+    Raises HarmosegError also where cases are missing, unless the choices allow it, and where the
+    store would lie in a folder of the dataset's files.
     """
     choices = choices or SourceOptions()
     listing = list_dataset(name, source, choices)
     check_complete(listing, choices)
+    check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     return prepare_listing(listing, options)
 
 
@@ -91,7 +94,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
         card = replace(listing.survey(), tile=tile)
     shape = (options.size, options.size, card.channels)
 
-    def work(item: tuple[SourceCase, str]) -> tuple[Case, CutSample, NDArray[np.uint8]]:
+    def work(item: tuple[SourceCase, str]) -> tuple[Case, CutSample, NDArray[np.uint8], str]:
         source, digest = item
         sample = source.read()
         slices = cut(sample, size=options.size, tile=tile)
@@ -111,14 +114,16 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
             mask=source.mask,
             sha256=digest,
         )
-        return case, slices, sample.label
+        return case, slices, sample.label, sample.remark
 
     with writing_store(options.out, card, shape=shape, overwrite=options.overwrite) as writer:
         items = list(zip(listing.cases, hashes, strict=True))
         made = in_parallel(work, items, "preparing", memory=lambda item: item[0].memory)
         foreground = False
-        for case, slices, native in made:
+        remarks = list(listing.remarks)
+        for case, slices, native, remark in made:
             writer.add(case, slices, native)
+            remarks += [remark] if remark else []
             foreground = foreground or bool(native.any())
         if not foreground:
             raise HarmosegError(
@@ -129,7 +134,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
             {
                 "recipe": recipe,
                 "determined_by": dict(listing.determined_by),
-                "remarks": list(listing.remarks),
+                "remarks": remarks,
             }
         )
     return True
@@ -141,7 +146,10 @@ def _recipe(listing: Listing, hashes: list[str], size: int) -> str:
         [item.case, item.group, item.split, item.subset, item.image, item.mask, digest]
         for item, digest in zip(listing.cases, hashes, strict=True)
     ]
-    determining = [SCHEMA, READING, size, asdict(listing.card), dict(listing.determined_by), cases]
+    card = asdict(listing.card)
+    if card["version"] == 1:  # written before cards had versions, a store has no word of it
+        del card["version"]
+    determining = [SCHEMA, READING, size, card, dict(listing.determined_by), cases]
     return hashlib.sha256(json.dumps(determining, sort_keys=True).encode()).hexdigest()
 
 

@@ -5,25 +5,33 @@ from __future__ import annotations
 import hashlib
 import os
 import posixpath
+import re
 import unicodedata
 from collections import Counter, deque
-from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Generator,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
-from tqdm import tqdm
-
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.errors import HarmosegError
+from harmoseg.progress import Progress
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
 from harmoseg.store.files import sha256_of
 from harmoseg.store.layout import Split
 
-READING = 1
+READING = 2
 """The version of how files are read. It is raised with every change that makes other pixels, other
 labels or other splits of the same files, so that stores made before it are made again."""
 
@@ -31,6 +39,9 @@ _MOST_MEMORY = 1 << 30
 """What the cases that are worked on at a time may take, in bytes: two long CTs."""
 
 _HASHED_AT_ONCE = 16
+_MOST_NAMED = 10
+_ENDING = re.compile(r"\.[A-Za-z]\w{0,5}$")
+_SHORTEST_NAME = 3  # PH2
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -103,7 +114,7 @@ def make_listing(
     """Order the cases of a source, whose files lie below `roots`, by name.
 
     Raises HarmosegError where there are none, where two have one name, where a group is on two
-    sides of the split, or where a symbolic link leaves the roots.
+    sides of the split, or where a symbolic link leaves the roots or leads to nothing.
     """
     ordered = tuple(sorted(cases, key=lambda item: item.case))
     if not ordered:
@@ -124,7 +135,7 @@ def make_listing(
                 f"{first.case!r} in {first.split}, case {item.case!r} in {item.split}; all cases "
                 "of one patient belong on one side"
             )
-    check_inside((file for item in ordered for file in item.files), roots)
+    check_inside([file for item in ordered for file in item.files], roots)
     return Listing(card, ordered, dict(determined_by or {}), tuple(remarks), survey)
 
 
@@ -189,7 +200,7 @@ def check_complete(listing: Listing, options: SourceOptions) -> None:
         else:
             cure = (
                 "complete the download, or, where only a part is wanted, prepare it with "
-                "--allow_missing true"
+                "--allow-missing"
             )
         raise HarmosegError(
             f"{card.title}: {gap.found} {gap.name} case(s), expected {gap.expected}; {cure}"
@@ -200,8 +211,9 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
     """Find the folder that holds all parts of a layout: the source, or one up to two levels below.
 
     People pass the folder that they unzipped into as often as the folder inside. Where several
-    folders of one level fit, which is meant is not for us to guess. Raises HarmosegError naming
-    them, or what was looked for.
+    folders of one level fit, the only one that is named after the dataset is taken: archives of
+    test sets hold a folder for each. Raises HarmosegError naming the folders that fit, or what was
+    looked for.
     """
     if not source.is_dir():
         raise HarmosegError(f"{source}: no such folder; expected the folder of {dataset}")
@@ -212,6 +224,9 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
             for folder in level
             if any(all((folder / part).is_dir() for part in parts) for parts in layouts)
         ]
+        if len(fitting) > 1:
+            named = [folder for folder in fitting if _is_named_after(folder, dataset)]
+            fitting = named if len(named) == 1 else fitting
         if len(fitting) > 1:
             names = ", ".join(folder.relative_to(source).as_posix() for folder in fitting)
             raise HarmosegError(
@@ -233,23 +248,63 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
     )
 
 
+def _is_named_after(folder: Path, dataset: str) -> bool:
+    """Say whether a folder's name begins as the title of a dataset, or the other way round."""
+    names = (folder.name, dataset.partition(" (")[0])
+    short, long = sorted(("".join(filter(str.isalnum, name.lower())) for name in names), key=len)
+    return len(short) >= _SHORTEST_NAME and long.startswith(short)
+
+
 def list_files(folder: Path) -> list[Path]:
     """List all files below a folder, sorted, but for those that systems hide there.
 
-    Hidden files and folders, and the ``__MACOSX`` of archives, hold copies and thumbnails. Raises
-    HarmosegError where a folder cannot be read, and where a symbolic link leads out to one: links
-    to folders are not entered, so its cases would be missing without a word.
+    A symbolic link that leads to nothing is listed as the file that its ending promises, so that
+    whoever takes it names it. Raises HarmosegError where a link without an ending leads to nothing,
+    and where a link leads out to a folder: links to folders are not entered, so their cases would
+    be missing without a word.
     """
     found: list[Path] = []
     links: list[Path] = []
+    for here in walk(folder):
+        dangling = [path for path in here.files if _is_dangling(path)]
+        found += [path for path in here.files if path.is_file()] + dangling
+        # What has no ending may have been a folder of cases.
+        links += [*here.links, *(path for path in dangling if not _ENDING.search(path.name))]
+    check_inside(links, [folder])
+    return sorted(found, key=lambda path: path.parts)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """What a folder holds itself: files, hidden files, and links to folders."""
+
+    path: Path
+    files: tuple[Path, ...]
+    hidden: tuple[Path, ...]
+    links: tuple[Path, ...]
+
+
+def walk(folder: Path) -> Iterator[Folder]:
+    """Walk over a folder and those below it, in order of their names, without following links.
+
+    Hidden folders (such as ``.ipynb_checkpoints``) and the ``__MACOSX`` of archives hold copies and
+    thumbnails, and are not entered. Raises HarmosegError where a folder cannot be read.
+    """
     # For thousands of files os.walk takes a fraction of the time of Path.rglob.
     for above, inner, names in os.walk(folder, onerror=_raise_unreadable):
         place = Path(above)
-        inner[:] = [name for name in inner if not is_hidden(name)]
-        links += [place / name for name in inner if (place / name).is_symlink()]
-        found += [place / name for name in names if not is_hidden(name)]
-    check_inside(links, [folder])
-    return sorted((path for path in found if path.is_file()), key=lambda path: path.parts)
+        inner[:] = sorted(name for name in inner if not is_hidden(name))
+        names.sort()
+        yield Folder(
+            place,
+            tuple(place / name for name in names if not is_hidden(name)),
+            tuple(place / name for name in names if is_hidden(name)),
+            tuple(place / name for name in inner if (place / name).is_symlink()),
+        )
+
+
+def _is_dangling(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _raise_unreadable(error: OSError) -> NoReturn:
@@ -261,8 +316,17 @@ def is_hidden(name: str) -> bool:
     return name.startswith(".") or name == "__MACOSX"
 
 
-def check_inside(files: Iterable[Path], roots: Sequence[Path]) -> None:
-    """Raise HarmosegError for a file that a symbolic link leads out of the source to."""
+def check_inside(files: Collection[Path], roots: Sequence[Path]) -> None:
+    """Raise HarmosegError for links to nothing, and for a file that a link leads out to."""
+    lost = [file for file in files if _is_dangling(file)]
+    if lost:
+        names = ", ".join(str(file) for file in lost[:_MOST_NAMED])
+        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
+        raise HarmosegError(
+            f"{len(lost)} symbolic link(s) to what is not there: {names}{more} (the first to "
+            f"{lost[0].readlink()}); fetch the files (git annex get, dvc pull, or mount their "
+            "disk), or remove the links"
+        )
     resolved = [root.resolve() for root in roots]
 
     @cache
@@ -315,7 +379,7 @@ def in_parallel(
     """
     with (
         quiet_decoding(),
-        tqdm(total=len(items), desc=what, unit="case", disable=None) as progress,
+        Progress(len(items), what) as progress,
     ):
         for result in work_ahead(work, items, memory=memory):
             yield result

@@ -21,7 +21,7 @@ from nibabel.orientations import aff2axcodes, io_orientation
 from nibabel.spatialimages import HeaderDataError
 from numpy.typing import NDArray
 
-from harmoseg.datasets.frames import Frame
+from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
 from harmoseg.errors import HarmosegError
 from harmoseg.store.cutting import Sample
 
@@ -89,14 +89,15 @@ def read_nifti_pair(
             f"shapes differ: {image_path} is {image.shape}, its labels {label_path.name} are "
             f"{label.shape}; both must cover the same voxels"
         )
-    if not np.allclose(image.affine, label.affine, rtol=1e-3, atol=1e-3):
+    affine = affine_in_mm(image)
+    if not np.allclose(affine, affine_in_mm(label), rtol=1e-3, atol=1e-3):
         raise HarmosegError(
             f"affines differ: {image_path} is oriented {_orientation(image)}, its labels "
             f"{label_path.name} {_orientation(label)} (or shifted or scaled); export both from the "
             "same frame"
         )
-    frame = Frame.of(image.affine, image.shape, axes)
-    spacing = frame.spacing(_zooms(image, image_path))
+    frame = Frame.of(affine, image.shape, axes)
+    spacing = frame.spacing(zooms_in_mm(image, image_path))
     labels = classes_of(frame.slices(_voxels(label, label_path)), classes, label_path)
     pixels = scale_intensities(frame.slices(_voxels(image, image_path)), window, image_path)
     return Sample(pixels[..., None], labels, spacing, frame.rows)
@@ -130,9 +131,9 @@ def read_nifti(
     towards right, anterior and superior. Raises HarmosegError otherwise as `read_nifti_pair` does.
     """
     image = open_nifti(path)
-    affine = image.affine
+    affine = affine_in_mm(image)
     if int(image.header["sform_code"]) or int(image.header["qform_code"]):
-        zooms = _zooms(image, path)
+        zooms = zooms_in_mm(image, path)
     elif assume_spacing is None:
         raise HarmosegError(
             f"{path}: does not say where its voxels lie (sform_code and qform_code are 0); export "
@@ -220,10 +221,12 @@ def scale_intensities(
     *,
     percentiles: Window = (0.5, 99.5),
     windowed: bool = False,
+    padding: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
     """Bring intensities (D, H, W) to 0 ... 255, slice by slice so that no float copy is made.
 
-    Intensities that are `windowed` lie in their window already; others reach both its ends.
+    Intensities that are `windowed` lie in their window already; others reach both its ends. Voxels
+    that are `padding`, outside what was scanned, do not count for percentiles.
 
     Raises HarmosegError for NaN or infinite values, for intensities that are in another unit than
     their window, and where all values are one, before the window or after it.
@@ -240,7 +243,8 @@ def scale_intensities(
         )
     extent = (float(lowest), float(highest))
     if window is None:
-        low, high = (float(value) for value in np.percentile(image, percentiles))
+        scanned = image if padding is None else image[~padding]
+        low, high = (float(value) for value in np.percentile(scanned, percentiles))
         if high <= low:  # nearly all voxels are one: what is left is still an image
             low, high = extent
     else:
@@ -403,28 +407,6 @@ def _unscaled_or_single(proxy: ArrayProxy) -> NDArray[Any]:
         for plane in range(stored.shape[2]):
             values[..., plane] = stored[..., plane] * proxy.slope + proxy.inter
     return values
-
-
-def _zooms(image: Nifti1Pair, path: Path) -> NDArray[np.float64]:
-    """Give the sizes of an image's voxels along X, Y, Z in mm.
-
-    The header's voxel sizes count. Some releases carry an affine without scale beside them; any
-    other contradiction between the two is an error.
-    """
-    zooms = np.asarray(image.header.get_zooms()[:3], dtype=np.float64)
-    scales = np.linalg.norm(np.asarray(image.affine)[:3, :3], axis=0)
-    if not (np.isfinite(zooms).all() and (zooms > 0).all()):
-        raise HarmosegError(f"{path}: voxel sizes {zooms.tolist()}, expected positive numbers")
-    if not np.allclose(scales, 1, atol=1e-3) and not np.allclose(scales, zooms, rtol=1e-2):
-        raise HarmosegError(
-            f"{path}: the header says voxels of {_shown(zooms)} mm, the affine {_shown(scales)} "
-            "mm; export the file again"
-        )
-    return zooms
-
-
-def _shown(values: NDArray[np.float64]) -> str:
-    return " x ".join(f"{value:.3g}" for value in values)
 
 
 def _orientation(image: Nifti1Pair) -> str:

@@ -24,7 +24,6 @@ from pathlib import Path
 from typing import Any
 
 from torch import nn
-from tqdm import tqdm
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
@@ -54,6 +53,7 @@ from harmoseg.evaluation.tables import (
     ring_rows,
 )
 from harmoseg.models.saved import WEIGHTS_FILE
+from harmoseg.progress import Progress
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.files import (
     check_replaceable,
@@ -163,13 +163,7 @@ def _measure(
     """Score the cases under one condition, those in the journal excepted, and note each there."""
     found = journal.found(condition)
     todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
-    with tqdm(
-        total=len(numbers),
-        initial=len(numbers) - len(todo),
-        desc=condition,
-        unit="case",
-        disable=None,
-    ) as progress:
+    with Progress(len(numbers), condition, done=len(numbers) - len(todo)) as progress:
         for number, case in measure_cases(network, data, todo, asked, how, keep):
             journal.add(condition, number, case)
             found[number] = case
@@ -190,7 +184,7 @@ def check_fit(experiment: Experiment, store: Store) -> None:
         if found != trained:
             raise HarmosegError(
                 f"{store.path}: {name} is {found}, the run was trained with {trained}; prepare the "
-                "data again to match (--size, --channels, --label_values)"
+                "data again to match (--size, --channels, --label-values)"
             )
     if experiment.mode == "multiclass" and experiment.classes != info.card.classes:
         raise HarmosegError(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, suppress
@@ -12,9 +11,12 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from filelock import BaseFileLock
+
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.measuring import CaseScores
-from harmoseg.store.files import lock_folder, make_folder, unwritable
+from harmoseg.locks import drop_lock, take_lock
+from harmoseg.store.files import make_folder, unwritable
 
 
 class Journal(AbstractContextManager["Journal"]):
@@ -29,7 +31,7 @@ class Journal(AbstractContextManager["Journal"]):
         self._key = key
         self._found: dict[tuple[str, int], CaseScores] = {}
         self._stream: TextIO | None = None
-        self._lock: int | None = None
+        self._lock: BaseFileLock | None = None
 
     @classmethod
     def beside(cls, out: Path, determined_by: Mapping[str, Any]) -> Journal:
@@ -41,13 +43,11 @@ class Journal(AbstractContextManager["Journal"]):
     def __enter__(self) -> Journal:
         """Take up what is there, if it is of the same evaluation, and open it for more."""
         make_folder(self._folder)
-        try:
-            self._lock = lock_folder(self._folder)
-        except OSError as error:
-            raise HarmosegError(
-                f"{self._folder}: another process is making this evaluation; wait for it, or "
-                "choose another --out"
-            ) from error
+        self._lock = take_lock(
+            self._folder / ".lock",
+            busy=f"{self._folder}: another process is making this evaluation; wait for it, or "
+            "choose another --out",
+        )
         try:
             whole = self._read()
             if not whole:
@@ -115,7 +115,7 @@ class Journal(AbstractContextManager["Journal"]):
                 self._stream.close()
         finally:
             if self._lock is not None:
-                os.close(self._lock)
+                drop_lock(self._lock)
                 self._lock = None
 
     def _write(self, value: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.store.files import make_folder, unwritable
+from harmoseg.store.files import discard, make_folder, unwritable
 
 
 class ProbabilityFile:
@@ -44,7 +44,7 @@ class ProbabilityFile:
         """Remove what was not finished."""
         with suppress(OSError):  # what cannot be flushed is removed in the next line
             self._stream.close()
-        self._partial.unlink(missing_ok=True)
+        discard(self._partial)
 
     def append(self, plane: NDArray[np.float32]) -> None:
         """Write the next plane (C, H, W). Raises HarmosegError where the disk is full."""

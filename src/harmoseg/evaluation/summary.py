@@ -222,7 +222,7 @@ def _on_empty(summary: Mapping[str, Any]) -> str:
     if rule == "nan":
         return said + (
             f"{one_sided} of these are misses or false positives on an empty truth, which no "
-            "distance punishes (--on_empty diagonal does)."
+            "distance punishes (--on-empty diagonal does)."
         )
     return said + (
         f"{one_sided} misses or false positives on an empty truth are scored by the rule {rule!r}."

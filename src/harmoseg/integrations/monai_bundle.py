@@ -227,16 +227,16 @@ It needs MONAI and harmoseg: `pip install 'harmoseg[monai]'`. The weights are
 
 From this folder:
 
-    python -m monai.bundle run --config_file configs/inference.json \\
-        --dataset_dir IMAGES --output_dir MASKS
+    python -m monai.bundle run --config-file configs/inference.json \\
+        --dataset-dir IMAGES --output-dir MASKS
 
 IMAGES holds pictures or NIfTI volumes. MASKS then holds a mask of class indices for each, under
 the image's name: PNG for a picture, NIfTI in the geometry of the file for a volume.
 
-    python -m monai.bundle verify_metadata --meta_file configs/metadata.json \\
+    python -m monai.bundle verify_metadata --meta-file configs/metadata.json \\
         --filepath schema.json
     python -m monai.bundle verify_net_in_out network_def --device cpu \\
-        --meta_file configs/metadata.json --config_file configs/inference.json
+        --meta-file configs/metadata.json --config-file configs/inference.json
 
 The first downloads MONAI's schema to `schema.json`, unless it is there already.
 

@@ -29,6 +29,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
+from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics import top_label
@@ -43,13 +44,13 @@ _BATCH = 16
 
 def list_inputs(folder: str) -> list[dict[str, str]]:
     """List the pictures and NIfTI volumes of a folder; raise HarmosegError where there are none."""
-    names = sorted(Path(folder).iterdir()) if Path(folder).is_dir() else []
+    names = next(walk(Path(folder))).files if Path(folder).is_dir() else []
     endings = (*SUFFIXES, *_VOLUMES)
     found = [{"image": str(path)} for path in names if path.name.lower().endswith(endings)]
     if not found:
         raise HarmosegError(
             f"{folder}: no image in it; expected pictures (PNG, JPEG, TIFF, BMP) or NIfTI volumes: "
-            "give their folder with --dataset_dir"
+            "give their folder with --dataset-dir"
         )
     return found
 

@@ -45,7 +45,9 @@ class HarmonizedLoss(nn.Module):
     so, with zero gradient). The arithmetic is float32 at least, also under autocast. The gradient
     is derived by hand and can be taken once, not twice.
 
-    Raises ValueError for an unknown option or for shapes that do not fit.
+    Raises ValueError for an unknown option, for shapes that do not fit, and for a target with
+    values that cannot be meant, such as 255. Values are looked at until the first batch with
+    foreground, and not in a compiled loss.
     """
 
     def __init__(
@@ -93,6 +95,7 @@ class HarmonizedLoss(nn.Module):
         """
         pair = align(self.mode, logits, target, self.spectral.ignore_index)
         check_classes(self.spectral.class_weights, pair.logits.shape[1])
+        self.spectral.check_target(self.mode, pair)
         sums = sweep(self.mode, pair)
         pixel = self._pixel_term(pair, sums)
         dice, spectral = self._overlap_terms(sums)

@@ -65,6 +65,42 @@ def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) 
     return Pair(logits, labels, valid)
 
 
+class TargetCheck:
+    """Check the values of targets, as often as that costs nothing that can be measured.
+
+    Values are looked at until a batch with foreground was right: masks of 0 and 255 are wrong in
+    every batch. A compiled loss looks at none, nor does a loss of tensors without values.
+    """
+
+    def __init__(self) -> None:
+        self._has_seen_foreground = False
+
+    def __call__(self, mode: Mode, pair: Pair) -> None:
+        """Raise ValueError where a value of the target is none of the mode's."""
+        if self._has_seen_foreground or torch.compiler.is_compiling():
+            return
+        try:
+            self._has_seen_foreground = check_values(mode, pair) > 0
+        except RuntimeError:  # no values: fake tensors, the meta device, torch.func.vmap
+            return
+
+
+def check_values(mode: Mode, pair: Pair) -> float:
+    """Return the largest value of a target; raise ValueError where some value cannot be meant."""
+    low, high = (float(value) for value in torch.aminmax(pair.target))
+    largest = pair.logits.shape[1] - 1 if mode == "multiclass" else 1
+    if low < 0 or high > largest:
+        if mode == "multiclass":
+            cure = "set ignore_index to leave pixels out, or map the labels to class indices"
+        else:
+            cure = "pass mask > 0" if high > 1 and low >= 0 else "scale the mask to 0 to 1"
+        raise ValueError(
+            f"the target holds values from {low:g} to {high:g}, mode {mode!r} takes 0 to "
+            f"{largest}; {cure}"
+        )
+    return high
+
+
 def probabilities(mode: Mode, pair: Pair) -> Tensor:
     """Turn logits into probabilities (B, C, *S), 0 at ignored pixels.
 

@@ -9,7 +9,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.modes import Mode, Pair, align, check_mode, one_hot, probabilities
+from harmoseg.losses.modes import (
+    Mode,
+    Pair,
+    TargetCheck,
+    align,
+    check_mode,
+    one_hot,
+    probabilities,
+)
 from harmoseg.losses.overlap import Averaging
 from harmoseg.losses.sweep import sweep
 from harmoseg.spectrum import (
@@ -70,6 +78,7 @@ class SpectralCorrelationLoss(nn.Module):
     ) -> None:
         super().__init__()
         self.mode = check_mode(mode)
+        self.check_target = TargetCheck()
         self.ignore_index = ignore_index
         self.bands = _check_bands(bands)
         self.spacing = None if spacing is None else tuple(float(d) for d in spacing)
@@ -92,6 +101,7 @@ class SpectralCorrelationLoss(nn.Module):
         """Return the scalar 1 - SCC."""
         pair = align(self.mode, logits, target, self.ignore_index)
         check_classes(self.class_weights, pair.logits.shape[1])
+        self.check_target(self.mode, pair)
         if self.bands is not None:
             return self.of_bands(pair)
         sums = sweep(self.mode, pair)

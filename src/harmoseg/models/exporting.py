@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import logging
 import warnings
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from harmoseg.errors import HarmosegError
 from harmoseg.models.saved import SavedModel
-from harmoseg.store.files import make_folder, sha256_of, write_json
+from harmoseg.store.files import make_folder, sha256_of, whole_file, write_json
 from harmoseg.store.tensors import normalisation
 
 SCHEMA = 1
@@ -61,9 +62,14 @@ def export_torch(model: SavedModel, out: Path, *, batch: int = 0, overwrite: boo
     As `export_onnx`; it needs PyTorch alone, and neither segmentation-models-pytorch nor harmoseg
     to run.
     """
-    _export(
-        model, out, torch.export.save, form="torch", suffix=".pt2", batch=batch, overwrite=overwrite
-    )
+
+    def write(program: ExportedProgram, file: Path) -> None:
+        # Not to the file's name: PyTorch reports no OSError where that cannot be written.
+        buffer = io.BytesIO()
+        torch.export.save(program, buffer)
+        file.write_bytes(buffer.getbuffer())
+
+    _export(model, out, write, form="torch", suffix=".pt2", batch=batch, overwrite=overwrite)
 
 
 def _export(
@@ -82,20 +88,16 @@ def _export(
         raise HarmosegError(f"batch must be 1 or more, or 0 to leave it free, got {batch}")
     if out.exists() and not overwrite:
         raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
         )
     make_folder(out.parent)
-    partial = out.with_name(f".{out.stem}.partial{suffix}")
-    try:
-        with _quiet():
-            program = _follow(model, batch)
+    with _quiet():
+        program = _follow(model, batch)
+        with whole_file(out) as partial:
             write(program, partial)
-        partial.replace(out)
-    except OSError as error:
-        raise HarmosegError(f"{out}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)
-    write_json(out.with_name(f"{out.name}.json"), _describe(model, program, out, form))
+            # Before the file gets its name: nothing is left where either cannot be written.
+            description = _describe(model, program, partial, form, out.name)
+            write_json(out.with_name(f"{out.name}.json"), description)
 
 
 def _follow(model: SavedModel, batch: int) -> ExportedProgram:
@@ -155,7 +157,7 @@ def _shape(program: ExportedProgram) -> tuple[int | torch.SymInt, ...]:
 
 
 def _describe(
-    model: SavedModel, program: ExportedProgram, out: Path, form: str
+    model: SavedModel, program: ExportedProgram, file: Path, form: str, name: str
 ) -> dict[str, object]:
     """Say what a program takes and gives, for whoever has nothing but the two files."""
     info, card = model.info, model.info.card
@@ -165,8 +167,8 @@ def _describe(
     return {
         "schema": SCHEMA,
         "format": form,
-        "file": out.name,
-        "sha256": sha256_of(out),
+        "file": name,
+        "sha256": sha256_of(file),
         "input": {
             "name": INPUT,
             "type": "float32",

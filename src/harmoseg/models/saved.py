@@ -21,8 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,7 +30,14 @@ from harmoseg.models import names
 from harmoseg.models.create import create_model
 from harmoseg.store.card import Card, card_from_mapping
 from harmoseg.store.cutting import resize_image
-from harmoseg.store.files import check_schema, make_folder, read_json, sha256_of, write_json
+from harmoseg.store.files import (
+    check_schema,
+    make_folder,
+    read_json,
+    sha256_of,
+    write_bytes,
+    write_json,
+)
 from harmoseg.store.tensors import images_to_tensor, normalise
 
 SCHEMA = 1
@@ -158,13 +164,7 @@ def save_model(folder: Path, info: ModelInfo, weights: Mapping[str, Tensor]) -> 
     """Write a model folder, weights first; raise HarmosegError where it cannot be written."""
     make_folder(folder)
     file = folder / WEIGHTS_FILE
-    partial = folder / f".{WEIGHTS_FILE}.partial"
-    try:
-        save_file({name: value.contiguous() for name, value in weights.items()}, partial)
-        partial.replace(file)
-    except (OSError, SafetensorError) as error:
-        partial.unlink(missing_ok=True)
-        raise HarmosegError(f"{file}: cannot be written ({error})") from error
+    write_bytes(file, save({name: value.contiguous() for name, value in weights.items()}))
     values = {
         "schema": SCHEMA,
         "harmoseg": version("harmoseg"),

@@ -12,16 +12,13 @@ from numpy.typing import NDArray
 
 from harmoseg.datasets import volumes
 from harmoseg.datasets.dicom import read_series
-from harmoseg.datasets.pictures import LOSSY_SUFFIXES, is_grey, read_image
+from harmoseg.datasets.pictures import read_grey_image, read_image
 from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.models.saved import ModelInfo
 from harmoseg.prediction.inputs import Input
 from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.windows import Window, cut_windows
-
-_LOSS = 48
-"""By how much JPEG may make the channels of a grey picture differ."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,17 +90,16 @@ def read_case(item: Input, info: ModelInfo, options: PredictionOptions) -> Case:
 
 
 def _read_picture(path: Path, info: ModelInfo) -> NDArray[np.uint8]:
-    if not info.volumes or is_grey(path):
+    if not info.volumes:
         return read_image(path, info.channels).pixels
     # A slice of a volume is grey; it may be written in the form of a colour image.
-    colours = read_image(path, 3).pixels
-    spread = int(np.ptp(colours.astype(np.int16), axis=2).max())
-    if spread > (_LOSS if path.suffix.lower() in LOSSY_SUFFIXES else 0):
+    grey = read_grey_image(path, info.channels)
+    if grey is None:
         raise HarmosegError(
             f"{path}: a colour image, but this model was trained on volumes; expected a grey image "
             "of one slice, or a model trained on colour images"
         )
-    return read_image(path, info.channels).pixels
+    return grey
 
 
 def _read_hdf5(path: Path, window: volumes.Window | None) -> NDArray[np.uint8]:

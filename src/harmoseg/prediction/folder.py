@@ -12,23 +12,28 @@ A folder is::
 from __future__ import annotations
 
 import csv
-import os
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager
-from dataclasses import dataclass, field
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
+from filelock import BaseFileLock
+
 from harmoseg.errors import HarmosegError
-from harmoseg.prediction.writing import MASKS, OVERLAYS, PARTIAL, PROBABILITIES
+from harmoseg.locks import drop_lock, take_lock
+from harmoseg.prediction.writing import MASKS, OVERLAYS, PROBABILITIES
 from harmoseg.store.files import (
+    PARTIAL,
     check_schema,
-    lock_folder,
+    discard,
     make_folder,
+    printable,
     read_csv,
     read_json,
+    unwritable,
     write_csv,
     write_json,
 )
@@ -83,7 +88,7 @@ class Row:
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, str], columns: Sequence[str]) -> Row:
-        """Take back what `to_mapping` gave; raise ValueError or TypeError for a damaged row."""
+        """Take back what `to_mapping` gave; raise ValueError for a damaged row."""
         counts = [row[name] for name in columns]
         found = cls(
             row["input"],
@@ -114,7 +119,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
     classes: Sequence[str]
     overwrite: bool = False
     rows: dict[str, Row] = field(default_factory=dict, init=False)
-    _lock: int | None = field(default=None, init=False)
+    _lock: BaseFileLock | None = field(default=None, init=False)
     _stream: TextIO | None = field(default=None, init=False)
 
     def __enter__(self) -> PredictionFolder:
@@ -124,26 +129,34 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         """
         claimed = self._check()
         make_folder(self.path)
+        self._lock = take_lock(
+            self.path / ".lock",
+            busy=f"{self.path}: another process is predicting into it; wait for it, or choose "
+            "another output",
+        )
         try:
-            self._lock = lock_folder(self.path)
-        except OSError as error:
-            raise HarmosegError(
-                f"{self.path}: another process is predicting into it; wait for it, or choose "
-                "another output"
-            ) from error
-        if claimed and self.overwrite:
-            for name in (MASKS, OVERLAYS, PROBABILITIES):
-                shutil.rmtree(self.path / name, ignore_errors=True)
-            (self.path / TABLE_FILE).unlink(missing_ok=True)
-        for name in (MASKS, OVERLAYS, PROBABILITIES):
-            for left in (self.path / name).rglob(f"{PARTIAL}*"):
-                left.unlink(missing_ok=True)
-        if self.overwrite or not claimed:
-            write_json(self.path / CLAIM_FILE, {"schema": SCHEMA, **self.claim})
-        self._read_rows()
-        self._write_table()
-        self._stream = (self.path / TABLE_FILE).open("a", newline="", encoding="utf-8")
+            self._begin(claimed)
+        except BaseException:
+            self._release()
+            raise
         return self
+
+    def _begin(self, claimed: bool) -> None:
+        table = self.path / TABLE_FILE
+        try:
+            if claimed and self.overwrite:
+                for name in (MASKS, OVERLAYS, PROBABILITIES):
+                    shutil.rmtree(self.path / name, ignore_errors=True)
+                table.unlink(missing_ok=True)
+            for left in self.path.rglob(f"{PARTIAL}*"):
+                discard(left)
+            if self.overwrite or not claimed:
+                write_json(self.path / CLAIM_FILE, {"schema": SCHEMA, **self.claim})
+            self._read_rows()
+            self._write_table()
+            self._stream = table.open("a", newline="", encoding="utf-8")
+        except OSError as error:
+            raise unwritable(table, error) from error
 
     def __exit__(
         self,
@@ -152,15 +165,29 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         trace: TracebackType | None,
     ) -> None:
         """Write the table in order of the names, and let the folder go."""
-        if self._stream is not None:
-            self._stream.close()
-        self._write_table()
+        try:
+            if self._stream is not None:
+                with suppress(OSError):  # the table is written anew in the next line
+                    self._stream.close()
+            self._write_table()
+        except HarmosegError:
+            if error is None:
+                raise
+        finally:
+            self._release()
+
+    def _release(self) -> None:
         if self._lock is not None:
-            os.close(self._lock)
+            drop_lock(self._lock)
+            self._lock = None
+
+    def row(self, name: str) -> Row | None:
+        """Return what became of an input, by the name that its file has."""
+        return self.rows.get(printable(name))
 
     def is_done(self, name: str, sha256: str, outputs: Sequence[str]) -> bool:
         """Say whether an input with this content was predicted, and all is still there."""
-        row = self.rows.get(name)
+        row = self.row(name)
         return (
             row is not None
             and row.status == DONE
@@ -169,7 +196,10 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         )
 
     def add(self, row: Row) -> None:
-        """Write down what became of an input at once."""
+        """Write down what became of an input at once, names that are no Unicode spelled out."""
+        row = replace(
+            row, input=printable(row.input), error=printable(row.error), mask=printable(row.mask)
+        )
         self.rows[row.input] = row
         if self._stream is None:
             raise RuntimeError("the folder is not open")
@@ -178,9 +208,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
             writer.writerow(row.to_mapping(self._counts))
             self._stream.flush()
         except OSError as error:
-            raise HarmosegError(
-                f"{self.path / TABLE_FILE}: cannot be written ({error.strerror or error})"
-            ) from error
+            raise unwritable(self.path / TABLE_FILE, error) from error
 
     @property
     def _counts(self) -> list[str]:
@@ -210,7 +238,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         if differing:
             raise HarmosegError(
                 f"{self.path}: was predicted otherwise ({'; '.join(differing)}); choose another "
-                "output, or pass --overwrite true to replace these predictions"
+                "output, or pass --overwrite to replace these predictions"
             )
         return True
 
@@ -219,14 +247,14 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         if not file.is_file():
             return
         try:
-            found = read_csv(file, columns=self._columns, what="the table of predictions")
+            found = read_csv(
+                file, columns=self._columns, what="the table of predictions", cut_off=True
+            )
         except HarmosegError:
             return  # damaged: predicting again costs little
         for row in found:
-            try:
+            with suppress(ValueError):  # a field that was cut off
                 self.rows[row["input"]] = Row.from_mapping(row, self._counts)
-            except (ValueError, TypeError, AttributeError):
-                continue  # the line that was cut off when the process was killed
 
     def _write_table(self) -> None:
         rows = [self.rows[name].to_mapping(self._counts) for name in sorted(self.rows)]

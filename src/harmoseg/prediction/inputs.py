@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -10,7 +9,7 @@ from pathlib import Path, PurePosixPath
 from typing import Literal
 
 from harmoseg.datasets import dicom, pictures
-from harmoseg.datasets.sources import relative_name
+from harmoseg.datasets.sources import Folder, relative_name, walk
 from harmoseg.errors import HarmosegError
 
 Kind = Literal["image", "nifti", "dicom", "hdf5"]
@@ -64,31 +63,32 @@ class Found:
 def find_inputs(source: Path) -> Found:
     """Find what can be predicted: a file, or all files below a folder.
 
-    Files of other kinds are counted. What a symbolic link leads out of the folder to is an input
-    with a problem. Raises HarmosegError where there is nothing to predict, where two inputs would
-    be written to one file, and where pydicom is needed and not installed.
+    Hidden files and those of other kinds are counted. What a symbolic link leads out of the
+    folder to is an input with a problem. Raises HarmosegError where there is nothing to predict,
+    where two inputs would be written to one file, and where pydicom is needed and not installed.
     """
     if not source.exists():
         raise HarmosegError(f"{source}: no such file or folder; expected {EXPECTED}")
     others: Counter[str] = Counter()
     root = source if source.is_dir() else source.parent
-    folders = _folders(source) if source.is_dir() else [(root, [source])]
+    folders = walk(source) if source.is_dir() else [Folder(root, (source,), (), ())]
     inputs: list[Input] = []
-    for folder, paths in folders:
+    for folder in folders:
         dicoms = []
-        for path in paths:
+        others.update(_ending(path) for path in folder.hidden)
+        for path in [*folder.files, *folder.links]:
             if outside := _leads_outside(path, source):
                 inputs.append(_leaving(path, root, outside))
             elif path.is_dir():
                 continue  # a link to a folder that is searched where it lies
-            elif kind := None if path.name.startswith(".") else _kind(path):
+            elif kind := _kind(path):
                 inputs.append(_one_file(path, kind, root))
             elif _may_be_dicom(path):
                 dicoms.append(path)
             else:
-                others[path.suffix.lower() or "without ending"] += 1
+                others[_ending(path)] += 1
         if dicoms:
-            inputs.extend(_series(folder, dicoms, source))
+            inputs.extend(_series(folder.path, dicoms, source))
     if not inputs:
         skipped = ", ".join(f"{count} {name}" for name, count in others.most_common(4))
         raise HarmosegError(
@@ -99,17 +99,19 @@ def find_inputs(source: Path) -> Found:
     return Found(tuple(inputs), others)
 
 
-def _folders(source: Path) -> Iterator[tuple[Path, list[Path]]]:
-    """Walk over a folder without following links; links to folders come with the files."""
+def _ending(path: Path) -> str:
+    return path.suffix.lower() or "without ending"
 
-    def refuse(error: OSError) -> None:
-        raise HarmosegError(f"{error.filename}: cannot be searched ({error.strerror})") from error
 
-    for folder, names, files in os.walk(source, onerror=refuse):
-        names.sort()
-        here = Path(folder)
-        links = [name for name in names if (here / name).is_symlink()]
-        yield here, [here / name for name in sorted([*files, *links])]
+def searched_folder(source: Path) -> Path:
+    """Return the folder that a person takes inputs from, apart from which outputs have to lie.
+
+    A single file stands for its folder where that holds other inputs, too.
+    """
+    if source.is_dir() or not source.exists():
+        return source
+    others = (path for path in next(walk(source.parent)).files if path.name != source.name)
+    return source.parent if any(_kind(path) or _may_be_dicom(path) for path in others) else source
 
 
 def _leads_outside(path: Path, source: Path) -> Path | None:
@@ -125,8 +127,6 @@ def _kind(path: Path) -> Kind | None:
 
 
 def _may_be_dicom(path: Path) -> bool:
-    if path.name.startswith("."):
-        return False
     return path.suffix.lower() in dicom.SUFFIXES or dicom.is_dicom(path)
 
 

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tqdm import tqdm
 
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files, work_ahead
@@ -30,12 +29,14 @@ from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
 from harmoseg.prediction.behind import Behind, Pending, Planes
 from harmoseg.prediction.cases import Case, problem_of, read_case
 from harmoseg.prediction.folder import FAILED, PredictionFolder, Row
-from harmoseg.prediction.inputs import Input, find_inputs
+from harmoseg.prediction.inputs import Input, find_inputs, searched_folder
 from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
 from harmoseg.prediction.options import Device, PredictionOptions
 from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
 from harmoseg.prediction.writing import outputs_of, write_outputs
-from harmoseg.store.files import read_json
+from harmoseg.progress import Progress
+from harmoseg.store.apart import check_apart
+from harmoseg.store.files import printable, read_json
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,7 @@ def predict(
     options = options or PredictionOptions()
     if batch_size < 1:
         raise HarmosegError(f"batch_size must be 1 or more, got {batch_size}")
-    _check_apart(source, out)
+    check_apart(out, searched_folder(source))
     chosen = choose_device(device)
     if chosen == "cuda" and not torch.cuda.is_available():
         raise HarmosegError("device is cuda, but PyTorch finds no such device; use cpu or auto")
@@ -118,7 +119,7 @@ def predict(
     claim = _claim(model, source, info, options)
     with PredictionFolder(out, claim, info.card.classes[1:], overwrite) as folder:
         before = _predict_all(folder, inputs, info, predictor, options, batch_size)
-        rows = tuple(folder.rows[item.name] for item in inputs)
+        rows = tuple(folder.rows[printable(item.name)] for item in inputs)
     return Predictions(rows, before, found.others, _remark(info, options))
 
 
@@ -147,15 +148,6 @@ def predict_image(
     if planes.kept is None:
         raise RuntimeError("a case without planes")
     return planes.kept
-
-
-def _check_apart(source: Path, out: Path) -> None:
-    inside, outside = source.resolve(), out.resolve()
-    if outside.is_relative_to(inside) or inside.is_relative_to(outside):
-        raise HarmosegError(
-            f"{out}: the output and the input {source} lie one in the other, so that a second call "
-            "would take masks for images; choose an output beside the input"
-        )
 
 
 def _claim(
@@ -197,7 +189,7 @@ def _predict_all(
         try:
             if item.problem:
                 raise HarmosegError(item.problem)
-            if item.name in folder.rows and folder.is_done(
+            if folder.row(item.name) and folder.is_done(
                 item.name, hash_files(item.files), outputs_of(item, options)
             ):
                 return None
@@ -227,9 +219,7 @@ def _predict_all(
 
     with ExitStack() as stack:
         stack.enter_context(quiet_decoding())
-        progress = stack.enter_context(
-            tqdm(total=len(inputs), desc="predicting", unit="case", disable=None)
-        )
+        progress = stack.enter_context(Progress(len(inputs), "predicting"))
         behind = stack.enter_context(Behind(write, record))
         cases = stack.enter_context(
             closing(work_ahead(read, inputs, memory=lambda item: item.memory))
@@ -244,7 +234,7 @@ def _predict_all(
         except torch.OutOfMemoryError as error:
             raise HarmosegError(
                 f"too little memory on {predictor.device} for batches of {batch_size} images; "
-                "pass a smaller --batch_size, or --device cpu"
+                "pass a smaller --batch-size, or --device cpu"
             ) from error
     return before
 
@@ -254,8 +244,8 @@ def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions
     case, label = item.case, item.planes.label
     try:
         write_outputs(out, case, info.card, label, item.planes.kept, overlay=options.overlays)
-    except (HarmosegError, MemoryError) as error:
-        return _failure(case.item, error)
+    except Exception as error:  # a stranger's file again: its header may hold what cannot be kept
+        return _failure(case.item, error, "its mask cannot be written")
     is_image = case.item.kind == "image"
     # Several times faster than a histogram, which takes its input in 64 bits.
     counts = [int(np.count_nonzero(label == c)) for c in range(1, len(info.card.classes))]
@@ -271,10 +261,10 @@ def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions
     )
 
 
-def _failure(item: Input, error: Exception) -> Row:
+def _failure(item: Input, error: Exception, what: str = "cannot be read") -> Row:
     line = " ".join(str(error).split())
     if isinstance(error, MemoryError):
         line = f"{item.files[0]}: too little memory for it ({line}); crop it, or free memory"
     elif not isinstance(error, HarmosegError):
-        line = f"{item.files[0]}: cannot be read ({type(error).__name__}: {line}); replace the file"
+        line = f"{item.files[0]}: {what} ({type(error).__name__}: {line}); replace the file"
     return Row(item.name, item.kind, error=line)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,17 +13,14 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.datasets.volumes import Volume
-from harmoseg.errors import HarmosegError
 from harmoseg.prediction.cases import Case
 from harmoseg.prediction.inputs import Input
 from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.overlays import class_colours, colour_codes, draw_outlines, overlay_size
 from harmoseg.store.card import Card
-from harmoseg.store.files import make_folder
+from harmoseg.store.files import make_folder, whole_file
 
 MASKS, OVERLAYS, PROBABILITIES = "masks", "overlays", "probabilities"
-PARTIAL = ".partial-"
-"""What the names of files that are not whole yet begin with."""
 
 
 def outputs_of(item: Input, options: PredictionOptions) -> list[str]:
@@ -57,12 +53,12 @@ def write_outputs(
         _write_overlay(out / OVERLAYS / case.item.overlay, case.image, label, card)
     path = out / MASKS / case.item.mask
     if case.item.kind == "image":
-        _atomically(path, lambda partial: _save_mask(partial, label[0], card))
+        _save(path, lambda partial: _save_mask(partial, label[0], card))
     elif case.volume is None:
-        _atomically(path, lambda partial: _save_hdf5(partial, label))
+        _save(path, lambda partial: _save_hdf5(partial, label))
     else:
         made = _like(case.volume, label, np.dtype(np.uint8))
-        _atomically(path, lambda partial: nibabel.save(made, partial))
+        _save(path, lambda partial: nibabel.save(made, partial))
 
 
 def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
@@ -72,9 +68,8 @@ def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
         Image.fromarray(label * np.uint8(255)).save(path, compress_level=1)
         return
     colours = colour_codes(class_colours(card))
-    count = len(card.classes) - 1
     picture = Image.fromarray(label, mode="P")
-    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours[np.arange(count) % len(colours)]])
+    palette = np.concatenate([np.zeros((1, 3), np.uint8), colours])
     picture.putpalette(palette.tobytes())
     picture.save(path, compress_level=1)
 
@@ -87,7 +82,7 @@ def _save_hdf5(path: Path, label: NDArray[np.uint8]) -> None:
 def _write_probabilities(path: Path, case: Case, probabilities: NDArray[np.float32]) -> None:
     if case.volume is not None:
         made = _like(case.volume, probabilities.transpose(0, 2, 3, 1), np.dtype(np.float32))
-        _atomically(path, lambda partial: nibabel.save(made, partial))
+        _save(path, lambda partial: nibabel.save(made, partial))
         return
     array = probabilities.transpose(1, 0, 2, 3).astype(np.float16)
     if case.item.kind == "image":
@@ -97,7 +92,7 @@ def _write_probabilities(path: Path, case: Case, probabilities: NDArray[np.float
         with partial.open("wb") as stream:
             np.save(stream, array)
 
-    _atomically(path, save)
+    _save(path, save)
 
 
 def _write_overlay(
@@ -107,7 +102,7 @@ def _write_overlay(
     plane = int(np.count_nonzero(label, axis=(1, 2)).argmax())
     size = overlay_size(*label.shape[1:])
     drawn = draw_outlines(image[plane], label[plane], class_colours(card), size)
-    _atomically(path, lambda partial: Image.fromarray(drawn).save(partial, compress_level=1))
+    _save(path, lambda partial: Image.fromarray(drawn).save(partial, compress_level=1))
 
 
 def _like(volume: Volume, slices: NDArray[np.generic], dtype: np.dtype[np.generic]) -> Nifti1Pair:
@@ -120,19 +115,14 @@ def _like(volume: Volume, slices: NDArray[np.generic], dtype: np.dtype[np.generi
     header.set_data_dtype(dtype)
     header.set_slope_inter(1, 0)
     header["cal_min"] = header["cal_max"] = 0
-    header["descrip"], header["aux_file"], header["db_name"] = b"harmoseg", b"", b""
-    header["intent_code"], header["intent_name"] = 0, b""
+    header["descrip"], header["intent_code"] = b"harmoseg", 0
+    for name in ("aux_file", "db_name", "intent_name"):
+        if name in header:  # NIfTI-2 has no db_name
+            header[name] = b""
     return type(volume.source)(voxels, volume.source.affine, header)
 
 
-def _atomically(path: Path, save: Callable[[Path], None]) -> None:
-    """Save a file under a temporary name of the same ending, then rename it."""
+def _save(path: Path, save: Callable[[Path], None]) -> None:
     make_folder(path.parent)
-    partial = path.with_name(f"{PARTIAL}{os.getpid()}-{path.name}")
-    try:
+    with whole_file(path) as partial:
         save(partial)
-        partial.replace(path)
-    except OSError as error:
-        raise HarmosegError(f"{path}: cannot be written ({error.strerror or error})") from error
-    finally:
-        partial.unlink(missing_ok=True)

@@ -19,20 +19,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.errors import HarmosegError
-from harmoseg.report.figures.style import PALETTE
+from harmoseg.prediction.overlays import distinct_colours
 
 _JPEG_QUALITY = 88
 _CAM_SIDE = 32
 """An activation map has no more detail than the features it comes from, which are coarser."""
 _MOST_CLASSES = 255
-
-# Okabe and Ito's colours without black, which cannot be seen on an image, those that mark errors
-# last; then lighter ones of the same, for more classes than there are colours that are told apart
-# with any colour vision.
-CLASS_COLOURS = (
-    *(PALETTE[i] for i in (2, 6, 5, 0, 3, 4, 1)),
-    *("#7FDCC0", "#FBF6B0", "#F2B183", "#85BEE3", "#E9C4DA", "#B9E1F7", "#FFD58A"),
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -88,7 +80,7 @@ def make_payload(
     stores = list(dict.fromkeys(case.store for case in cases))
     return {
         "classes": list(classes),
-        "colours": [CLASS_COLOURS[i % len(CLASS_COLOURS)] for i in range(len(classes))],
+        "colours": distinct_colours(len(classes)),
         "stores": stores,
         "methods": list(methods),
         "seeds": list(seeds),

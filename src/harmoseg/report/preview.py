@@ -10,8 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
+from harmoseg.prediction.overlays import class_colours, colour_codes
 from harmoseg.report.figures.overlays import fullest_plane, show_plane
-from harmoseg.report.figures.style import PALETTE
 from harmoseg.store.card import Card
 from harmoseg.store.files import make_folder, write_bytes
 from harmoseg.store.reading import Store
@@ -59,9 +59,8 @@ def save_png(figure: Figure, path: Path) -> None:
 
 
 def _coloured(label: NDArray[np.uint8], card: Card) -> NDArray[np.uint8]:
-    """Give every class a colour: black for the background, then the card's or the palette's."""
-    codes = card.colours or PALETTE[:-1]
-    colours = np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in codes])
+    """Paint every class in its colour, the background in black."""
+    colours = colour_codes(class_colours(card))
     painted = colours[(label.astype(np.int64) - 1) % len(colours)]
     painted[label == 0] = 0
-    return painted.astype(np.uint8)
+    return painted

@@ -138,5 +138,4 @@ def _fullest(view: View) -> int:
 
 
 def _legend(card: Card) -> list[tuple[str, str]]:
-    colours = class_colours(card)
-    return [(name, colours[i % len(colours)]) for i, name in enumerate(card.classes[1:])]
+    return list(zip(card.classes[1:], class_colours(card), strict=True))

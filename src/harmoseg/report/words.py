@@ -21,7 +21,7 @@ from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.tables import HEADLINE, Difference, format_estimate, places
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.losses.method import parse_method
-from harmoseg.training.run import ENVIRONMENT_FILE
+from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE
 
 _FEW = 8
 """So many comparisons are each told in a sentence; of more only those that show something."""
@@ -84,6 +84,7 @@ def _beside(item: Difference, known: Sequence[Difference]) -> str:
 def warnings(study: Study) -> list[str]:
     """Say what a reader should be wary of."""
     found = [*_of_progress(study), *_of_seeds(study), *_of_controls(study)]
+    found += _of_selection(study)
     for task in study.tasks:
         found += _of_data(task)
     found += _of_patients(study)
@@ -152,6 +153,25 @@ def _missing(study: Study) -> str:
         for method, count in task.missing.items()
     ]
     return f"Incomplete: {', '.join(parts)}." if parts else ""
+
+
+def _of_selection(study: Study) -> list[str]:
+    """Name the runs whose epoch was not chosen by validation DSC alone."""
+    by_remark: dict[str, list[str]] = {}
+    for task in study.tasks:
+        for run in task.runs:
+            try:
+                done = read_json(run.folder / DONE_FILE, what="the end mark of a run")
+            except HarmosegError:
+                continue  # whoever opens the run is told
+            if remark := done.get("selection_remark"):
+                told = f"{run.experiment.method}, seed {run.experiment.seed}, on {task.name}"
+                by_remark.setdefault(remark, []).append(told)
+    return [
+        f"{remark[0].upper()}{remark[1:]}: {'; '.join(runs[:_FEW])}"
+        + (f"; and {len(runs) - _FEW} more runs." if len(runs) > _FEW else ".")
+        for remark, runs in by_remark.items()
+    ]
 
 
 def _of_seeds(study: Study) -> list[str]:

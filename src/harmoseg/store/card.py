@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
@@ -28,6 +29,7 @@ class Card:
     slices without any foreground are trained on; all are kept in the store, and all are scored.
     `metrics` are those that the field reports on this dataset, `partners` the datasets that show
     it other hospitals, devices or years. `notes` is what somebody who compares numbers has to know.
+    `version` is raised where the same files are labelled otherwise than before.
     """
 
     name: str
@@ -53,6 +55,7 @@ class Card:
     metrics: tuple[str, ...] = ("DSC", "IoU")
     partners: tuple[str, ...] = ()
     notes: str = ""
+    version: int = 1
 
     def __post_init__(self) -> None:
         """Raise HarmosegError where the fields contradict each other."""
@@ -62,6 +65,7 @@ class Card:
                     f"card {self.name!r}: unknown {name} {getattr(self, name)!r}; expected one of "
                     f"{', '.join(get_args(allowed))}"
                 )
+        check_class_names(f"card {self.name!r}", self.classes)
         if self.mode == "binary" and len(self.classes) != 2:
             raise HarmosegError(
                 f"card {self.name!r}: mode binary needs 2 classes (background and foreground), "
@@ -76,6 +80,19 @@ class Card:
             raise HarmosegError(
                 f"card {self.name!r}: {len(self.colours)} colours for "
                 f"{len(self.classes) - 1} foreground classes"
+            )
+
+
+def check_class_names(where: str, names: Sequence[str]) -> None:
+    """Raise HarmosegError where two classes have one name, or one has none.
+
+    Tables have a column per class: of two columns of one name, one is lost.
+    """
+    for name, count in Counter(str(name).strip() for name in names).items():
+        if count > 1 or not name:
+            raise HarmosegError(
+                f"{where}: {count} class(es) named {name!r} in {list(names)}; give each class a "
+                "name of its own (to merge two classes, write one value for both into the masks)"
             )
 
 

@@ -18,13 +18,15 @@ class Sample:
     """One case in memory, as its source has it.
 
     `image` is (D, H, W, C) uint8 and `label` (D, H, W) uint8 class indices; a plain image has
-    depth 1. `spacing` and `affine` are those of `Case`.
+    depth 1. `spacing` and `affine` are those of `Case`. `remark` says what a person should know of
+    its files, such as a part that was passed over.
     """
 
     image: Bytes
     label: Bytes
     spacing: tuple[float, ...] = ()
     affine: tuple[float, ...] = ()
+    remark: str = ""
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ from harmoseg.store.layout import (
     native_name,
 )
 
-AGAIN = "prepare the store again with --overwrite true"
+AGAIN = "prepare the store again with --overwrite"
 """The cure of every damage to a store: all of it comes from the dataset's own files."""
 
 

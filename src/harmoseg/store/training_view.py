@@ -43,6 +43,11 @@ class Part:
         """Count the slices."""
         return len(self._rows)
 
+    @property
+    def has_foreground(self) -> bool:
+        """Return whether any slice shows foreground at training resolution."""
+        return any(self._labels[row].any() for row in self._rows)
+
     def batch(self, positions: list[int]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
         """Read images (B, H, W, C) and labels (B, H, W) at positions 0 ... len - 1."""
         rows = self._rows[positions]
@@ -51,11 +56,16 @@ class Part:
 
 @dataclass(frozen=True)
 class TrainingView:
-    """The training and validation parts of a store; `validation` may be empty."""
+    """The training and validation parts of a store; `validation` may be empty.
+
+    `exchanged` names the group that validates in place of a drawn one, because the draw held no
+    foreground; None where the draw stands.
+    """
 
     info: StoreInfo
     train: Part
     validation: Part
+    exchanged: str | None = None
 
     @property
     def volumes(self) -> bool:
@@ -67,7 +77,8 @@ def open_training_view(path: Path, *, validation_fraction: float) -> TrainingVie
     """Open a store for training.
 
     The store's own ``val`` split validates where there is one. Otherwise `validation_fraction` of
-    the training cases is carved off by whole groups, the same ones in every run.
+    the training cases is carved off by whole groups, the same ones in every run. Where the groups
+    drawn hold no foreground, which no score could be taken of, one of them is exchanged.
 
     Raises HarmosegError where the store has no training case, or too few groups to carve from.
     """
@@ -83,18 +94,23 @@ def open_training_view(path: Path, *, validation_fraction: float) -> TrainingVie
             "can be evaluated on, not trained on"
         )
     validation = store.cases_of("val")
+    exchanged = None
     if not validation and validation_fraction > 0:
-        train, validation = _carve(store, train, validation_fraction)
+        train, validation, exchanged = _carve(store, train, validation_fraction)
     drop = store.info.card.empty_slices == "drop"
     return TrainingView(
         store.info,
         Part(store, train, empty_slices=not drop),
         # What is validated on is scored whole, as the test cases are.
         Part(store, validation, empty_slices=True),
+        exchanged,
     )
 
 
-def _carve(store: Store, cases: list[int], fraction: float) -> tuple[list[int], list[int]]:
+def _carve(
+    store: Store, cases: list[int], fraction: float
+) -> tuple[list[int], list[int], str | None]:
+    """Split cases into those that train and those that validate; name the group exchanged."""
     groups = sorted({store.cases[number].group for number in cases})
     if len(groups) < 2:
         raise HarmosegError(
@@ -103,12 +119,30 @@ def _carve(store: Store, cases: list[int], fraction: float) -> tuple[list[int], 
             "and select last"
         )
     wanted = max(1, round(fraction * len(cases)))
-    chosen: set[str] = set()
+    chosen: list[str] = []
     count = 0
-    for position in np.random.default_rng(_CARVING_SEED).permutation(len(groups))[:-1]:
+    order = np.random.default_rng(_CARVING_SEED).permutation(len(groups))
+    for position in order[:-1]:
         if count >= wanted:
             break
-        chosen.add(groups[position])
+        chosen.append(groups[position])
         count += sum(store.cases[number].group == groups[position] for number in cases)
+    exchanged = None
+    if not any(_shows_foreground(store, cases, group) for group in chosen):
+        others = (groups[position] for position in order[len(chosen) :])
+        showing = [group for group in others if _shows_foreground(store, cases, group)]
+        if len(showing) > 1:  # the only one there is has to be learned from
+            exchanged = showing[0]
+            chosen[-1] = exchanged
     kept = [number for number in cases if store.cases[number].group not in chosen]
-    return kept, [number for number in cases if store.cases[number].group in chosen]
+    return kept, [number for number in cases if store.cases[number].group in chosen], exchanged
+
+
+def _shows_foreground(store: Store, cases: list[int], group: str) -> bool:
+    """Return whether some slice of a group shows foreground at training resolution."""
+    return any(
+        store.labels[row].any()
+        for number in cases
+        if store.cases[number].group == group
+        for row in store.rows_of(number)
+    )

@@ -11,7 +11,6 @@ evaluations, so that studies that share a folder of runs share them too::
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 from collections.abc import Sequence
@@ -20,10 +19,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+from filelock import BaseFileLock
+
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_evaluation
-from harmoseg.store.files import lock_file, make_folder
+from harmoseg.locks import LockedError, take_lock
+from harmoseg.store.files import make_folder
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits
@@ -106,8 +108,7 @@ def carry_out(work: Work) -> None:
             if not exhibits_file(work, name).is_file():
                 make_exhibits(work.folder, open_store(store), split, exhibits_file(work, name))
     finally:
-        if lock is not None:
-            os.close(lock)
+        lock.release(force=True)
 
 
 def is_done(work: Work) -> bool:
@@ -181,23 +182,19 @@ def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
     return tuple(dict.fromkeys((*work.conditions, *before)))
 
 
-def _lock(folder: Path) -> int | None:
+def _lock(folder: Path) -> BaseFileLock:
     """Lock a run against other studies' processes; the system lets go however this one ends."""
     beside = lock_of(folder)
     make_folder(beside)
     told = False
     while True:
         try:
-            return lock_file(beside / "lock")
-        except BlockingIOError:
+            return take_lock(beside / "lock", busy=str(folder))
+        except LockedError:
             if not told:
                 print(f"waiting for another process at {folder}", file=sys.stderr)
             told = True
             time.sleep(_POLL_SECONDS)
-        except OSError as error:
-            raise HarmosegError(
-                f"{beside}: cannot be locked ({error}); the folder of runs must lie where files can"
-            ) from error
 
 
 def _work(dataset: dict[str, Any], run: dict[str, Any], runs: Path) -> Work:

@@ -34,11 +34,3 @@ class Durations:
             return None
         means = {name: fmean(seconds) for name, seconds in self._seconds.items()}
         return sum(means.get(name, fmean(known)) for name in datasets)
-
-
-def tell_time(seconds: float) -> str:
-    """Write a duration for people: ``40 s``, ``12 min``, ``3 h 20 min``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    minutes = round(seconds / 60)
-    return f"{minutes} min" if minutes < 90 else f"{minutes // 60} h {minutes % 60} min"

@@ -14,10 +14,12 @@ from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
+from harmoseg.store.training_view import open_training_view
 from harmoseg.study.layout import (
     SCHEMA,
     STUDY_FILE,
@@ -126,6 +128,8 @@ def tell_plan(plan: StudyPlan, tasks: Sequence[Task]) -> list[str]:
 def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) -> None:
     """Claim the folder of a study. Raises HarmosegError where it holds something else."""
     file = out / STUDY_FILE
+    for store in (store for task in tasks for store in task.stores.values()):
+        check_apart_from_sources(out, store.path)
     if file.exists():
         _check_same_stores(file, tasks)
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -151,13 +155,12 @@ def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
     conditions = tuple(dict.fromkeys(str(parse_corruption(text)) for text in dataset.conditions))
     stores = _open_stores(dataset)
     name = next(iter(stores))
-    info = stores[name].info
+    options = dataset.options
+    view = open_training_view(dataset.store, validation_fraction=options.validation_fraction)
     runs = [
         PlannedRun(run_name(experiment), experiment)
         for seed in range(plan.seeds)
-        for experiment in (
-            resolve_experiment(method, seed, dataset.options, info) for method in methods
-        )
+        for experiment in (resolve_experiment(method, seed, options, view) for method in methods)
     ]
     for run in runs[: len(methods)]:  # one seed of each
         for store in stores.values():

@@ -6,8 +6,9 @@ import sys
 import time
 from collections.abc import Sequence
 
+from harmoseg.progress import format_time
 from harmoseg.study.carrying_out import Work
-from harmoseg.study.durations import Durations, tell_time
+from harmoseg.study.durations import Durations
 from harmoseg.training.run import DONE_FILE
 
 
@@ -60,4 +61,4 @@ class Progress:
         )
         if fresh and share:
             guess *= spent / share
-        return f"; about {tell_time(guess)} left"
+        return f"; about {format_time(guess)} left"

@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any, cast, get_args
 
 import jsonargparse
-import yaml
 
 from harmoseg.errors import HarmosegError
+from harmoseg.store.files import read_yaml
 from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.layout import Controls
 from harmoseg.study.plan import DatasetPlan, StudyPlan
@@ -36,7 +36,7 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
 
     Raises HarmosegError naming the file, the key, what was found and what is expected.
     """
-    values = _read_yaml(file)
+    values = read_yaml(file, what=f"a recipe with the keys {', '.join(_OF_STUDY)}")
     where = str(file)
     _check_keys(values, _OF_STUDY, where)
     datasets = _sequence(values.get("datasets"), f"{where}: datasets", of=Mapping)
@@ -139,7 +139,11 @@ def _check_lambdas(
         (f"{file}: dataset {entry['store']!r}: lambdas", entry, [entry]) for entry in datasets
     ]
     for where, owner, entries in groups:
-        methods = [text for entry in entries for text in {**study, **entry}["methods"]]
+        methods = [
+            text
+            for entry in entries
+            for text in _texts({**study, **entry}.get("methods"), f"{file}: methods")
+        ]
         if "lambdas" in owner and not any(map(_takes_weight, methods)):
             raise HarmosegError(
                 f"{where}: no method takes them (found {', '.join(dict.fromkeys(methods))}); leave "
@@ -175,20 +179,6 @@ def _store(name: Any, stores: Path, where: str) -> Path:
     return stores / name
 
 
-def _read_yaml(file: Path) -> Mapping[str, Any]:
-    try:
-        values = yaml.safe_load(file.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError) as error:
-        raise HarmosegError(f"{file}: cannot be read ({error}); give a recipe's file") from error
-    except yaml.YAMLError as error:
-        raise HarmosegError(f"{file}: not YAML ({error})") from error
-    if not isinstance(values, Mapping):
-        raise HarmosegError(
-            f"{file}: not a recipe; expected the keys {', '.join(_OF_STUDY)} with their values"
-        )
-    return values
-
-
 def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
     for key in values:
         if key not in known:
@@ -216,6 +206,7 @@ def _mapping(value: Any, where: str) -> Mapping[str, Any]:
 def _sequence(value: Any, where: str, *, of: Any) -> Sequence[Any]:
     if value is None:
         return []
+    value = [value] if isinstance(value, of) else value  # one of a list stands for a list of one
     if not isinstance(value, list) or not all(isinstance(item, of) for item in value):
         raise HarmosegError(f"{where}: expected a list, got {value!r}")
     return value

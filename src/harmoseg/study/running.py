@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.openmp import bound_spinning
 from harmoseg.store.files import make_folder, unwritable
 from harmoseg.study.carrying_out import Work, carry_out, is_done
 from harmoseg.study.failures import failure_file, keep_failure, read_failures
@@ -117,6 +118,7 @@ def _start(study: Path, work: Work, threads: int) -> subprocess.Popen[bytes]:
     failure_file(study, work.name).unlink(missing_ok=True)  # what is told must be of this time
     command = [sys.executable, "-P", "-m", "harmoseg.study.worker", str(study), work.name]
     environment = {"OMP_NUM_THREADS": str(threads), **os.environ}
+    bound_spinning(environment)
     try:
         with log.open("ab") as stream:
             return subprocess.Popen(  # noqa: S603  # this interpreter, this package

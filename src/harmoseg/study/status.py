@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,8 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import lock_file, read_json
-from harmoseg.study.durations import Durations, tell_time
+from harmoseg.locks import is_locked
+from harmoseg.progress import format_time
+from harmoseg.store.files import read_json
+from harmoseg.study.durations import Durations
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import (
     DONE_FILE,
@@ -80,7 +81,7 @@ def tell_status(status: Status) -> str:
     counts = [f"{status.count(state)} {state}" for state in _STATES if status.count(state)]
     first = f"{status.title}: {len(status.runs)} runs: {', '.join(counts)}"
     if status.seconds_left:
-        first += f"; about {tell_time(status.seconds_left)} left"
+        first += f"; about {format_time(status.seconds_left)} left"
     lines = [first]
     for dataset in dict.fromkeys(run.dataset for run in status.runs):
         mine = [run for run in status.runs if run.dataset == dataset]
@@ -123,7 +124,7 @@ def _state(dataset: dict[str, Any], run: dict[str, Any], folder: Path, *, failed
         for name, split in zip(stores, splits, strict=True)
     ):
         state = "finished"
-    elif _is_locked(lock_of(folder)):
+    elif is_locked(lock_of(folder) / "lock"):
         state = "running"
     elif failed:
         state = "failed"
@@ -148,18 +149,6 @@ def _is_scored(run: Path, name: str, conditions: Sequence[str]) -> bool:
         return set(conditions) <= set(summary["conditions"]) and exhibits.is_file()
     except (HarmosegError, KeyError, TypeError):
         return False
-
-
-def _is_locked(lock: Path) -> bool:
-    if not (lock / "lock").exists():
-        return False
-    try:
-        handle = lock_file(lock / "lock")
-    except OSError:
-        return True
-    if handle is not None:
-        os.close(handle)
-    return False
 
 
 def _epochs(log: Path) -> int:

@@ -96,7 +96,7 @@ def training_loader(part: Part, batch_size: int, seed: int, *, ranks: int = 1) -
     if len(part) < batch_size:
         raise HarmosegError(
             f"batch_size {batch_size} is larger than the training part, which has {len(part)} "
-            f"slice(s) after validation was carved from it; use --batch_size {max(2, len(part))} "
+            f"slice(s) after validation was carved from it; use --batch-size {max(2, len(part))} "
             "or less, or add data"
         )
     if batch_size % ranks:

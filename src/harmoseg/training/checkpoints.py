@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import re
 import time
 from collections.abc import Mapping
@@ -17,9 +18,10 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import make_folder, sha256_of
+from harmoseg.store.files import discard, make_folder, sha256_of, write_bytes
 from harmoseg.training.batches import TrainingLoader
 from harmoseg.training.ranks import largest
+from harmoseg.training.schedule import Choice, Validated
 
 _KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
@@ -33,22 +35,25 @@ class Best(NamedTuple):
     epoch: int
     score: float
     file: str
+    loss: float = math.inf  # of a checkpoint that knew none
+    ties: int = 0
+    """Other epochs with the same score; the loss decided between them."""
 
 
 class Checkpoints(pl.Callback):
     """Write what training continues from: after every epoch, and within one from time to time.
 
-    Weights are kept apart for the epoch that is best by `monitor`, the highest value of it. All
-    that this callback knows is in the checkpoints, so that a folder can be moved half way. Put it
-    last among the callbacks: a checkpoint then holds what the others know.
+    Weights are kept apart for the epoch that is best by `choose`. All that this callback knows is
+    in the checkpoints, so that a folder can be moved half way. Put it last among the callbacks: a
+    checkpoint then holds what the others know.
     """
 
     def __init__(
-        self, folder: Path, loader: TrainingLoader, *, monitor: str | None, minutes: float
+        self, folder: Path, loader: TrainingLoader, *, choose: Choice | None, minutes: float
     ) -> None:
         self._folder = folder
         self._loader = loader
-        self._monitor = monitor
+        self._choose = choose
         self._seconds = 60 * minutes
         self._saved = time.monotonic()
         self.best: Best | None = None
@@ -90,8 +95,13 @@ class Checkpoints(pl.Callback):
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights where the epoch is the best so far, then save."""
-        score = trainer.callback_metrics.get(self._monitor) if self._monitor else None
-        if score is not None and (self.best is None or float(score) > self.best.score):
+        found = self._choose.read(trainer.callback_metrics) if self._choose else None
+        before = self.best
+        if found is not None and before is not None and found.score == before.score:
+            self.best = before = before._replace(ties=before.ties + 1)
+        if found is not None and (
+            before is None or found.is_better_than(Validated(before.score, before.loss))
+        ):
             epoch = trainer.current_epoch + 1
             name = f"best-epoch{epoch:05d}.safetensors"
             if trainer.is_global_zero:
@@ -100,7 +110,9 @@ class Checkpoints(pl.Callback):
                 name = f"best-epoch{epoch:05d}-{_digest(data)}.safetensors"
                 make_folder(self._folder)
                 _write(self._folder / name, data)
-            self.best = Best(epoch, float(score), trainer.strategy.broadcast(name))
+            ties = before.ties if before is not None and found.score == before.score else 0
+            file = trainer.strategy.broadcast(name)
+            self.best = Best(epoch, found.score, file, found.loss, ties)
         self._save(trainer)
 
     def best_weights(self) -> dict[str, Tensor]:
@@ -126,12 +138,12 @@ class Checkpoints(pl.Callback):
 
     def _remove_old(self) -> None:
         for file in _checkpoints(self._folder)[_KEPT:]:
-            file.unlink(missing_ok=True)
+            discard(file)
         bests = sorted(self._folder.glob("best-epoch*.safetensors"), reverse=True)
         # A checkpoint that is continued from may name the best of before.
         for file in bests[_KEPT + 1 :]:
             if self.best is None or file.name != self.best.file:
-                file.unlink(missing_ok=True)
+                discard(file)
 
 
 class HashedFiles(TorchCheckpointIO):
@@ -181,14 +193,10 @@ def _digest(data: bytes | memoryview) -> str:
 
 
 def _write(path: Path, data: bytes | memoryview) -> None:
-    partial = path.with_name(f".{path.name}.partial")
     try:
-        with partial.open("wb") as stream:
-            stream.write(data)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
+        write_bytes(path, data)
+    except HarmosegError as error:
         raise HarmosegError(
-            f"{path}: the checkpoint cannot be written ({error.strerror or error}); make room and "
-            "run the same command again: it continues from the checkpoint before"
+            f"{error}; make room and run the same command again: it continues from the checkpoint "
+            "before"
         ) from error

@@ -10,6 +10,7 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from harmoseg.progress import Progress
 from harmoseg.store.files import write_csv
 from harmoseg.training.ranks import summed, world_size
 
@@ -76,4 +77,40 @@ class EpochLog(pl.Callback):
             shown = f"loss {row['train_total']:.3f}"
             if "val_dsc" in row:
                 shown += f", validation DSC {100 * row['val_dsc']:.1f}"
+            elif "val_total" in row:
+                shown += f", validation loss {row['val_total']:.3f} (no foreground to score)"
             print(f"  epoch {epoch} of {trainer.max_epochs}: {shown}", file=sys.stderr)
+
+
+class ProgressLines(pl.Callback):
+    """Write a line every half minute of training, where no bar is drawn."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Begin with what an earlier attempt has done."""
+        if trainer.is_global_zero:
+            batches = int(trainer.num_training_batches)
+            epochs = trainer.max_epochs or 0
+            done = trainer.current_epoch * batches
+            self._progress = Progress(epochs * batches, "training", "batch", done=done)
+            self._progress.__enter__()
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        """Count a batch."""
+        if self._progress is not None:
+            self._progress.update()
+
+    def on_exception(self, *_: Any) -> None:
+        """End where training was stopped."""
+        self._end()
+
+    def teardown(self, *_: Any, **__: Any) -> None:
+        """End with training."""
+        self._end()
+
+    def _end(self) -> None:
+        if self._progress is not None:
+            self._progress.__exit__(None, None, None)
+            self._progress = None

@@ -15,7 +15,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.models.precision import Precision, resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.files import check_schema, sha256_of
-from harmoseg.store.layout import StoreInfo
+from harmoseg.store.training_view import TrainingView
 from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import source_hash
 
@@ -91,7 +91,9 @@ class Experiment:
     """Everything that determines a run, with nothing left to choose.
 
     `store_fingerprint`, `weights_sha256` and `loss_sha256` (of the file of a loss that is named by
-    its import path) stand for contents, so that moving a file changes nothing; `store_name`,
+    its import path) stand for contents, so that moving a file changes nothing;
+    `validation_exchanged` names the group that validates where the draw held no foreground;
+    `store_name`,
     `mode`, `classes`, `height`, `width` and `channels` are what the network was made for.
     """
 
@@ -107,6 +109,7 @@ class Experiment:
     width: int
     channels: int
     loss_sha256: str | None = None
+    validation_exchanged: str | None = None
 
     @property
     def key(self) -> str:
@@ -134,13 +137,16 @@ class Experiment:
             options["weights"] = None  # the hash says more than the path
         if self.loss_sha256 is None:
             del values["loss_sha256"]  # most runs have none, and their keys must stay what they are
+        if self.validation_exchanged is None:
+            del values["validation_exchanged"]  # likewise
         return {**values, **options, "schema": SCHEMA, "classes": list(self.classes)}
 
 
 def resolve_experiment(
-    method: str, seed: int, options: TrainingOptions, store: StoreInfo
+    method: str, seed: int, options: TrainingOptions, view: TrainingView
 ) -> Experiment:
     """Settle everything that was left open. Raises HarmosegError for an unknown method."""
+    store = view.info
     if not 0 <= seed < 2**32:
         raise HarmosegError(f"seed must be at least 0 and below 2^32, got {seed}")
     weights_sha256 = None
@@ -167,6 +173,7 @@ def resolve_experiment(
         width=store.width,
         channels=store.channels,
         loss_sha256=source_hash(parsed),
+        validation_exchanged=view.exchanged,
     )
 
 

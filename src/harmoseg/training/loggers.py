@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from lightning.pytorch.loggers import CSVLogger, Logger, TensorBoardLogger
+import yaml
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.utilities import rank_zero_only
 
 from harmoseg.errors import HarmosegError
+from harmoseg.store.files import make_folder, read_csv, write_csv, write_text
 
 _NAMES = ("tensorboard", "csv")
 
@@ -24,12 +27,61 @@ def make_loggers(names: Sequence[str], out: Path) -> list[Logger]:
     return [_make_logger(name, out) for name in dict.fromkeys(names)]
 
 
+class CsvLogger(Logger):
+    """Write ``csv/metrics.csv``, one row per step that is logged, and ``csv/hparams.yaml``.
+
+    A continued run goes on in the same file. Lightning's own logger deletes it.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self._folder = folder
+        self._earlier: dict[int, dict[str, Any]] | None = None
+        self._rows: dict[int, dict[str, Any]] = {}
+
+    @property
+    def name(self) -> str:
+        """Return the name that Lightning asks for."""
+        return "csv"
+
+    @property
+    def version(self) -> str:
+        """Return the version that Lightning asks for: a run has one."""
+        return ""
+
+    @rank_zero_only
+    def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
+        """Write what determines the run."""
+        make_folder(self._folder)
+        write_text(self._folder / "hparams.yaml", yaml.safe_dump(dict(params), sort_keys=True))
+
+    @rank_zero_only
+    def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
+        """Add values to the row of a step, and write the file."""
+        step = len(self._rows) if step is None else step
+        if self._earlier is None:
+            self._earlier = self._read()
+            # What was logged after the checkpoint that the run continues from is logged again.
+            self._rows = {at: row for at, row in self._earlier.items() if at < step}
+        self._rows.setdefault(step, {"step": step}).update(metrics)
+        make_folder(self._folder)
+        columns = dict.fromkeys(name for row in self._rows.values() for name in row)
+        write_csv(self._folder / "metrics.csv", list(columns), self._rows.values())
+
+    def _read(self) -> dict[int, dict[str, Any]]:
+        file = self._folder / "metrics.csv"
+        if not file.is_file():
+            return {}
+        rows = read_csv(file, columns=("step",), what="the metrics of a run")
+        return {int(row["step"]): row for row in rows if row["step"].isdecimal()}
+
+
 def _make_logger(name: str, out: Path) -> Logger:
     try:
         if name == "tensorboard":
             return TensorBoardLogger(out, name="tensorboard", version="")
         if name == "csv":
-            return CSVLogger(out, name="csv", version="")
+            return CsvLogger(out / "csv")
         made: Logger = _import_logger(name)(save_dir=out)
         return made
     except ModuleNotFoundError as error:

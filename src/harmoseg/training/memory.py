@@ -154,7 +154,7 @@ def _what_to_do(experiment: Experiment) -> str:
     options = experiment.options
     half = max(2, options.batch_size // 2)
     fewer = (
-        f"use --batch_size {half} with --accumulate {2 * options.accumulate}, "
+        f"use --batch-size {half} with --accumulate {2 * options.accumulate}, "
         if half < options.batch_size
         else "use "
     )

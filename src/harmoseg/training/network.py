@@ -86,9 +86,11 @@ class TrainedNetwork(pl.LightningModule):
         self._counts[:] = 0
         self._loss_sum.zero_()
         score = aggregate("per_image", "DSC", counts).value
-        # No case to score (no foreground anywhere) is the worst validation, not an unknown one.
-        # The same in every process already; to say so spares a remark of Lightning's.
-        self.log("val_dsc", 0.0 if np.isnan(score) else score, prog_bar=True, sync_dist=True)
+        # Without foreground in the truth the score says nothing of the network, also where it is
+        # defined: any mark makes it 0. The best epoch is then chosen by the loss.
+        if counts[:, 1:, [0, 2]].any():
+            # The same in every process already; to say so spares a remark of Lightning's.
+            self.log("val_dsc", score, prog_bar=True, sync_dist=True)
         self.log("val_total", loss / slices, sync_dist=True)
 
     def configure_optimizers(self) -> Any:

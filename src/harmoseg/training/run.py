@@ -14,22 +14,25 @@ A run is a folder::
 
 from __future__ import annotations
 
+import gc
 import shutil
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.locks import locked
 from harmoseg.models.checkpointing import checkpoint_blocks
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.files import (
@@ -37,6 +40,7 @@ from harmoseg.store.files import (
     make_folder,
     read_json,
     sha256_of,
+    write_bytes,
     write_json,
     write_text,
 )
@@ -52,7 +56,7 @@ from harmoseg.training.checkpoints import (
     network_weights,
     newest_checkpoint,
 )
-from harmoseg.training.epoch_log import EpochLog
+from harmoseg.training.epoch_log import EpochLog, ProgressLines
 from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
@@ -70,7 +74,7 @@ from harmoseg.losses.method import parse_method
 from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import process_number
-from harmoseg.training.schedule import MONITOR, check_schedule, schedule_callbacks
+from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
 from harmoseg.training.stopping import Stopped, Stopping, signals_as_before
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
 
@@ -102,7 +106,7 @@ def train(
     execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     options = _with_precision_of(out, options)
-    experiment = resolve_experiment(method, seed, options, view.info)
+    experiment = resolve_experiment(method, seed, options, view)
     _check_folder(out, experiment)
     if (out / DONE_FILE).exists():
         return experiment
@@ -113,7 +117,24 @@ def train(
     if len(view.validation):
         validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
     check_schedule(options, batches=len(loader), validates=validation is not None)
+    with _alone(out):
+        _train(view, out, experiment, execution, loader, validation)
+    return experiment
+
+
+def _train(
+    view: TrainingView,
+    out: Path,
+    experiment: Experiment,
+    execution: Execution,
+    loader: TrainingLoader,
+    validation: DataLoader[Batch] | None,
+) -> None:
+    """Train to the end, and write what a finished run has."""
+    options, seed = experiment.options, experiment.seed
+    choose = Choice(view.validation.has_foreground) if validation else None
     loggers = make_loggers(execution.loggers, out)
+    gc.collect()  # an earlier run lies in cycles of its optimiser: hundreds of megabytes
     started = time.monotonic()
     with signals_as_before(), quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
@@ -122,7 +143,7 @@ def train(
         checkpoints = Checkpoints(
             out / CHECKPOINT_FOLDER,
             loader,
-            monitor=MONITOR if validation else None,
+            choose=choose,
             minutes=execution.checkpoint_minutes,
         )
         cases = [case.case for case in view.train.cases]
@@ -133,7 +154,8 @@ def train(
             [
                 measurements,
                 EpochLog(out / LOG_FILE, show=not sys.stderr.isatty()),
-                *schedule_callbacks(options, validates=validation is not None),
+                *([] if sys.stderr.isatty() else [ProgressLines()]),
+                *schedule_callbacks(options, choose),
                 Stopping(out, cases, checkpoints),
                 checkpoints,  # last, so that it holds what the others know
             ],
@@ -144,10 +166,21 @@ def train(
         _fit(trainer, network, loader, validation, out)
     if trainer.is_global_zero:
         measured = {"seconds": round(time.monotonic() - started, 1), **measurements.summary()}
-        _finish(out, network, view, checkpoints, measured)
+        _finish(out, network, view, checkpoints, choose, measured)
     if trainer.received_sigterm:
         raise Terminated  # too late for this run, and yet whoever asked wants an end
-    return experiment
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Keep other processes from training the same run, its own helpers excepted."""
+    if process_number():
+        yield
+        return
+    make_folder(out.parent)
+    busy = f"{out}: another process is training this run; wait for it, or choose another folder"
+    with locked(out.with_name(f".{out.name}.training"), busy=busy):
+        yield
 
 
 def _make_network(
@@ -273,16 +306,23 @@ def _finish(
     network: TrainedNetwork,
     view: TrainingView,
     checkpoints: Checkpoints,
+    choose: Choice | None,
     measured: Mapping[str, Any],
 ) -> None:
     """Keep the selected weights, and the last ones where they differ; mark the run complete."""
     weights = network_weights(network.state_dict())
     last_epoch, best = network.trainer.current_epoch, checkpoints.best
     if network.experiment.options.select == "best" and best and best.epoch != last_epoch:
-        partial = out / f".{LAST_FILE}.partial"
-        save_file(weights, partial)
-        partial.replace(out / LAST_FILE)
+        write_bytes(out / LAST_FILE, save(weights))
         weights = checkpoints.best_weights()
+    by_choice = network.experiment.options.select == "best" and choose is not None
+    remark = ""
+    if best and choose and (by_choice or network.experiment.options.patience):
+        remark = choose.remark(
+            exchanged=view.exchanged, score=best.score, ties=best.ties, best=best.epoch
+        )
+        if remark:
+            print(f"note: {remark}", file=sys.stderr)
     save_model(out, model_info(network.experiment, view), weights)
     write_json(
         out / DONE_FILE,
@@ -291,6 +331,8 @@ def _finish(
             "weights_sha256": sha256_of(out / WEIGHTS_FILE),
             "best_epoch": best.epoch if best else None,
             "last_epoch": last_epoch,
+            "selected_by": choose.criterion if choose and by_choice else "last epoch",
+            "selection_remark": remark,
             **measured,
             "train_cases": len(view.train.cases),
             "train_slices": len(view.train),

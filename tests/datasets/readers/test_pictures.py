@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import struct
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +19,7 @@ from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.readers import READERS, list_dataset, skin
+from harmoseg.datasets.readers import READERS, btseg, list_dataset, skin
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.verification.verifying import verify
 from harmoseg.store.describing import remarks_of
@@ -63,7 +65,8 @@ def test_every_dataset_has_a_complete_card(name) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "cases_per_entry"), [("kvasir-seg", 1), ("acdc", 2), ("synapse", 1), ("monuseg", 1)]
+    ("name", "cases_per_entry"),
+    [("kvasir-seg", 1), ("acdc", 2), ("synapse", 1), ("monuseg", 1), ("chase-db1", 1)],
 )
 def test_lists_have_the_counts_of_their_cards(name, cases_per_entry) -> None:
     counts = Counter(load_split(name).values())
@@ -136,6 +139,54 @@ def test_two_files_with_one_name_are_refused(tmp_path) -> None:
 
 
 # ETIS-Larib
+
+
+def etis(
+    root: Path,
+    numbers: Iterable[int],
+    *,
+    size: tuple[int, int] = (306, 241),
+    images: str = "images",
+) -> None:
+    for number in numbers:
+        picture(root / images / f"{number}.png", size=size)
+        mask(root / "masks" / f"{number}.png", size=size)
+
+
+def test_etis_in_folders_of_other_names(tmp_path) -> None:
+    for images in ("images", "imgs"):
+        etis(tmp_path / images / "s", (1, 2), images=images)
+    stores = [prepared("etis-larib", tmp_path / name / "s") for name in ("images", "imgs")]
+    assert stores[0].info.fingerprint == stores[1].info.fingerprint
+
+
+def test_a_part_of_another_set_is_not_taken_for_etis(tmp_path) -> None:
+    # CVC-ClinicDB and CVC-300 as PraNet's copy has them: numbered too.
+    for size in ((384, 288), (574, 500)):
+        etis(tmp_path / str(size), (1, 2, 3), size=size)
+        with pytest.raises(HarmosegError, match=rf"1.png: {size[0]} x .* seems to be another") as e:
+            list_dataset("etis-larib", tmp_path / str(size), PART)
+        assert "1225 x 966 px" in str(e.value) and "only 3 of its 196" in str(e.value)
+
+
+def test_a_resized_copy_of_etis_is_read_with_a_remark(tmp_path) -> None:
+    etis(tmp_path / "whole", (1, 2), size=(1225, 966))
+    assert list_dataset("etis-larib", tmp_path / "whole", PART).remarks == ()
+    etis(tmp_path / "half", (1, 2), size=(612, 483))
+    (remark,) = list_dataset("etis-larib", tmp_path / "half", PART).remarks
+    assert remark == "2 image(s) were resized, to 612 x 483 px; published are 1225 x 966 px"
+    # All numbers of the set, and no other: then it is this one, squeezed or not.
+    etis(tmp_path / "all", range(1, 197), size=(16, 16))
+    (remark,) = list_dataset("etis-larib", tmp_path / "all", SourceOptions()).remarks
+    assert remark.startswith("196 image(s) were resized, to 16 x 16 px")
+
+
+def test_a_damaged_image_is_left_to_whoever_reads_it(tmp_path) -> None:
+    etis(tmp_path, (1, 2))
+    (tmp_path / "images" / "1.png").write_bytes(b"no image")
+    assert len(list_dataset("etis-larib", tmp_path, PART).cases) == 2
+    found = verify(tmp_path, "etis-larib")
+    assert [item.where for item in found.findings if item.check == "readable"] == [("1",)]
 
 
 def test_etis_in_the_usual_form_only_tests(tmp_path) -> None:
@@ -277,7 +328,54 @@ def test_an_unpaired_file_has_a_cure_that_the_command_knows(tmp_path) -> None:
     assert "skip_unpaired" not in str(error.value)
 
 
+def test_isic_2018_in_folders_of_another_copy(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr(skin, "_DRAWN", {"train": 7, "val": 1, "test": 2})
+    isic(tmp_path / "plain" / "s", FOLDERS_2018, range(10))
+    isic(tmp_path / "x2" / "s", tuple(f"{name}_x2" for name in FOLDERS_2018), range(10))
+    isic(tmp_path / "parts" / "s", ("train/images", "train/masks"), range(6))
+    isic(tmp_path / "parts" / "s", ("val/images", "val/masks"), range(6, 8))
+    isic(tmp_path / "parts" / "s", ("test/images", "test/masks"), range(8, 10))
+    isic(tmp_path / "official" / "s", ("train/images", "train/masks"), range(10))
+    isic(tmp_path / "official" / "s", ("val/images", "val/masks"), range(10, 12))
+    names = ("plain", "x2", "parts", "official")
+    stores = [prepared("isic-2018", tmp_path / name / "s") for name in names]
+    assert len({store.info.fingerprint for store in stores}) == 1
+    assert stores[0].info.counts == {"train": 7, "val": 1, "test": 2}
+    official = SourceOptions("official", allow_missing=True)
+    for name, counts in (("parts", (6, 2, 2)), ("official", (10, 2, 0)), ("x2", (10, 0, 0))):
+        found = list_dataset("isic-2018", tmp_path / name / "s", official)
+        sides = Counter(item.split for item in found.cases)
+        assert (sides["train"], sides["val"], sides["test"]) == counts
+    assert "no test part: the folder(s) test/images, test/masks are not there" in (
+        list_dataset("isic-2018", tmp_path / "official" / "s", official).remarks
+    )
+
+
+@pytest.mark.parametrize("name", ["isic-2018", "isic-2017"])
+def test_train_and_test_folders_of_another_set_are_not_taken_for_isic(tmp_path, name) -> None:
+    etis(tmp_path / "train", (1, 2))
+    with pytest.raises(
+        HarmosegError, match=r"1.png: 2 of 2 images are not named as .* such as ISI"
+    ):
+        list_dataset(name, tmp_path, PART)
+
+
 # PH2
+
+
+def test_ph2_in_one_folder_of_images_and_one_of_masks(tmp_path) -> None:
+    for number in (2, 3):
+        name = f"IMD{number:03d}"
+        ph2(tmp_path / "official" / "PH2Dataset" / "PH2 Dataset images", name)
+        picture(tmp_path / "flat" / "PH2" / "images" / f"{name}.bmp")
+        mask(tmp_path / "flat" / "PH2" / "masks" / f"{name}_lesion.bmp")
+    stores = [prepared("ph2", tmp_path / name) for name in ("official", "flat")]
+    assert stores[0].info.fingerprint == stores[1].info.fingerprint
+    etis(tmp_path / "other", (1, 2))
+    with pytest.raises(
+        HarmosegError, match=r"2 of 2 images are not named as those of PH2, such as"
+    ):
+        list_dataset("ph2", tmp_path / "other", PART)
 
 
 def ph2(root: Path, name: str) -> None:
@@ -366,8 +464,7 @@ def test_monuseg_rasterises_polygons_and_cuts_tiles(tmp_path) -> None:
     store = prepared("monuseg", tmp_path / "s", size=32)
     assert sides(store) == dict(zip(names, ("train", "test"), strict=True))
     label = store.native_label(0)[0]
-    # Vertices are pixels of the nucleus's rim, so both ends belong to it.
-    assert label.sum() == 21 * 16 and label[10:26, 10:31].all()
+    assert label.sum() == 20 * 15 and label[10:25, 10:30].all()
     assert store.cases[0].group == names[0][:12]
     assert store.info.provenance["determined_by"] == {"labels": "polygons"}
     assert store.cases[0].slices == 1  # smaller than the card's tile of 224
@@ -413,7 +510,7 @@ OUTSIDE_FILE = (
             annotation(SQUARE, polygon(HALF_CIRCLE)),
             r"region 2: an open outline, its ends lie 30 px",
         ),
-        (annotation(polygon([(1, 1), (2, 2)])), "region 1: 2 vertices, expected 3"),
+        (annotation(polygon([(1, 1), (9, 9)])), "region 1: 2 vertices, expected 3"),
         (
             annotation(polygon([(40, 10), (90, 10), (90, 40), (40, 10)])),
             "region 1: .* lies outside",
@@ -447,20 +544,47 @@ def test_wrong_annotations_are_named(tmp_path, content, message) -> None:
 @pytest.mark.parametrize(
     ("vertices", "area"),
     [
-        ([(10, 10), (30, 10), (30, 25), (10, 25)], 21 * 16),
-        ([(10, 10), (30, 10), (30, 30)], 21 * 22 // 2),
-        ([(10, 10), (30, 10), (10, 11)], 31),
+        ([(10, 10), (30, 10), (30, 25), (10, 25)], 20 * 15),
+        ([(10, 10), (30, 10), (30, 30)], 20 * 21 // 2),
+        ([(10, 10), (30, 10), (10, 11)], 20 // 2),
     ],
 )
 def test_a_polygon_may_leave_out_its_first_vertex_at_the_end(tmp_path, vertices, area) -> None:
     tiles(tmp_path / "s", annotation(polygon(vertices)))
     label = prepared("monuseg", tmp_path / "s").native_label(0)
-    assert label.sum() == pytest.approx(area, abs=12)  # the slanting rim is drawn in whole pixels
+    assert label.sum() == area
 
 
 def test_a_gap_of_a_few_pixels_is_closed(tmp_path) -> None:
     tiles(tmp_path / "s", annotation(polygon([(10, 10), (30, 10), (30, 25), (10, 25), (10, 13)])))
-    assert prepared("monuseg", tmp_path / "s").native_label(0).sum() == 21 * 16
+    assert prepared("monuseg", tmp_path / "s").native_label(0).sum() == 20 * 15
+
+
+def test_slips_of_the_mouse_are_told_by_prepare_and_verify(tmp_path) -> None:
+    names = tiles(tmp_path / "s", annotation(SQUARE, polygon([(5, 5), (5.3, 5)])))
+    wanted = [f"{name}.xml: 1 region(s)" for name in sorted(names)]
+    store = prepared("monuseg", tmp_path / "s")
+    found = verify(tmp_path / "s", "monuseg").findings
+    notes = [item.found for item in found if item.check == "this copy"]
+    assert [text[: len(wanted[0])] for text in store.info.provenance["remarks"]] == wanted
+    assert notes == store.info.provenance["remarks"] and "(region 2)" in notes[0]
+
+
+def test_only_stores_of_painted_outlines_are_of_an_old_version(tmp_path) -> None:
+    names = tiles(tmp_path / "s")
+    for labels in ("polygons", "masks"):
+        store = prepared("monuseg", tmp_path / "s")
+        assert store.info.provenance["determined_by"] == {"labels": labels}
+        assert not [item for item in verify(store.path).findings if item.check == "card version"]
+        file = store.path / "store.json"
+        values = json.loads(file.read_text())
+        assert values["card"].pop("version") == 2  # as before cards had versions
+        file.write_text(json.dumps(values))
+        found = [item for item in verify(store.path).findings if item.check == "card version"]
+        assert [item.severity for item in found] == ["error"] * (labels == "polygons")
+        for name in names:
+            mask(tmp_path / "s" / "masks" / f"{name}.png", size=(60, 50))
+        next((tmp_path / "s").rglob("*.xml")).unlink()
 
 
 def test_tiles_that_no_list_names_are_passed_over_with_a_remark(tmp_path) -> None:
@@ -509,11 +633,21 @@ def test_a_constant_tile_is_refused_whatever_its_labels_are(tmp_path) -> None:
 # BTSeg as image files (the .mat form is among the volumes' tests)
 
 
+def slice_of_btseg(root: Path, case: str, size: tuple[int, int] = (32, 32)) -> None:
+    picture(root / "images" / f"{case}.jpg", grey=True, size=size)
+    mask(root / "masks" / f"{case}.png", size=size)
+
+
+def test_a_part_of_another_set_is_not_taken_for_btseg(tmp_path) -> None:
+    etis(tmp_path, (1, 2), size=(384, 288))
+    with pytest.raises(HarmosegError, match=r"1.png: 384 x 288 px, .* 512 x 512 px or 256 x 256"):
+        list_dataset("btseg", tmp_path, PART)
+
+
 def test_btseg_tests_the_fold_asked_for(tmp_path) -> None:
     rows = load_list("btseg")[:40]
     for row in rows:
-        picture(tmp_path / "s" / "images" / f"{row['case']}.jpg", grey=True)
-        mask(tmp_path / "s" / "masks" / f"{row['case']}.png")
+        slice_of_btseg(tmp_path / "s", row["case"])
     for fold in (3, 5):
         store = prepared("btseg", tmp_path / "s", SourceOptions(fold=fold, allow_missing=True))
         tested = {case.case for case in store.cases if case.split == "test"}
@@ -567,7 +701,7 @@ def saved(values: np.ndarray):
 )
 def test_black_and_white_in_every_form(tmp_path, save) -> None:
     save(tmp_path / "m.png")
-    shades = read_mask_shades(tmp_path / "m.png").pixels
+    shades = read_mask_shades(tmp_path / "m.png")
     assert np.array_equal(BlackAndWhite().apply(shades, tmp_path / "m.png"), WHITE)
 
 
@@ -575,7 +709,7 @@ def test_smeared_edges_are_cut_at_the_half_whatever_the_format(tmp_path) -> None
     smeared(tmp_path / "m.png")
     Image.open(tmp_path / "m.png").save(tmp_path / "m.jpg", quality=60)
     for name in ("m.png", "m.jpg"):
-        label = BlackAndWhite().apply(read_mask_shades(tmp_path / name).pixels, tmp_path / name)
+        label = BlackAndWhite().apply(read_mask_shades(tmp_path / name), tmp_path / name)
         assert label.mean() == pytest.approx(WHITE.mean(), abs=0.01)
 
 
@@ -590,7 +724,10 @@ def test_smeared_edges_are_cut_at_the_half_whatever_the_format(tmp_path) -> None
     ],
 )
 @pytest.mark.parametrize("name", ["kvasir-seg", "btseg", "ph2"])
-def test_a_value_that_is_neither_black_nor_white_is_named(tmp_path, name, values, listed) -> None:
+def test_a_value_that_is_neither_black_nor_white_is_named(
+    tmp_path, name, values, listed, monkeypatch
+) -> None:
+    monkeypatch.setattr(btseg, "_SIZES", [WHITE.shape[::-1]])
     source = tmp_path / "s"
     mask_file = {
         "kvasir-seg": lambda: source / "masks" / f"{sorted(kvasir(source))[0]}.png",
@@ -598,8 +735,7 @@ def test_a_value_that_is_neither_black_nor_white_is_named(tmp_path, name, values
         "ph2": lambda: source / "IMD002" / "IMD002_lesion" / "IMD002_lesion.bmp",
     }[name]()
     if name == "btseg":
-        picture(source / "images" / "1.jpg", grey=True)
-        mask(mask_file)
+        slice_of_btseg(source, "1", WHITE.shape[::-1])
     elif name == "ph2":
         ph2(source, "IMD002")
     else:
@@ -621,15 +757,25 @@ def test_a_set_without_any_foreground_is_refused(tmp_path) -> None:
 
 
 def test_several_folders_that_fit_are_named(tmp_path) -> None:
-    for name in ("CVC-300", "ETIS-LaribPolypDB"):
-        for number in ("1", "2"):
-            picture(tmp_path / "s" / name / "images" / f"{number}.png")
-            mask(tmp_path / "s" / name / "masks" / f"{number}.png")
+    for name in ("CVC-300", "etis", "ETIS-LaribPolypDB-copy", "ETIS-LaribPolypDB"):
+        etis(tmp_path / "s" / name, (1, 2))
     with pytest.raises(
-        HarmosegError, match=r"2 folders in it .*: CVC-300, ETIS-LaribPolypDB; pass"
+        HarmosegError, match=r"4 folders in it .*: CVC-300, ETIS-LaribPolypDB, .*; pass"
     ):
         list_dataset("etis-larib", tmp_path / "s", PART)
     assert list_dataset("etis-larib", tmp_path / "s" / "ETIS-LaribPolypDB", PART)
+
+
+@pytest.mark.parametrize("above", [".", "TestDataset"])
+def test_of_several_folders_that_named_after_the_set_is_taken(tmp_path, above) -> None:
+    test_sets = tmp_path / "s" / above
+    etis(test_sets / "CVC-ClinicDB", (1, 2, 3), size=(384, 288))
+    etis(test_sets / "ETIS-LaribPolypDB", (1, 2))
+    names = kvasir(test_sets / "Kvasir")
+    assert len(list_dataset("etis-larib", tmp_path / "s", PART).cases) == 2
+    found = list_dataset("kvasir-seg", tmp_path / "s", PART)
+    assert [item.case for item in found.cases] == names
+    assert found.cases[0].image == f"images/{names[0]}.jpg"
 
 
 def test_what_systems_hide_in_a_folder_is_passed_over(tmp_path) -> None:
@@ -668,8 +814,7 @@ def source_of(name: str, root: Path) -> None:
     elif name == "monuseg":
         tiles(root)
     else:
-        picture(root / "images" / "1.jpg", grey=True)
-        mask(root / "masks" / "1.png")
+        slice_of_btseg(root, "1")
 
 
 PICTURES = ["kvasir-seg", "polypgen", "etis-larib", "isic-2017", "ph2", "monuseg", "btseg"]
@@ -701,7 +846,7 @@ def test_an_incomplete_download_is_not_prepared_unasked(tmp_path) -> None:
     polypgen(tmp_path / "s")
     options = PrepareOptions(tmp_path / "store", size=16)
     with pytest.raises(
-        HarmosegError, match=r"PolypGen: 3 test case\(s\), expected 1537; .*--allow_missing true"
+        HarmosegError, match=r"PolypGen: 3 test case\(s\), expected 1537; .*--allow-missing"
     ):
         prepare_dataset("polypgen", tmp_path / "s", options)
     assert prepare_dataset("polypgen", tmp_path / "s", options, PART)

@@ -17,14 +17,15 @@ import scipy.io
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.catalogue import load_card, load_list, load_split
+from harmoseg.datasets.catalogue import load_card, load_list, load_slices, load_split
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import list_dataset
 from harmoseg.datasets.sources import SourceOptions, in_parallel
-from harmoseg.datasets.volumes import open_nifti, read_nifti_pair, scale_intensities
+from harmoseg.datasets.volumes import open_nifti, read_nifti, read_nifti_pair, scale_intensities
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
+CHALLENGE = SourceOptions("challenge", allow_missing=True)
 SPACING = (1.5, 1.25, 8.0)  # x, y, z in mm
 
 
@@ -66,6 +67,15 @@ def write_frame(root: Path, patient: str, frame: int, *, axes: str = "LPS", **ch
     (folder / "Info.cfg").write_text("ED: 1\nES: 12\nGroup: DCM\nNbFrame: 30\n")
 
 
+@pytest.fixture(autouse=True)
+def published_slices(monkeypatch) -> dict[str, int]:
+    """Replace the published numbers of slices, which made files of a few slices do not have."""
+    published: dict[str, int] = {}
+    for name in ("acdc", "synapse"):
+        monkeypatch.setattr(f"harmoseg.datasets.readers.{name}.load_slices", lambda _: published)
+    return published
+
+
 @pytest.fixture
 def acdc(tmp_path: Path) -> Path:
     root = tmp_path / "acdc"
@@ -94,9 +104,122 @@ def test_acdc_keeps_patients_phases_geometry_and_labels(acdc) -> None:
     assert np.allclose(np.reshape(store.cases[1].affine, (3, 4)), file.affine[:3])
 
 
-def test_frames_beyond_the_hundredth_patient_are_no_part_of_the_lists(acdc) -> None:
-    write_frame(acdc, "patient101", 1)
-    assert "patient101_frame01" not in {c.case for c in list_dataset("acdc", acdc, PART).cases}
+def test_the_test_part_is_left_out_of_the_usual_split_and_says_so(acdc) -> None:
+    before = list_dataset("acdc", acdc, PART)
+    assert before.remarks == ()
+    for patient in ("patient101", "patient150"):
+        for frame in (1, 12):
+            write_frame(acdc, patient, frame)
+    for mask in acdc.rglob("patient150*_gt.nii.gz"):  # the first release had no labels of them
+        mask.unlink()
+    listing = list_dataset("acdc", acdc, PART)
+    assert [case.case for case in listing.cases] == [case.case for case in before.cases]
+    assert listing.determined_by == before.determined_by == {}
+    (remark,) = listing.remarks
+    assert remark.startswith("2 patients of the challenge's test part (patient101 to patient150)")
+    assert "are left out" in remark and "--split challenge" in remark
+    write_frame(acdc, "patient151", 1)
+    with pytest.raises(
+        HarmosegError, match=r"1 case\(s\) with files are not listed \(patient151\)"
+    ):
+        list_dataset("acdc", acdc, PART)
+
+
+def test_the_split_of_the_challenge_tests_on_its_test_part(acdc) -> None:
+    for frame in (1, 12):
+        write_frame(acdc, "patient101", frame)
+    listing = list_dataset("acdc", acdc, CHALLENGE)
+    assert {case.case: case.split for case in listing.cases if case.subset == "ED"} == {
+        "patient001_frame01": "train",
+        "patient002_frame01": "train",
+        "patient003_frame01": "train",
+        "patient101_frame01": "test",
+    }
+    assert listing.card.counts == {"train": 200, "test": 100}
+    assert listing.determined_by == {"split": "challenge"} and listing.remarks == ()
+    with pytest.raises(HarmosegError, match=r"ACDC \(100 / 50 patients\).* 146 listed case"):
+        list_dataset("acdc", acdc, SourceOptions("challenge"))
+
+
+def test_the_test_part_alone_is_refused_with_what_to_do(acdc) -> None:
+    write_frame(acdc.parent / "testing", "patient101", 1)
+    with pytest.raises(HarmosegError, match=r"only the challenge's test part is here") as error:
+        list_dataset("acdc", acdc.parent / "testing", PART)
+    assert "training/" in str(error.value) and "--split challenge" in str(error.value)
+    (case,) = list_dataset("acdc", acdc.parent / "testing", CHALLENGE).cases
+    assert case.split == "test"
+
+
+def test_a_frame_without_its_last_slices_is_named(tmp_path, published_slices) -> None:
+    published_slices["patient001"] = 3
+    for frame in (1, 12):
+        for number in range(3):
+            write_slice(tmp_path / "s", f"patient001_frame{frame:02d}_slice_{number}.h5")
+    assert len(list_dataset("acdc", tmp_path / "s", PART).cases) == 2
+    for frame in (1, 12):
+        (tmp_path / "s" / f"patient001_frame{frame:02d}_slice_2.h5").unlink()
+    with pytest.raises(
+        HarmosegError, match=r"2 slice\(s\) of patient001_frame01, the release has 3"
+    ):
+        list_dataset("acdc", tmp_path / "s", PART)
+
+
+def test_a_first_slice_that_is_missing_is_named(tmp_path, published_slices) -> None:
+    published_slices["patient001"] = 3
+    for number in (1, 2):  # counted from 0 in this copy, and so no gap when counted from 1
+        write_slice(tmp_path, f"patient001_frame01_slice_{number}.h5")
+    with pytest.raises(
+        HarmosegError, match=r"2 slice\(s\) of patient001_frame01, the release has 3"
+    ):
+        list_dataset("acdc", tmp_path, PART)
+
+
+def test_nifti_files_of_fewer_slices_are_named(acdc, published_slices) -> None:
+    published_slices |= {"patient001": 3, "patient002": 4}
+    with pytest.raises(
+        HarmosegError, match=r"patient002_frame01.nii.gz: 3 slice\(s\) of .* the release has 4"
+    ):
+        list_dataset("acdc", acdc, PART)
+
+
+@pytest.mark.parametrize("form", ["slices", "volumes"])
+def test_frames_of_a_patient_agree_as_hdf5_too(tmp_path, form) -> None:
+    for frame, depth in ((1, 3), (2, 2)):
+        name = f"patient101_frame{frame:02d}"
+        for number in range(1, depth + 1 if form == "slices" else 1):
+            write_slice(tmp_path, f"{name}_slice_{number}.h5")
+        if form == "volumes":
+            ones = np.ones((depth, 4, 4))
+            hdf5(tmp_path / f"{name}.h5", image=ones, label=ones)
+    with pytest.raises(
+        HarmosegError, match=r"shape \(2, 4, 4\), but patient101_frame01 .*\(3, 4, 4"
+    ):
+        list_dataset("acdc", tmp_path, CHALLENGE)
+
+
+def test_frames_as_hdf5_may_keep_their_numbers(tmp_path) -> None:
+    for name in ("patient001_frame01", "patient001_frame12"):
+        for number in range(3):
+            write_slice(tmp_path / "s", f"{name}_slice_{number}.h5")
+    cases = list_dataset("acdc", tmp_path / "s", PART).cases
+    assert [case.case for case in cases] == ["patient001_frame01", "patient001_frame12"]
+
+
+@pytest.mark.parametrize("patient", ["patient001", "patient002"])
+def test_two_hdf5_copies_are_not_mixed(tmp_path, patient) -> None:
+    for name in ("patient001_frame01", "patient001_frame12", f"{patient}_frame02"):
+        write_slice(tmp_path, f"{name}_slice_0.h5")
+    with pytest.raises(HarmosegError, match=r"frame02_slice_0.h5: this copy numbers .* 01 and 02"):
+        list_dataset("acdc", tmp_path, PART)
+
+
+def test_more_than_two_frames_of_a_patient_are_refused(tmp_path) -> None:
+    for frame in (1, 12, 13):
+        write_slice(tmp_path, f"patient001_frame{frame:02d}_slice_0.h5")
+    with pytest.raises(
+        HarmosegError, match=r"frame\(s\) \[1, 12, 13\] found, expected two; remove"
+    ):
+        list_dataset("acdc", tmp_path, PART)
 
 
 def test_acdc_intensities_run_from_percentile_to_percentile(acdc) -> None:
@@ -112,6 +235,10 @@ def hdf5(path: Path, **arrays: np.ndarray) -> None:
     with h5py.File(path, "w") as file:
         for name, array in arrays.items():
             file[name] = array
+
+
+def write_slice(folder: Path, name: str) -> None:
+    hdf5(folder / name, image=np.ones((4, 4)), label=np.ones((4, 4)))
 
 
 def test_acdc_as_hdf5_volumes_and_slices(tmp_path) -> None:
@@ -145,8 +272,7 @@ def test_acdc_as_hdf5_volumes_and_slices(tmp_path) -> None:
 
 def test_slices_of_acdc_may_be_numbered_from_zero(tmp_path) -> None:
     for number in range(3):
-        name = f"patient001_frame01_slice_{number}.h5"
-        hdf5(tmp_path / name, image=np.ones((4, 4)), label=np.ones((4, 4)))
+        write_slice(tmp_path, f"patient001_frame01_slice_{number}.h5")
     assert len(list_dataset("acdc", tmp_path, PART).cases[0].files) == 3
 
 
@@ -331,6 +457,30 @@ def set_scale(file: Path, slope: float, intercept: float) -> None:
     content = bytearray(gzip.decompress(file.read_bytes()))
     content[112:120] = np.array([slope, intercept], "<f4").tobytes()  # scl_slope, scl_inter
     file.write_bytes(gzip.compress(content))
+
+
+@pytest.mark.parametrize(("unit", "factor"), [("micron", 1000.0), ("meter", 0.001), ("mm", 1.0)])
+def test_voxel_sizes_are_in_millimetres_whatever_the_unit(tmp_path, unit, factor) -> None:
+    affine = np.diag([-1.5, -1.25, 4.0, 1.0])
+    affine[:3, 3] = 10, 20, -30
+    values = np.random.default_rng(0).integers(0, 2000, (8, 9, 5)).astype(np.int16)
+    label = (values > 1000).astype(np.uint8)
+    scale = np.diag([factor, factor, factor, 1.0])
+    for name, voxels in (("image", values), ("label", label)):
+        # Labels in mm, whatever the image is in.
+        own = affine if name == "label" else scale @ affine
+        made = nibabel.Nifti1Image(voxels, own)
+        made.header.set_xyzt_units("mm" if name == "label" else unit)
+        nibabel.save(made, tmp_path / f"{name}.nii.gz")
+    paths = (tmp_path / "image.nii.gz", tmp_path / "label.nii.gz")
+    sample = read_nifti_pair(*paths, classes={0: 0, 1: 1}, window=None)
+    assert sample.spacing == pytest.approx((4, 1.25, 1.5), rel=1e-6)
+    assert np.allclose(np.reshape(sample.affine, (3, 4)), affine[:3], rtol=1e-6)
+    found = read_nifti(paths[0], window=None, axes="LPS")
+    assert found.spacing == pytest.approx((4, 1.25, 1.5), rel=1e-6)
+    assert np.allclose(np.linalg.norm(found.frame.affine[:3, :3], axis=0), (1.5, 1.25, 4))
+    # What is written for it lies where the file says, in the file's own unit.
+    assert np.allclose(found.source.affine, scale @ affine)
 
 
 def test_a_scale_is_applied_without_a_copy_in_double_precision(tmp_path) -> None:
@@ -708,6 +858,25 @@ def test_the_preprocessed_form_of_synapse(tmp_path) -> None:
         list_dataset("synapse", root, PART)
 
 
+def test_a_case_without_its_last_slices_is_named(tmp_path, published_slices) -> None:
+    published_slices["case0005"] = 3
+    image = np.random.default_rng(0).uniform(0, 1, (3, 16, 16)).astype(np.float32)
+    write_preprocessed(tmp_path, image, as_slices=True)
+    assert len(list_dataset("synapse", tmp_path, PART).cases) == 1
+    (tmp_path / "case0005_slice002.npz").unlink()
+    with pytest.raises(HarmosegError, match=r"2 slice\(s\) of case0005, the release has 3"):
+        list_dataset("synapse", tmp_path, PART)
+
+
+def test_the_published_numbers_of_slices() -> None:
+    acdc, synapse = load_slices("acdc"), load_slices("synapse")
+    assert acdc.keys() == load_split("acdc").keys() and 2 * sum(acdc.values()) == 1902
+    assert {name: side for name, side in load_split("synapse").items() if name in synapse} == (
+        dict.fromkeys(synapse, "train")
+    )
+    assert len(synapse) == 18 and sum(synapse.values()) == 2211 and synapse["case0024"] == 124
+
+
 def test_no_python_object_is_read_from_a_slice(tmp_path) -> None:
     root = tmp_path / "s"
     root.mkdir()
@@ -759,14 +928,21 @@ def test_btseg_from_matlab_files(tmp_path) -> None:
         assert case.split == ("test" if by_name[case.case]["fold"] == "5" else "train")
 
 
-def test_btseg_splits_patients_where_the_files_name_them(tmp_path) -> None:
+def test_btseg_splits_patients_where_the_files_name_them(tmp_path, monkeypatch) -> None:
+    rows = [row for row in load_list("btseg") if int(row["case"]) <= 30]
+    monkeypatch.setattr("harmoseg.datasets.readers.btseg.load_list", lambda _: rows)
     for number in range(1, 31):
         matlab_73(tmp_path / "s" / f"{number}.mat", str(number), f"p{number % 10}")
-    listing = list_dataset("btseg", tmp_path / "s", SourceOptions("patients", allow_missing=True))
+    listing = list_dataset("btseg", tmp_path / "s", SourceOptions("patients"))
     tested = {item.group for item in listing.cases if item.split == "test"}
     trained = {item.group for item in listing.cases if item.split == "train"}
     assert not tested & trained and len(tested) == 2 and len(trained) == 8
     assert listing.card.counts == {"train": 24, "test": 6}
+    # Without some slices other patients would be drawn.
+    (tmp_path / "s" / "7.mat").unlink()
+    for missing in (False, True):
+        with pytest.raises(HarmosegError, match=r"29 slices, .* needs all 30: .*--split folds"):
+            list_dataset("btseg", tmp_path / "s", SourceOptions("patients", None, missing))
 
 
 def test_a_patient_in_two_folds_is_refused(tmp_path) -> None:

@@ -421,6 +421,14 @@ def test_a_source_that_cannot_be_listed_is_an_error_found(tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("known")
+def test_what_is_wrong_beside_missing_files_is_found_too(tmp_path) -> None:
+    for name in ("images", "gap", "ruin"):
+        (tmp_path / name).touch()
+    found = [item.found for item in verify(tmp_path, "kvasir-seg").findings]
+    assert found == ["gap: a case is missing", "ruin: patient without mask"]
+
+
+@pytest.mark.usefixtures("known")
 def test_where_files_are_missing_the_others_are_still_checked(tmp_path) -> None:
     (tmp_path / "images").mkdir()
     (tmp_path / "gap").touch()

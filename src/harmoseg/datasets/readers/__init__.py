@@ -9,7 +9,8 @@ from pathlib import Path
 from harmoseg.datasets.readers.acdc import list_acdc
 from harmoseg.datasets.readers.btseg import list_btseg
 from harmoseg.datasets.readers.monuseg import list_monuseg
-from harmoseg.datasets.readers.polyps import list_etis, list_kvasir, list_polypgen
+from harmoseg.datasets.readers.polyps import list_clinic, list_etis, list_kvasir, list_polypgen
+from harmoseg.datasets.readers.retina import list_chase, list_hrf
 from harmoseg.datasets.readers.skin import list_isic_2017, list_isic_2018, list_ph2
 from harmoseg.datasets.readers.synapse import list_synapse
 from harmoseg.datasets.sources import Listing, SourceOptions, named_from_root
@@ -23,11 +24,14 @@ READERS: Mapping[str, Reader] = {
     "kvasir-seg": list_kvasir,
     "polypgen": list_polypgen,
     "etis-larib": list_etis,
+    "cvc-clinicdb": list_clinic,
     "isic-2018": list_isic_2018,
     "isic-2017": list_isic_2017,
     "ph2": list_ph2,
     "monuseg": list_monuseg,
     "btseg": list_btseg,
+    "chase-db1": list_chase,
+    "hrf": list_hrf,
 }
 """What lists the cases of each dataset, by the name of its card."""
 

@@ -15,9 +15,14 @@ from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card, load_list
 from harmoseg.datasets.labels import BlackAndWhite
-from harmoseg.datasets.pairing import pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
-from harmoseg.datasets.readers.common import check_published, chosen_split
+from harmoseg.datasets.readers.common import (
+    USUAL,
+    check_published,
+    check_sizes,
+    chosen_split,
+    pairs_in,
+)
 from harmoseg.datasets.readers.finding import files_below
 from harmoseg.datasets.sources import (
     Listing,
@@ -34,6 +39,7 @@ from harmoseg.store.layout import Split
 
 _TUMOURS = {"1": "meningioma", "2": "glioma", "3": "pituitary"}
 _TEST_SHARE = 0.2
+_SIZES = ((512, 512), (256, 256))
 _MATLAB_5 = b"MATLAB 5.0"
 
 
@@ -41,7 +47,8 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     """List the slices, from the official ``N.mat`` files or from ``images/`` and ``masks/``.
 
     The split ``folds`` tests one of the author's five folds. ``patients`` draws a fifth of the
-    patients by a hash of their name; it needs the ``.mat`` files, which alone name the patient.
+    patients by a hash of their name. It needs the ``.mat`` files, which alone name the patient,
+    and all of them, whatever `allow_missing` says.
     """
     card = load_card("btseg")
     split = chosen_split(options, "folds", "patients", in_folds=["folds"])
@@ -56,14 +63,21 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
         patients = {path.stem: _patient(path) for path in matlab}
         found = sorted(patients)
     else:
-        root = find_root(source, ("images", "masks"), dataset=card.title)
-        pairs = pair_files(root / "images", root / "masks")
+        root = find_root(source, *USUAL, dataset=card.title)
+        pairs = pairs_in(root, *USUAL)
         patients, found = {}, [pair.case for pair in pairs]
         if split == "patients":
             raise HarmosegError(
                 f"{source}: images and masks name no patients; a split by patient needs the "
                 "official .mat files (without it, use --split folds)"
             )
+    if split == "patients" and len(set(found) & rows.keys()) < len(rows):
+        # With some of them absent others would change sides.
+        raise HarmosegError(
+            f"{source}: {len(found)} slices, and the split 'patients' needs all {len(rows)}: it "
+            "draws from all patients, and those of the missing slices are not known; complete the "
+            "download, or take another split with --split folds"
+        )
     check_published(found, rows, "BTSeg (3064 slices)", options)
     sides = (
         _by_patient(patients)
@@ -72,9 +86,14 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     )
     subsets = {case: _TUMOURS[row["label"]] for case, row in rows.items()}
     cases: list[SourceCase]
+    remarks: list[str] = []
     if matlab:
         cases = [_matlab_case(path, patients, sides, subsets, source) for path in matlab]
     else:
+        remarks = [
+            "this form names no patients: every slice is its own group",
+            *check_sizes(pairs, _SIZES, len(rows), card.title),
+        ]
         read = partial(read_black_and_white, channels=1, rule=BlackAndWhite())
         cases = [
             picture_case(
@@ -88,7 +107,7 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
         cases,
         roots=[source],
         determined_by={"split": split, "fold": fold if split == "folds" else None},
-        remarks=[] if matlab else ["this form names no patients: every slice is its own group"],
+        remarks=remarks,
     )
 
 

@@ -31,6 +31,19 @@ def by_id(found: Iterable[tuple[Key, Path]]) -> dict[Key, Path]:
     return files
 
 
+def check_slices(case: str, found: int, published: int | None, place: Path) -> None:
+    """Raise HarmosegError where the number of slices of a case differs from the published one.
+
+    `place` is the file or the folder that is named. Nothing is compared where no number is
+    published.
+    """
+    if published is not None and found != published:
+        raise HarmosegError(
+            f"{place}: {found} slice(s) of {case}, the release has {published}; complete or "
+            "replace the download, or remove the case"
+        )
+
+
 def in_order(parts: Mapping[int, Path], case: str, *, first: int) -> tuple[Path, ...]:
     """Order the slices of a case, numbered from `first` or below.
 

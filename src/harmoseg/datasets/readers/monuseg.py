@@ -107,5 +107,5 @@ def _named(names: Collection[str], most: int = 7) -> str:
 
 def _read_outlines(pair: Pair) -> Sample:
     image = read_image(pair.image, 3).pixels
-    label = rasterise(pair.mask, height=image.shape[0], width=image.shape[1])
-    return checked_sample(pair, image, label)
+    label, remark = rasterise(pair.mask, height=image.shape[0], width=image.shape[1])
+    return checked_sample(pair, image, label, remark)

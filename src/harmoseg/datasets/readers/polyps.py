@@ -1,4 +1,4 @@
-"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib."""
+"""Polyps in colonoscopy: Kvasir-SEG, PolypGen, ETIS-Larib, CVC-ClinicDB."""
 
 from __future__ import annotations
 
@@ -9,12 +9,21 @@ from harmoseg.datasets.catalogue import load_card, load_split
 from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pairing import Pair, list_pictures, pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
-from harmoseg.datasets.readers.common import check_published, chosen_split
+from harmoseg.datasets.readers.common import (
+    USUAL,
+    check_published,
+    check_sizes,
+    chosen_split,
+    pairs_in,
+)
 from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions, find_root, make_listing
 from harmoseg.errors import HarmosegError
 
 _ETIS = [str(number) for number in range(1, 197)]
 """The images of ETIS-Larib, which are numbered; other sets of polyps are numbered otherwise."""
+_ETIS_SIZE = (1225, 966)
+_CLINIC = [str(number) for number in range(1, 613)]
+_CLINIC_SIZE = (384, 288)
 _CENTRES = ("C1", "C2", "C3", "C4", "C5", "C6")
 
 _read = partial(read_black_and_white, channels=3, rule=BlackAndWhite())
@@ -24,9 +33,9 @@ def list_kvasir(source: Path, options: SourceOptions) -> Listing:
     """List Kvasir-SEG (``images/``, ``masks/``) with the official 880 / 120 split."""
     card = load_card("kvasir-seg")
     chosen_split(options, "official")
-    root = find_root(source, ("images", "masks"), dataset=card.title)
+    root = find_root(source, *USUAL, dataset=card.title)
     splits = load_split("kvasir-seg")
-    pairs = pair_files(root / "images", root / "masks")
+    pairs = pairs_in(root, *USUAL)
     check_published([pair.case for pair in pairs], splits, "Kvasir-SEG (880 / 120)", options)
     cases = (
         picture_case(pair, splits[pair.case], roots=(root, root), read=_read) for pair in pairs
@@ -35,23 +44,39 @@ def list_kvasir(source: Path, options: SourceOptions) -> Listing:
 
 
 def list_etis(source: Path, options: SourceOptions) -> Listing:
-    """List ETIS-Larib: ``images/`` and ``masks/``, or the original folders, all for testing."""
+    """List ETIS-Larib: ``images/`` and ``masks/``, or the original folders; all for testing."""
     card = load_card("etis-larib")
     chosen_split(options, "test")
-    usual, original = ("images", "masks"), ("ETIS-LaribPolypDB", "Ground Truth")
-    root = find_root(source, usual, original, dataset=card.title)
-    if all((root / part).is_dir() for part in usual):
-        pairs = pair_files(root / "images", root / "masks")
-    else:
-        pairs = _original_etis(root / "ETIS-LaribPolypDB", root / "Ground Truth")
+    original = ("ETIS-LaribPolypDB", "Ground Truth")
+    root = find_root(source, *USUAL, original, dataset=card.title)
+    pairs = pairs_in(root, *USUAL) or _original_etis(*(root / part for part in original))
     check_published(
         [pair.case for pair in pairs],
         dict.fromkeys(_ETIS),
         "ETIS-Larib (images 1 to 196)",
         options,
     )
+    remarks = check_sizes(pairs, [_ETIS_SIZE], len(_ETIS), card.title)
     cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
-    return make_listing(card, cases, roots=[source])
+    return make_listing(card, cases, roots=[source], remarks=remarks)
+
+
+def list_clinic(source: Path, options: SourceOptions) -> Listing:
+    """List CVC-ClinicDB: ``Original/`` and ``Ground Truth/``, or PraNet's copy, all for testing."""
+    card = load_card("cvc-clinicdb")
+    chosen_split(options, "test")
+    original = ("Original", "Ground Truth")
+    root = find_root(source, original, *USUAL, dataset=card.title)
+    pairs = pairs_in(root, original, *USUAL)
+    check_published(
+        [pair.case for pair in pairs],
+        dict.fromkeys(_CLINIC),
+        "CVC-ClinicDB (images 1 to 612)",
+        options,
+    )
+    remarks = check_sizes(pairs, [_CLINIC_SIZE], len(_CLINIC), card.title)
+    cases = (picture_case(pair, "test", roots=(root, root), read=_read) for pair in pairs)
+    return make_listing(card, cases, roots=[source], remarks=remarks)
 
 
 def list_polypgen(source: Path, options: SourceOptions) -> Listing:

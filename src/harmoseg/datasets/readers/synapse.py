@@ -13,9 +13,9 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets.catalogue import load_card, load_split
+from harmoseg.datasets.catalogue import load_card, load_slices, load_split
 from harmoseg.datasets.readers.common import check_published, chosen_split
-from harmoseg.datasets.readers.finding import by_id, files_below, in_order
+from harmoseg.datasets.readers.finding import by_id, check_slices, files_below, in_order
 from harmoseg.datasets.sources import (
     Listing,
     SourceCase,
@@ -122,8 +122,11 @@ def _preprocessed(files: list[Path], source: Path) -> list[SourceCase]:
     slices: dict[str, dict[int, Path]] = defaultdict(dict)
     for (case, number), file in found.items():
         slices[f"case{case}"][number] = file
+    published = load_slices("synapse")
     for name, parts in slices.items():
         ordered = in_order(parts, name, first=0)
+        # The last slices leave no gap where they are missing.
+        check_slices(name, len(ordered), published.get(name), ordered[0].parent)
         cases.append(_case(name, ordered, source, partial(_read_slices, ordered)))
     return cases
 

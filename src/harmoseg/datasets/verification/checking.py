@@ -9,12 +9,13 @@ from typing import Protocol
 
 import numpy as np
 
+from harmoseg.datasets.catalogue import CHANGES, load_card
 from harmoseg.datasets.sources import find_gaps
 from harmoseg.datasets.verification.facts import CaseFacts
 from harmoseg.datasets.verification.findings import Finding, finding_of_error
 from harmoseg.datasets.verification.similarity import BITS, Fingerprints, SlicePair, find_copies
 from harmoseg.store.card import Card
-from harmoseg.store.layout import SPLITS
+from harmoseg.store.layout import SPLITS, StoreInfo
 
 Facts = Sequence[CaseFacts]
 
@@ -50,6 +51,21 @@ def check_case_counts(card: Card, cases: Sequence[_Placed]) -> Iterator[Finding]
         else:
             cure = "remove what is no part of the dataset, or replace the download"
             yield Finding("error", "counts", (gap.name,), f"too many: {text}", cure)
+
+
+def check_version(info: StoreInfo) -> Iterator[Finding]:
+    """Report a store whose labels were made as an earlier version of its card made them."""
+    determined_by = info.provenance.get("determined_by", {})
+    for change in CHANGES.get(info.card.name, ()):
+        if info.card.version < change.version and change.concerns.items() <= determined_by.items():
+            yield Finding(
+                "error",
+                "card version",
+                (),
+                f"made by version {info.card.version} of the card, which is at version "
+                f"{load_card(info.card.name).version} now: {change.before}",
+                "prepare the store again with --overwrite, and train again on it",
+            )
 
 
 def check_readable(facts: Facts, root: str) -> Iterator[Finding]:

@@ -23,7 +23,8 @@ _COUNTED_AT_ONCE = 1 << 20
 class CaseFacts:
     """What is true of one case.
 
-    `problem` says why the case cannot be read, and all that follows it is then empty. `shape` is
+    `problem` says why the case cannot be read, and all that follows it is then empty. `remark` is
+    that of `Sample`. `shape` is
     (D, H, W) of the label and `image_size` (h, w) of the images; `orientation` is where the
     voxel axes (width, height, depth) point, such as ``LPS``, empty without an affine. `pixels`
     counts the pixels of each label value at the source's resolution, from 0 to the highest there
@@ -38,6 +39,7 @@ class CaseFacts:
     subset: str
     image: str
     problem: str = ""
+    remark: str = ""
     shape: tuple[int, ...] = ()
     image_size: tuple[int, ...] = ()
     spacing: tuple[float, ...] = ()
@@ -95,6 +97,7 @@ def _look_at(item: SubjectCase) -> _Look:
     marks = [fingerprint(image) for image in view.images]
     facts = CaseFacts(
         *known,
+        remark=view.remark,
         shape=view.label.shape,
         image_size=view.images.shape[1:3],
         spacing=view.spacing,

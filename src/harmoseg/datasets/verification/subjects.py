@@ -25,7 +25,7 @@ class View:
 
     `images` is (S, h, w, C) uint8, as in the source or at training resolution, and `label`
     (D, H, W) the class indices at the source's resolution. `windows` say which part of the label
-    each image shows. `spacing` and `affine` are those of `Case`.
+    each image shows. `spacing` and `affine` are those of `Case`, `remark` is that of `Sample`.
     """
 
     images: NDArray[np.uint8]
@@ -33,6 +33,7 @@ class View:
     windows: tuple[Slice, ...]
     spacing: tuple[float, ...]
     affine: tuple[float, ...]
+    remark: str = ""
 
 
 @dataclass(frozen=True)
@@ -113,7 +114,7 @@ def _view_source(case: SourceCase) -> View:
         )
     depth, height, width = sample.label.shape
     windows = tuple(Slice(plane, 0, 0, height, width, 0) for plane in range(depth))
-    return View(sample.image, sample.label, windows, sample.spacing, sample.affine)
+    return View(sample.image, sample.label, windows, sample.spacing, sample.affine, sample.remark)
 
 
 def _view_store(store: Store, number: int) -> View:

@@ -117,7 +117,7 @@ def as_json(verification: Verification) -> dict[str, Any]:
 
 
 def _case_as_json(item: CaseFacts) -> dict[str, Any]:
-    left_out = {"problem", "slices", "featureless", "image_size"}
+    left_out = {"problem", "remark", "slices", "featureless", "image_size"}
     values = {name: value for name, value in asdict(item).items() if name not in left_out}
     # JSON has no NaN; what is wrong with such a spacing is among the findings.
     values["spacing"] = [float(v) if np.isfinite(v) else None for v in item.spacing]

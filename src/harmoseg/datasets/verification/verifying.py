@@ -92,7 +92,7 @@ def verify_listing(
     return _conclude(
         subject,
         gathered,
-        (*findings, *_checks(subject, gathered, root), *_remarks(subject)),
+        (*findings, *_checks(subject, gathered, root), *_remarks(subject, gathered)),
     )
 
 
@@ -101,10 +101,13 @@ def verify_store(store: Store) -> Verification:
     subject = subject_of_store(store)
     gathered = gather(subject)
     whole = all(not item.problem for item in gathered.facts)
-    kept = check_integrity(store, gathered.labels_hash if whole else None)
+    kept = (
+        *check_integrity(store, gathered.labels_hash if whole else None),
+        *checking.check_version(store.info),
+    )
     root = str(store.path)
     return _conclude(
-        subject, gathered, (*kept, *_checks(subject, gathered, root), *_remarks(subject))
+        subject, gathered, (*kept, *_checks(subject, gathered, root), *_remarks(subject, gathered))
     )
 
 
@@ -158,7 +161,10 @@ def _verify_source(path: Path, dataset: str, options: SourceOptions) -> Verifica
         try:
             # Where only some files are missing the others are still worth a look.
             listing = list_dataset(dataset, path, replace(options, allow_missing=True))
-        except HarmosegError:
+        except HarmosegError as worse:
+            # A case may be wrong beside those that are missing.
+            further = finding_of_error(worse, "listing", root=root)
+            problems = tuple(dict.fromkeys((*problems, further)))
             return Verification("source", name, load_card(dataset), None, (), problems)
     return verify_listing(listing, name, root=root, findings=problems)
 
@@ -172,8 +178,8 @@ def _verify_folder_of_store(path: Path) -> Verification:
     return verify_store(store)
 
 
-def _remarks(subject: Subject) -> Iterator[Finding]:
-    for text in subject.remarks:
+def _remarks(subject: Subject, gathered: Gathered) -> Iterator[Finding]:
+    for text in (*subject.remarks, *(item.remark for item in gathered.facts if item.remark)):
         yield Finding("note", "this copy", (), text, "")
 
 

@@ -171,8 +171,8 @@ def class_figure(
             axes.set_ylim(bottom, top)
     names = store.info.card.classes[1:]
     handles = [
-        Patch(color=colours[i % len(colours)], label=name, alpha=_OPAQUE + 0.2)
-        for i, name in enumerate(names)
+        Patch(color=colour, label=name, alpha=_OPAQUE + 0.2)
+        for name, colour in zip(names, colours, strict=True)
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=min(len(handles), 6))
     return figure
