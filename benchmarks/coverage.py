@@ -14,7 +14,7 @@ import numpy as np
 from common import markdown_table, publish
 from numpy.typing import NDArray
 
-from harmoseg.study.statistics import estimate_mean
+from harmoseg.statistics.intervals import estimate_mean
 
 Draw = Callable[[np.random.Generator, int], NDArray[np.float64]]
 SEEDS = (2, 3, 4, 5, 10)

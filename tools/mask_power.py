@@ -15,8 +15,8 @@ import torch
 from matplotlib.figure import Figure
 
 from harmoseg import make_rings, power_spectrum, ring_correlation, spectral_correlation
+from harmoseg.files import make_folder, write_csv
 from harmoseg.report.figures.style import PALETTE
-from harmoseg.store.files import make_folder, write_csv
 from harmoseg.store.reading import Store, open_store
 
 _COLUMNS = ("store", "cases", "size", "lowest_cycles", "share_percent")

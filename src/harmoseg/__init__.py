@@ -1,6 +1,7 @@
 """harmoseg: does a spectral objective make medical image segmentation better?
 
-The losses, the spectral functions and `create_model`; importing them needs torch alone.
+The losses, the spectral functions and `create_model`; importing them needs torch alone. Tables of
+scores are read by `read_scores` and judged by `compare`.
 """
 
 from importlib import import_module
@@ -14,6 +15,8 @@ if TYPE_CHECKING:
     from harmoseg.losses.spectral import SpectralCorrelationLoss
     from harmoseg.models import create_model
     from harmoseg.models.saved import load_model as load
+    from harmoseg.scores.files import read_scores
+    from harmoseg.scores.table import Scores
     from harmoseg.spectrum import (
         log_magnitude,
         make_rings,
@@ -22,25 +25,34 @@ if TYPE_CHECKING:
         spectral_correlation,
         window_weights,
     )
+    from harmoseg.statistics.comparison import Comparison, compare
 
 __version__ = "0.1.0"
 
 __all__ = [
+    "Comparison",
     "DeepSupervisionLoss",
     "HarmonizedLoss",
     "HarmosegError",
+    "Scores",
     "SpectralCorrelationLoss",
+    "compare",
     "create_model",
     "load",
     "log_magnitude",
     "make_rings",
     "power_spectrum",
+    "read_scores",
     "ring_correlation",
     "spectral_correlation",
     "window_weights",
 ]
 
 _PLACES = {
+    "Comparison": ("statistics.comparison", "Comparison"),
+    "Scores": ("scores.table", "Scores"),
+    "compare": ("statistics.comparison", "compare"),
+    "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),
     "load": ("models.saved", "load_model"),
     "DeepSupervisionLoss": ("losses.deep_supervision", "DeepSupervisionLoss"),

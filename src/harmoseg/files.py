@@ -2,27 +2,36 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import hashlib
+import io
 import json
 import os
+import re
+import secrets
 import shutil
 import tempfile
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from harmoseg.errors import HarmosegError
+from harmoseg.locks import drop_lock, is_locked, take_lock
 
-fcntl: ModuleType | None
-try:
-    import fcntl
-except ImportError:  # Windows: folders are not locked there, and what a kill leaves stays
-    fcntl = None
-
+_LOCK = ".lock"
+PARTIAL = ".partial-"
+"""What the names of files and folders that are not whole yet begin with."""
+_ENDING = re.compile(r"((\.nii)?\.[A-Za-z0-9]{1,8})?$")
+_TRUTH = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
+_NUMBER = re.compile(
+    r"^[-+]?(?:(?:\d+\.\d*|\.\d+)(?:[eE][-+]?\d+)?|\d+[eE][-+]?\d+|\.inf|\.Inf|\.INF)$"
+    r"|^\.(?:nan|NaN|NAN)$"
+)
+_LONG = 200
+"""Bytes of a name that leave room for what temporary names add: names end at 255 bytes."""
 _SECONDS_TO_LOCK = 2.0
 _READ_AT_ONCE = 1 << 18
 
@@ -40,15 +49,16 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     check_replaceable(out, mark=mark, overwrite=overwrite)
     make_folder(out.parent)
     try:
-        partial = Path(tempfile.mkdtemp(prefix=f".{out.name}.partial-", dir=out.parent))
+        partial = Path(tempfile.mkdtemp(prefix=_prefix(out, "partial"), dir=out.parent))
     except OSError as error:
         raise unwritable(out, error) from error
-    lock = lock_folder(partial)
+    lock = take_lock(partial / _LOCK, busy=f"{partial}: another process is writing it")
     try:
         yield partial
+        drop_lock(lock)
         partial.chmod(0o755)  # mkdtemp makes it private; a store is meant to be shared
         if out.exists():
-            replaced = Path(tempfile.mkdtemp(prefix=f".{out.name}.old-", dir=out.parent))
+            replaced = Path(tempfile.mkdtemp(prefix=_prefix(out, "old"), dir=out.parent))
             out.rename(replaced / out.name)
             try:
                 partial.rename(out)
@@ -62,16 +72,15 @@ def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iter
     except OSError as error:
         raise unwritable(out, error) from error
     finally:
+        drop_lock(lock)
         shutil.rmtree(partial, ignore_errors=True)
-        if lock is not None:
-            os.close(lock)
 
 
 def check_replaceable(out: Path, *, mark: str, overwrite: bool) -> None:
     """Raise HarmosegError where `out` exists and is not to be replaced, or holds something else."""
     if out.exists() and not overwrite:
         raise HarmosegError(
-            f"{out}: exists already; choose another output, or pass --overwrite true to replace it"
+            f"{out}: exists already; choose another output, or pass --overwrite to replace it"
         )
     if out.exists() and not (out / mark).is_file():
         raise HarmosegError(
@@ -80,17 +89,23 @@ def check_replaceable(out: Path, *, mark: str, overwrite: bool) -> None:
         )
 
 
+def _prefix(out: Path, kind: str) -> str:
+    """Begin the name of a temporary folder; the name of `out` stays in it unless it is long."""
+    name = os.fsencode(out.name)
+    shown = out.name if len(name) <= _LONG else hashlib.sha256(name).hexdigest()[:16]
+    return f".{shown}.{kind}-"
+
+
 def _clear_leftovers(out: Path) -> None:
     """Undo what a killed process left beside `out`: half a new folder, or the one it replaced."""
-    if not out.parent.is_dir():
-        return
-    for path in out.parent.iterdir():
-        kinds = [k for k in ("partial", "old") if path.name.startswith(f".{out.name}.{k}-")]
-        if not kinds or path.is_symlink() or not _is_abandoned(path):
-            continue
-        if kinds == ["old"] and not out.exists() and (path / out.name).exists():
-            (path / out.name).rename(out)
-        shutil.rmtree(path, ignore_errors=True)
+    with suppress(OSError):  # what cannot be cleared stays; writing says what is wrong
+        for path in list(out.parent.iterdir()) if out.parent.is_dir() else ():
+            kinds = [k for k in ("partial", "old") if path.name.startswith(_prefix(out, k))]
+            if not kinds or path.is_symlink() or not _is_abandoned(path):
+                continue
+            if kinds == ["old"] and not out.exists() and (path / out.name).exists():
+                (path / out.name).rename(out)
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _is_abandoned(folder: Path) -> bool:
@@ -98,42 +113,9 @@ def _is_abandoned(folder: Path) -> bool:
         # A younger folder may be one that its process has made but not locked yet.
         if time.time() - folder.stat().st_mtime < _SECONDS_TO_LOCK:
             return False
-        lock = lock_folder(folder)
     except OSError:
         return False
-    if lock is None:
-        return False
-    os.close(lock)
-    return True
-
-
-def lock_folder(folder: Path) -> int | None:
-    """Lock a folder; raise OSError where another process holds it. None: there are no locks.
-
-    The lock tells a folder at work from one whose process is gone: the system lets go of it
-    however the process ends.
-    """
-    return _lock(folder, os.O_RDONLY)
-
-
-def lock_file(path: Path) -> int | None:
-    """Lock a file, which is made where it is not there; otherwise as `lock_folder`.
-
-    A lock on a file holds between machines that share a file system; one on a folder may not.
-    """
-    return _lock(path, os.O_RDWR | os.O_CREAT)
-
-
-def _lock(path: Path, flags: int) -> int | None:
-    if fcntl is None:
-        return None
-    handle = os.open(path, flags)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(handle)
-        raise
-    return handle
+    return not is_locked(folder / _LOCK)
 
 
 def make_folder(path: Path) -> None:
@@ -144,20 +126,45 @@ def make_folder(path: Path) -> None:
         raise unwritable(path, error) from error
 
 
-def write_text(path: Path, text: str) -> None:
-    """Replace a text file in one step, so that a reader never sees half of it."""
-    write_bytes(path, text.encode("utf-8"))
+@contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path` that becomes `path` when the block ends well.
 
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Replace a file in one step."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    The temporary name is short and ASCII, whatever the name of `path` is, and has its ending. When
+    the block fails, the temporary file is removed and `path` is as it was. Raises HarmosegError
+    where the file cannot be written; an error of the block is never hidden by one of cleaning up.
+    """
+    ending = _ENDING.search(path.name)
+    partial = path.with_name(f"{PARTIAL}{secrets.token_hex(6)}{ending[0] if ending else ''}")
     try:
-        partial.write_bytes(data)
+        yield partial
         partial.replace(path)
     except OSError as error:
-        partial.unlink(missing_ok=True)
         raise unwritable(path, error) from error
+    finally:
+        discard(partial)
+
+
+def discard(path: Path) -> None:
+    """Remove a file, if that is possible: cleaning up must not hide what went wrong before."""
+    with suppress(OSError):
+        path.unlink(missing_ok=True)
+
+
+def printable(text: str) -> str:
+    r"""Spell what is no Unicode in a file's name as ``\udcXX``: UTF-8 cannot hold it."""
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def write_text(path: Path, text: str) -> None:
+    """Replace a text file in one step, so that a reader never sees half of it."""
+    write_bytes(path, printable(text).encode("utf-8"))
+
+
+def write_bytes(path: Path, data: bytes | memoryview) -> None:
+    """Replace a file in one step."""
+    with whole_file(path) as partial:
+        partial.write_bytes(data)
 
 
 def write_json(path: Path, value: Mapping[str, Any]) -> None:
@@ -180,35 +187,102 @@ def read_json(path: Path, *, what: str) -> dict[str, Any]:
 
 def write_csv(path: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
     """Write a CSV file with a header; None becomes an empty field, a float all of its digits."""
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        with partial.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, columns, lineterminator="\n")
-            writer.writeheader()
-            writer.writerows(rows)
-        partial.replace(path)
-    except OSError as error:
-        partial.unlink(missing_ok=True)
-        raise unwritable(path, error) from error
+    with (
+        whole_file(path) as partial,
+        partial.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
+    ):
+        writer = csv.DictWriter(stream, columns, lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows)
 
 
-def read_csv(path: Path, *, columns: Sequence[str], what: str) -> list[dict[str, str]]:
-    """Read a CSV file that must have `columns`; raise HarmosegError naming what is missing."""
+def read_text(path: Path, *, what: str, errors: str = "strict") -> str:
+    """Read a text file that a person may have made: UTF-8, or UTF-16 with its byte-order mark.
+
+    Raises HarmosegError where it cannot be read, naming the line that is neither.
+    """
     try:
-        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream)
-            missing = set(columns) - set(reader.fieldnames or ())
-            if missing:
-                raise HarmosegError(
-                    f"{path}: {what} lacks the column(s) {', '.join(sorted(missing))}; found "
-                    f"{', '.join(reader.fieldnames or ['nothing'])}"
-                )
-            return list(reader)
+        data = path.read_bytes()
     except FileNotFoundError as error:
         raise HarmosegError(f"{path}: no such file; expected {what}") from error
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
+    except OSError as error:
+        raise HarmosegError(f"{path}: {what} cannot be read ({error.strerror or error})") from error
+    utf16 = data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
+    try:
+        # utf-8-sig: spreadsheet programs put a byte-order mark before the first column's name.
+        return data.decode("utf-16" if utf16 else "utf-8-sig", errors)
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise HarmosegError(
+            f"{path}: {what} cannot be read: line {line} is no UTF-8 (byte "
+            f"0x{data[error.start]:02x}); save the file as UTF-8"
+        ) from error
+
+
+def read_yaml(path: Path, *, what: str) -> dict[str, Any]:
+    """Read a YAML mapping that a person wrote, by the rules of YAML 1.2.
+
+    Those of 1.1 make a truth value of the class names no and yes, and text of 1e-1. Raises
+    HarmosegError saying what is wrong with `path`, and `what` was expected.
+    """
+    import yaml
+
+    class Loader(yaml.SafeLoader):
+        yaml_implicit_resolvers = {  # noqa: RUF012  # the base class declares it
+            first: [
+                (tag, pattern)
+                for tag, pattern in found
+                if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+            ]
+            for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+        }
+
+    Loader.add_implicit_resolver("tag:yaml.org,2002:bool", _TRUTH, list("tTfF"))
+    Loader.add_implicit_resolver("tag:yaml.org,2002:float", _NUMBER, list("-+.0123456789"))
+    text = read_text(path, what=what)
+    try:
+        values = yaml.load(text, Loader)  # noqa: S506  # a SafeLoader
+    except yaml.YAMLError as error:
+        raise HarmosegError(f"{path}: not YAML ({error})") from error
+    if values is None:
+        raise HarmosegError(f"{path}: empty; expected {what}")
+    if not isinstance(values, dict) or not all(isinstance(key, str) for key in values):
+        raise HarmosegError(f"{path}: expected {what}, as lines of NAME: VALUE")
+    return values
+
+
+def read_csv(
+    path: Path, *, columns: Sequence[str], what: str, cut_off: bool = False
+) -> list[dict[str, str]]:
+    """Read a CSV file that must have `columns`; raise HarmosegError naming what is missing.
+
+    With `cut_off`, rows that are not whole are left out: a process that is killed leaves such.
+    """
+    text = read_text(path, what=what, errors="replace" if cut_off else "strict")
+    reader = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        missing = set(columns) - set(reader.fieldnames or ())
+        if missing:
+            raise HarmosegError(
+                f"{path}: {what} lacks the column(s) {', '.join(sorted(missing))}; found "
+                f"{', '.join(reader.fieldnames or ['nothing'])}"
+            )
+        rows = []
+        for row in reader:
+            more = any(row.pop(None, ()))
+            lacking = [name for name in columns if row[name] is None]
+            if cut_off and (lacking or more):
+                continue
+            if lacking or more:
+                problem = f"lacks its {' and '.join(lacking)}" if lacking else "has too many fields"
+                raise HarmosegError(
+                    f"{path}: {what}: line {reader.line_num} {problem}; expected "
+                    f"{', '.join(reader.fieldnames or ())}"
+                )
+            rows.append(row)
+    except csv.Error as error:
         raise HarmosegError(f"{path}: {what} cannot be read ({error})") from error
+    return rows
 
 
 def sha256_of(path: Path) -> str:

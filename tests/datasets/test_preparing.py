@@ -373,7 +373,7 @@ def test_killed_while_writing_it_starts_clean(folder_data, tmp_path, monkeypatch
     child.send_signal(which)
     child.communicate()
     assert child.returncode != 0 and not (tmp_path / "store").exists()
-    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    monkeypatch.setattr("harmoseg.files._SECONDS_TO_LOCK", 0)
     assert prepare(images, masks).info.counts == {"train": 6, "test": 2}
     assert sorted(path.name for path in tmp_path.iterdir()) == ["images", "masks", "store"]
 

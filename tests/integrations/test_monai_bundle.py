@@ -21,11 +21,11 @@ from harmoseg.datasets.sources import Listing, SourceCase, make_listing
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
 from harmoseg.evaluation.predicting import Prediction
+from harmoseg.files import sha256_of
 from harmoseg.integrations import monai_bundle
 from harmoseg.integrations.monai_bundle import export_bundle
 from harmoseg.models.saved import ModelInfo, save_model
 from harmoseg.store.card import Card
-from harmoseg.store.files import sha256_of
 from harmoseg.store.reading import open_store
 
 bundle = pytest.importorskip("monai.bundle", reason="needs MONAI: pip install 'harmoseg[monai]'")

@@ -13,9 +13,9 @@ from safetensors.torch import load_file, save_file
 
 import harmoseg
 from harmoseg import HarmosegError
+from harmoseg.files import sha256_of
 from harmoseg.models.saved import ModelInfo, SavedModel, _seal, load_model, save_model
 from harmoseg.store.card import Card
-from harmoseg.store.files import sha256_of
 
 BINARY = Card("polyps", "Polyps", "colonoscopy", "binary", ("background", "polyp"))
 THREE = Card(

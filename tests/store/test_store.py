@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
+from harmoseg.files import folder_in_progress, write_csv
 from harmoseg.store.card import parse_card
 from harmoseg.store.cutting import Sample, cut, resize_label
 from harmoseg.store.describing import describe_shapes, describe_store
-from harmoseg.store.files import folder_in_progress, write_csv
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
 from harmoseg.store.training_view import open_training_view
@@ -311,7 +311,7 @@ def test_an_image_smaller_than_a_tile_is_shown_whole() -> None:
 
 
 def test_what_a_killed_process_left_is_cleared_away(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    monkeypatch.setattr("harmoseg.files._SECONDS_TO_LOCK", 0)
     (tmp_path / ".s.partial-abc").mkdir()
     (tmp_path / ".s.partial-abc" / "images.npy").touch()
     (tmp_path / ".other.partial-abc").mkdir()
@@ -326,7 +326,7 @@ def test_what_a_killed_process_left_is_cleared_away(tmp_path, monkeypatch) -> No
 
 
 def test_a_replacement_killed_half_way_is_undone(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr("harmoseg.store.files._SECONDS_TO_LOCK", 0)
+    monkeypatch.setattr("harmoseg.files._SECONDS_TO_LOCK", 0)
     old = tmp_path / ".s.old-abc" / "s"
     old.mkdir(parents=True)
     (old / "store.json").touch()

@@ -14,9 +14,9 @@ from numpy.typing import ArrayLike, NDArray
 
 from harmoseg.evaluation.reading import CLEAN, Bins, Evaluation, Rings
 from harmoseg.evaluation.tables import CALIBRATION
+from harmoseg.files import make_folder, write_csv
 from harmoseg.metrics import METRICS
 from harmoseg.store.card import Card
-from harmoseg.store.files import make_folder, write_csv
 from harmoseg.store.layout import Case, StoreInfo
 from harmoseg.store.reading import Store
 from harmoseg.study.results import Study, StudyRun, TaskResults

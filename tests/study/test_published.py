@@ -13,6 +13,7 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card
+from harmoseg.losses.method import parse_method
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.study.published import (
     PublishedColumn,
@@ -20,7 +21,6 @@ from harmoseg.study.published import (
     published_columns,
     read_published,
 )
-from harmoseg.losses.method import parse_method
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared" / "paper.md"

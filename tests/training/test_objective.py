@@ -9,8 +9,8 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError
-from harmoseg.training import objective as objective_module
 from harmoseg.losses.method import parse_method
+from harmoseg.training import objective as objective_module
 from harmoseg.training.objective import Objective, source_hash
 
 DRAW = torch.Generator().manual_seed(0)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
-from harmoseg.study.layout import Controls
+from harmoseg.losses.controls import Controls
 from harmoseg.training.experiment import TrainingOptions
 
 SUMMARY = "Compare methods on a store over several seeds, with statistics and a report."

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 import jsonargparse
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import read_yaml
+from harmoseg.files import read_yaml
 
 _UNKNOWN_ARGUMENT = re.compile(r"unrecognized arguments?: (?P<key>\S+)", re.IGNORECASE)
 _UNKNOWN_KEY = re.compile(

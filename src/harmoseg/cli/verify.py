@@ -10,7 +10,7 @@ from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.verification.telling import as_json, tell
 from harmoseg.datasets.verification.verifying import verify
-from harmoseg.store.files import make_folder, write_json
+from harmoseg.files import make_folder, write_json
 
 SUMMARY = "Check a dataset's files or a store; say what is wrong and how to mend it."
 

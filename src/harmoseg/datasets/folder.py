@@ -15,10 +15,10 @@ from harmoseg.datasets.preparing import REPLACE, PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, in_parallel, make_listing
 from harmoseg.datasets.splitting import SplitRule, split_cases
 from harmoseg.errors import HarmosegError
+from harmoseg.files import check_replaceable, read_json
 from harmoseg.store.apart import check_apart
 from harmoseg.store.card import Card, check_class_names
 from harmoseg.store.cutting import Sample
-from harmoseg.store.files import check_replaceable, read_json
 from harmoseg.store.layout import INFO_FILE, Split
 
 

@@ -22,9 +22,9 @@ from harmoseg.datasets.sources import (
 )
 from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
+from harmoseg.files import read_json
 from harmoseg.store.apart import check_apart
 from harmoseg.store.cutting import CutSample, cut
-from harmoseg.store.files import read_json
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
 from harmoseg.store.writing import writing_store
 

@@ -25,10 +25,10 @@ from typing import Any, NoReturn, TypeVar
 
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.errors import HarmosegError
+from harmoseg.files import sha256_of
 from harmoseg.progress import Progress
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import Sample
-from harmoseg.store.files import sha256_of
 from harmoseg.store.layout import Split
 
 READING = 2

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import read_csv
+from harmoseg.files import read_csv
 from harmoseg.store.layout import SPLITS
 
 

@@ -52,16 +52,16 @@ from harmoseg.evaluation.tables import (
     case_rows,
     ring_rows,
 )
-from harmoseg.models.saved import WEIGHTS_FILE
-from harmoseg.progress import Progress
-from harmoseg.store.corruptions import Corruption, parse_corruption
-from harmoseg.store.files import (
+from harmoseg.files import (
     check_replaceable,
     folder_in_progress,
     sha256_of,
     write_csv,
     write_json,
 )
+from harmoseg.models.saved import WEIGHTS_FILE
+from harmoseg.progress import Progress
+from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment

@@ -15,8 +15,8 @@ from filelock import BaseFileLock
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.measuring import CaseScores
+from harmoseg.files import make_folder, unwritable
 from harmoseg.locks import drop_lock, take_lock
-from harmoseg.store.files import make_folder, unwritable
 
 
 class Journal(AbstractContextManager["Journal"]):

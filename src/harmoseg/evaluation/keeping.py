@@ -9,7 +9,7 @@ from types import TracebackType
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.store.files import discard, make_folder, unwritable
+from harmoseg.files import discard, make_folder, unwritable
 
 
 class ProbabilityFile:

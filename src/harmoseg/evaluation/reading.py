@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.tables import BIN_COLUMNS, CALIBRATION, RING_COLUMNS
+from harmoseg.files import check_schema, read_csv, read_json
 from harmoseg.metrics.overlap import COUNTS
-from harmoseg.store.files import check_schema, read_csv, read_json
 
 SCHEMA = 3
 CASES_FILE = "cases.csv"

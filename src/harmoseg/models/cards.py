@@ -12,7 +12,7 @@ import timm
 from segmentation_models_pytorch.encoders import encoders as library_encoders
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import sha256_of
+from harmoseg.files import sha256_of
 from harmoseg.store.tensors import normalisation
 
 _CARDS = files("harmoseg.models") / "weight_cards"

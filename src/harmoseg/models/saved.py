@@ -26,11 +26,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
-from harmoseg.models import names
-from harmoseg.models.create import create_model
-from harmoseg.store.card import Card, card_from_mapping
-from harmoseg.store.cutting import resize_image
-from harmoseg.store.files import (
+from harmoseg.files import (
     check_schema,
     make_folder,
     read_json,
@@ -38,6 +34,10 @@ from harmoseg.store.files import (
     write_bytes,
     write_json,
 )
+from harmoseg.models import names
+from harmoseg.models.create import create_model
+from harmoseg.store.card import Card, card_from_mapping
+from harmoseg.store.cutting import resize_image
 from harmoseg.store.tensors import images_to_tensor, normalise
 
 SCHEMA = 1

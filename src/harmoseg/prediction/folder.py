@@ -23,9 +23,7 @@ from typing import Any, TextIO
 from filelock import BaseFileLock
 
 from harmoseg.errors import HarmosegError
-from harmoseg.locks import drop_lock, take_lock
-from harmoseg.prediction.writing import MASKS, OVERLAYS, PROBABILITIES
-from harmoseg.store.files import (
+from harmoseg.files import (
     PARTIAL,
     check_schema,
     discard,
@@ -37,6 +35,8 @@ from harmoseg.store.files import (
     write_csv,
     write_json,
 )
+from harmoseg.locks import drop_lock, take_lock
+from harmoseg.prediction.writing import MASKS, OVERLAYS, PROBABILITIES
 
 SCHEMA = 1
 CLAIM_FILE = "predictions.json"

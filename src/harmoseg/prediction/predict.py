@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files, work_ahead
 from harmoseg.errors import HarmosegError
+from harmoseg.files import printable, read_json
 from harmoseg.models.precision import resolve_precision
 from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
 from harmoseg.prediction.behind import Behind, Pending, Planes
@@ -36,7 +37,6 @@ from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_wind
 from harmoseg.prediction.writing import outputs_of, write_outputs
 from harmoseg.progress import Progress
 from harmoseg.store.apart import check_apart
-from harmoseg.store.files import printable, read_json
 
 
 @dataclass(frozen=True)

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import write_text
 from harmoseg.report.browser import BrowserCase, Shown, make_payload
 from harmoseg.report.figures.of_exhibits import exhibited_figures, exhibited_predictions
 from harmoseg.report.figures.of_study import NamedFigure, study_figures
 from harmoseg.report.figures.style import save_figure
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.report.words import facts, sentences, warnings
-from harmoseg.store.files import write_text
 from harmoseg.study.exhibits import exhibited_slices
 from harmoseg.study.paper_tables import make_paper_tables
 from harmoseg.study.results import Study, TaskResults

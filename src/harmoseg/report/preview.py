@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import make_folder, write_bytes
 from harmoseg.prediction.overlays import class_colours, colour_codes
 from harmoseg.report.figures.overlays import fullest_plane, show_plane
 from harmoseg.store.card import Card
-from harmoseg.store.files import make_folder, write_bytes
 from harmoseg.store.reading import Store
 
 _COLUMNS = 5

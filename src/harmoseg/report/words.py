@@ -13,14 +13,14 @@ import torch
 
 import harmoseg
 from harmoseg.errors import HarmosegError
+from harmoseg.files import read_json
+from harmoseg.losses.method import parse_method
 from harmoseg.metrics import METRICS
 from harmoseg.models.cards import file_card
-from harmoseg.store.files import read_json
 from harmoseg.study.copies import count_copies
 from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.tables import HEADLINE, Difference, format_estimate, places
 from harmoseg.training.experiment import TrainingOptions
-from harmoseg.losses.method import parse_method
 from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE
 
 _FEW = 8

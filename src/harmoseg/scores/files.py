@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import io
+import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -55,7 +56,7 @@ def read_scores(
     HarmosegError naming the file, the row and the column of what is wrong.
     """
     path = Path(path)
-    file = _find(path, SCORES_FILE) if path.is_dir() else path
+    file = _scores_file(path) if path.is_dir() else path
     frame = read_table(file)
     declared, percent = _declared(measures)
     remarks = []
@@ -77,7 +78,7 @@ def read_scores(
         else {
             part: read_table(found)
             for part, name in (("rings", RINGS_FILE), ("bins", BINS_FILE))
-            if (found := _find(path, name, missing_ok=True)) is not None
+            if (found := _find(path, name)) is not None
         }
     )
     for part in beside.values():
@@ -110,18 +111,21 @@ def read_table(file: Path) -> pd.DataFrame:
     doubled = sorted({str(name) for name in names if names.count(name) > 1})
     if doubled:  # pandas would rename the second one
         raise HarmosegError(f"{file}: column {doubled[0]!r} is there more than once; keep one")
-    keys: dict[Hashable, str] = dict.fromkeys(sorted(set(KEYS) & set(names)), "category")
+    keys: dict[Hashable, type[str]] = dict.fromkeys(sorted(set(KEYS) & set(names)), str)
     undefined = {name: _UNDEFINED for name in names if name not in keys}
     try:
-        return pd.read_csv(
-            io.StringIO(text),
-            dtype=keys,
-            keep_default_na=False,
-            na_values=undefined,
-            index_col=False,
-            low_memory=False,
-        )
-    except (pd.errors.ParserError, pd.errors.EmptyDataError, ValueError) as error:
+        with warnings.catch_warnings():
+            # A row with a field too many would lose it.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            return pd.read_csv(
+                io.StringIO(text),
+                dtype=keys,
+                keep_default_na=False,
+                na_values=undefined,
+                index_col=False,
+                low_memory=False,
+            )
+    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
         raise HarmosegError(f"{file}: not a table ({error}); expected CSV with a header") from error
 
 
@@ -132,13 +136,17 @@ def _write(file: Path, frame: pd.DataFrame) -> None:
     write_bytes(file, gzip.compress(text, mtime=0) if file.suffix == _PACKED else text)
 
 
-def _find(folder: Path, name: str, *, missing_ok: bool = False) -> Path | None:
-    for file in (folder / name, folder / (name + _PACKED)):
-        if file.is_file():
-            return file
-    if missing_ok:
-        return None
-    raise HarmosegError(f"{folder}: no {name} in it; expected a folder of scores")
+def _scores_file(folder: Path) -> Path:
+    found = _find(folder, SCORES_FILE)
+    if found is None:
+        raise HarmosegError(f"{folder}: no {SCORES_FILE} in it; expected a folder of scores")
+    return found
+
+
+def _find(folder: Path, name: str) -> Path | None:
+    """Return a file of a folder, packed or not; None where it is not there."""
+    files = (folder / name, folder / (name + _PACKED))
+    return next((file for file in files if file.is_file()), None)
 
 
 def _declared(measures: Iterable[str | Measure]) -> tuple[list[Measure], set[str]]:

@@ -93,10 +93,13 @@ class Scores:
             if measure.per == "case":
                 _check_constant(table, measure.name, source)
         table = _in_order(table)
-        parts = [_check_sums(part, columns, table, name) for part, columns, name in (
-            (rings, RING_COLUMNS, "the ring sums"), (bins, BIN_COLUMNS, "the calibration bins"),
-        )]  # fmt: skip
-        return cls(table, known, *parts, tuple(remarks))
+        return cls(
+            table,
+            known,
+            _check_sums(rings, RING_COLUMNS, table, "the ring sums"),
+            _check_sums(bins, BIN_COLUMNS, table, "the calibration bins"),
+            tuple(remarks),
+        )
 
     @classmethod
     def concat(cls, parts: Sequence[Scores]) -> Scores:
@@ -116,7 +119,7 @@ class Scores:
             _join([found for part in parts if (found := getattr(part, name)) is not None])
             for name in ("rings", "bins")
         )
-        frame = _join([part.frame for part in parts])
+        frame = pd.concat([_plain(part.frame) for part in parts], ignore_index=True)
         remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
         return cls.of(
             frame, measures, source="the joined tables", rings=rings, bins=bins, remarks=remarks
@@ -140,17 +143,15 @@ class Scores:
                     f"no row has {name} {unknown[0]!r}; found {', '.join(sorted(found))}"
                 )
 
-        def rows(table: pd.DataFrame | None) -> pd.DataFrame | None:
-            if table is None:
-                return None
+        def rows(table: pd.DataFrame) -> pd.DataFrame:
             chosen = np.ones(len(table), dtype=bool)
             for name, values in keep.items():
                 if name in table.columns:
                     chosen &= table[name].isin(values).to_numpy()
             return table[chosen].reset_index(drop=True)
 
-        frame = rows(self.frame)
-        return replace(self, frame=frame, rings=rows(self.rings), bins=rows(self.bins))
+        rings, bins = (None if part is None else rows(part) for part in (self.rings, self.bins))
+        return replace(self, frame=rows(self.frame), rings=rings, bins=bins)
 
     def values_of(self, column: str) -> list[str]:
         """Return the values of a key column in natural order, ``clean`` and ``''`` first."""
@@ -374,12 +375,12 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    if not frames:
-        return None
-    plain = [
-        frame.astype({name: object for name in KEYS if name in frame.columns}) for frame in frames
-    ]
-    return pd.concat(plain, ignore_index=True)
+    return pd.concat(map(_plain, frames), ignore_index=True) if frames else None
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its key columns as text: categories of two tables do not join."""
+    return frame.astype({name: object for name in KEYS if name in frame.columns})
 
 
 def _row(position: Any) -> int:

@@ -160,10 +160,12 @@ def split_into_blocks(scores: Scores, methods: Sequence[str] = ()) -> tuple[Bloc
     # The set trained on comes before the others that it is tested on.
     pairs["other"] = pairs["trained_on"] != pairs["tested_on"]
     ordered = [
-        (trained, tested)
+        (trained, str(tested))
         for trained in natural_order(pairs["trained_on"].unique())
         for _, tested in sorted(
-            (row.other, row.tested_on) for row in pairs.itertuples() if row.trained_on == trained
+            (bool(row.other), str(row.tested_on))
+            for row in pairs.itertuples()
+            if row.trained_on == trained
         )
     ]
     trainings = pairs["trained_on"].nunique()

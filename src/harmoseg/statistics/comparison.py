@@ -356,7 +356,7 @@ def _differences(
                         _NOTHING,
                         is_primary,
                         margins.get(measure.name),
-                        signed_rank_p(gap) if family else None,
+                        signed_rank_p(gap.values, gap.groups) if family else None,
                         None,
                         count_false_marks(pair[0].values, pair[1].values) if marks else (0, 0),
                         ours != theirs,

@@ -132,6 +132,10 @@ class Design:
         return float(brentq(shortfall, 0, enough, rtol=1e-4))
 
 
+Groups = Sequence[str] | NDArray[np.intp]
+"""The group (patient) of every case, by name or by number."""
+
+
 @dataclass(frozen=True, eq=False)
 class Sample:
     """Values (seeds, cases), NaN where undefined, and the group (patient) of every case.
@@ -140,12 +144,12 @@ class Sample:
     """
 
     values: NDArray[np.float64]
-    groups: Sequence[str] | NDArray[np.intp] | None = None
+    groups: Groups | None = None
 
 
 def estimate_mean(
     values: NDArray[np.float64],
-    groups: Sequence[str] | NDArray[np.intp] | None = None,
+    groups: Groups | None = None,
     *,
     resamples: int = RESAMPLES,
 ) -> Estimate:

@@ -5,21 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.stats import wilcoxon
 
-from harmoseg.statistics.intervals import Sample, estimate_means, mean_per_group
+from harmoseg.statistics.intervals import Groups, Sample, estimate_means, mean_per_group
+
+Values = NDArray[np.float64]
 
 
-def signed_rank_p(sample: Sample) -> float | None:
-    """Test differences by Wilcoxon's signed-rank test, two-sided.
+def signed_rank_p(values: Values, groups: Groups | None = None) -> float | None:
+    """Test differences (seeds, cases), NaN where undefined, by Wilcoxon's test.
+
+    The signed-rank test, two-sided.
 
     They are averaged over seeds first and then within groups (patients), so that the units of the
     test are independent. The p-value speaks for other patients under these trained networks, not
     for training anew. None with fewer than two seeds, where it would be read as evidence about a
     method though it is about one network of each, and with fewer than two groups.
     """
-    differences = mean_per_group(sample)
-    if len(sample.values) < 2 or len(differences) < 2:
+    differences = mean_per_group(Sample(values, groups))
+    if len(values) < 2 or len(differences) < 2:
         return None
     if not differences.any():
         return 1.0
@@ -41,25 +46,30 @@ def adjust_holm(p_values: Sequence[float | None]) -> list[float | None]:
     return adjusted
 
 
-def supported_best(values: Mapping[str, Sample], *, sign: int = 1) -> str | None:
+def supported_best(
+    values: Mapping[str, Values],
+    groups: Groups | None = None,
+    *,
+    lower_is_better: bool = False,
+) -> str | None:
     """Return the method that is best beyond chance; None where no method is.
 
-    `values` are those of each method; `sign` is -1 where smaller values are better. The best method
-    has the best mean, and its paired difference to every other method, by seed and case, has an
-    interval on the right side of 0. There is none among fewer than two methods, and none from one
-    seed.
+    `values` are those of each method, (seeds, cases), NaN where undefined. The best method has the
+    best mean, and its paired difference to every other method, by seed and case, has an interval on
+    the right side of 0. There is none among fewer than two methods, and none from one seed.
     """
+    sign = -1 if lower_is_better else 1
     means = {
-        method: sign * sample.values[:, complete].mean()
-        for method, sample in values.items()
-        if (complete := np.isfinite(sample.values).all(axis=0)).any()
+        method: sign * scores[:, complete].mean()
+        for method, scores in values.items()
+        if (complete := np.isfinite(scores).all(axis=0)).any()
     }
     if len(means) < 2 or len(means) < len(values):
         return None
     best = max(means, key=lambda method: means[method])
     gaps = [
-        Sample(sign * (values[best].values - sample.values), sample.groups)
-        for method, sample in values.items()
+        Sample(sign * (values[best] - scores), groups)
+        for method, scores in values.items()
         if method != best
     ]
     found = estimate_means(gaps)

@@ -6,12 +6,11 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from html import escape
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from harmoseg.metrics.aggregates import AGGREGATES, aggregate
 from harmoseg.metrics.measures import Measure
@@ -66,9 +65,9 @@ class Table:
     caption: str
     header: tuple[str, ...]
     rows: tuple[tuple[str, ...], ...]
-    records: pd.DataFrame = field(default_factory=pd.DataFrame)
     levels: tuple[tuple[str, ...], ...] = ()
     bold: frozenset[tuple[int, int]] = frozenset()
+    records: tuple[Mapping[str, Any], ...] = ()
 
 
 def format_estimate(estimate: Estimate, measure: Measure, *, signed: bool = False) -> str:
@@ -117,28 +116,26 @@ def mean_table(comparison: Comparison) -> Table:
         for item in items
     }
     header, rows = _pivot(cells, ("tested on", "method"), shown)
-    records = pd.DataFrame(
-        [
-            {
-                "trained_on": item.block.trained_on,
-                "tested_on": item.block.tested_on,
-                "condition": item.where.condition,
-                "subset": item.where.subset or "",
-                "class": item.where.label or "",
-                "method": item.method,
-                "measure": item.measure.name,
-                "unit": item.measure.unit,
-                **_numbers(item.estimate),
-            }
-            for item in comparison.means
-        ]
+    records = tuple(
+        {
+            "trained_on": item.block.trained_on,
+            "tested_on": item.block.tested_on,
+            "condition": item.where.condition,
+            "subset": item.where.subset or "",
+            "class": item.where.label or "",
+            "method": item.method,
+            "measure": item.measure.name,
+            "unit": item.measure.unit,
+            **_numbers(item.estimate),
+        }
+        for item in comparison.means
     )
     caption = (
         f"Mean per case{_over_classes(comparison)}, over {format_seeds(comparison)} seed(s); "
         f"brackets: 95 % interval over seeds and patients. {_units(shown)} "
         f"{'; '.join(_cases(comparison, block) for block in comparison.blocks)}."
     )
-    return Table("means", "Test results", caption, header, rows, records)
+    return Table("means", "Test results", caption, header, rows, records=records)
 
 
 def difference_table(comparison: Comparison) -> Table:
@@ -160,7 +157,7 @@ def full_table(comparison: Comparison) -> Table:
 
 def aggregate_table(comparison: Comparison) -> Table:
     """Return the overlap under three definitions of a mean, which need counts."""
-    records = [
+    records: list[dict[str, Any]] = [
         {
             "trained_on": block.trained_on,
             "tested_on": block.tested_on,
@@ -190,8 +187,8 @@ def aggregate_table(comparison: Comparison) -> Table:
         "cases first), macro (per image, the background averaged in). Published numbers may follow "
         "any of them."
     )
-    frame = pd.DataFrame(records).drop(columns="place")
-    return Table("aggregates", "Three aggregates", caption, header, rows, frame)
+    kept = tuple({name: row[name] for name in row if name != "place"} for row in records)
+    return Table("aggregates", "Three aggregates", caption, header, rows, records=kept)
 
 
 def headline_measures(comparison: Comparison) -> tuple[Measure, ...]:
@@ -221,12 +218,12 @@ def _part_tables(comparison: Comparison) -> Iterable[Table]:
                 for row in table.rows
             )
             header = (tables[0].header[0], _PARTS[part], *tables[0].header[1:])
-            records = pd.concat([table.records for table in tables], ignore_index=True)
+            records = tuple(record for table in tables for record in table.records)
             caption = (
                 "Method minus reference, paired by case and seed; brackets: 95 % interval over "
                 f"seeds and patients, not corrected for their number. {_units(shown)}"
             )
-            yield Table(name, title, caption, header, rows, records)
+            yield Table(name, title, caption, header, rows, records=records)
 
 
 _PARTS = {"label": "class", "subset": "centre", "condition": "condition"}
@@ -265,12 +262,12 @@ def _differences(
         f"{comparison.primary.title} that an interval of this design would tell from 0 in four of "
         f"five repetitions (80 % power, two-sided 5 %).{_explain_left_out(tested)}"
     )
-    records = pd.DataFrame([record_of(item) for item in items])
-    return Table(name, title, caption, header, rows, records)
+    records = tuple(record_of(item) for item in items)
+    return Table(name, title, caption, header, rows, records=records)
 
 
 def _pivot(
-    cells: Mapping[tuple[str, ...], str],
+    cells: Mapping[Any, str],
     stub: Sequence[str],
     measures: Sequence[Measure | str],
     extra: Sequence[str] = (),
@@ -404,7 +401,8 @@ def _explain_p(tested: Sequence[Difference]) -> str:
     return (
         f"p: Wilcoxon signed-rank test of the differences in {tested[0].measure.title} per "
         f"patient, mean over {_range(counts)} seeds, Holm-corrected over the {count} comparison(s) "
-        "of this table. It speaks for other patients under these trained networks, not for training again."
+        "of this table. It speaks for other patients under these trained networks, not for "
+        "training again."
     )
 
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import read_csv
+from harmoseg.files import read_csv
 from harmoseg.store.layout import CASES_FILE
 
 _LOOKED_FOR = 20

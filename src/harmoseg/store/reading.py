@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import check_schema, read_csv, read_json
 from harmoseg.store.card import card_from_mapping
-from harmoseg.store.files import check_schema, read_csv, read_json
 from harmoseg.store.layout import (
     CASE_COLUMNS,
     CASES_FILE,

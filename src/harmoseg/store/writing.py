@@ -17,9 +17,9 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import folder_in_progress, sha256_of, write_csv, write_json
 from harmoseg.store.card import Card
 from harmoseg.store.cutting import CutSample
-from harmoseg.store.files import folder_in_progress, sha256_of, write_csv, write_json
 from harmoseg.store.layout import (
     CASE_COLUMNS,
     CASES_FILE,

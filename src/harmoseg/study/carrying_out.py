@@ -24,8 +24,8 @@ from filelock import BaseFileLock
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_evaluation
+from harmoseg.files import make_folder
 from harmoseg.locks import LockedError, take_lock
-from harmoseg.store.files import make_folder
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits

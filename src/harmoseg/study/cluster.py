@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import make_folder
+from harmoseg.files import make_folder
 from harmoseg.study import worker
 from harmoseg.study.carrying_out import Work, is_done
 from harmoseg.study.failures import failure_file, keep_failure, read_failures

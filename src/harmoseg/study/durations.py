@@ -7,7 +7,7 @@ from pathlib import Path
 from statistics import fmean
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import read_json
+from harmoseg.files import read_json
 
 
 class Durations:

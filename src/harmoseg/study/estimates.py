@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.statistics.intervals import Estimate, estimate_mean
 from harmoseg.study.results import TaskResults
-from harmoseg.study.statistics import Estimate, estimate_mean
 
 # The width of an interval is no matter of resampling, only how it is split between the two sides:
 # a thousand draws place an end to within a few hundredths of the width, less than a line is wide.

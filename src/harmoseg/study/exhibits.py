@@ -19,7 +19,7 @@ from torch.nn import functional as F
 from harmoseg.errors import HarmosegError
 from harmoseg.explain.networks import explain_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
-from harmoseg.store.files import make_folder, write_bytes
+from harmoseg.files import make_folder, write_bytes
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store
 from harmoseg.training.run import open_run

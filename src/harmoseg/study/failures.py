@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from pathlib import Path
 
-from harmoseg.store.files import make_folder, write_text
+from harmoseg.files import make_folder, write_text
 
 FAILURES = "failures"
 

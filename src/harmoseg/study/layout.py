@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import check_schema, read_json
+from harmoseg.files import check_schema, read_json
 
-Controls = Literal["none", "reduction", "all"]
 SCHEMA = 2
 STUDY_FILE = "study.json"
 RUNS = "runs"

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.evaluation.measuring import distance_unit
 from harmoseg.evaluation.reading import CLEAN
+from harmoseg.losses.method import Method, parse_method
+from harmoseg.statistics.intervals import Estimate, estimate_mean
+from harmoseg.statistics.significance import supported_best
 from harmoseg.store.card import Card
 from harmoseg.study.published import (
     PublishedCell,
@@ -28,10 +31,8 @@ from harmoseg.study.published import (
     read_published,
 )
 from harmoseg.study.results import TaskResults
-from harmoseg.study.statistics import Estimate, estimate_mean, supported_best
 from harmoseg.study.tables import told_seeds, within_range
 from harmoseg.study.writing import Table
-from harmoseg.losses.method import Method, parse_method
 
 _TITLES = {
     1: "Kvasir-SEG, ISIC-2018, MoNuSeg and BTSeg",

@@ -10,26 +10,25 @@ import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.files import make_folder, write_json
+from harmoseg.losses.controls import Controls, with_controls
 from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.corruptions import parse_corruption
-from harmoseg.store.files import make_folder, write_json
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.store.training_view import open_training_view
 from harmoseg.study.layout import (
     SCHEMA,
     STUDY_FILE,
-    Controls,
     DamagedPlanError,
     place_in_plan,
     read_plan,
 )
 from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
-from harmoseg.losses.method import parse_method
 from harmoseg.training.run import check_trainable
 
 

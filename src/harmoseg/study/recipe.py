@@ -13,12 +13,12 @@ from typing import Any, cast, get_args
 import jsonargparse
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import read_yaml
+from harmoseg.files import read_yaml
+from harmoseg.losses.controls import Controls
+from harmoseg.losses.method import parse_method
 from harmoseg.store.layout import SPLITS, Split
-from harmoseg.study.layout import Controls
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.experiment import TrainingOptions
-from harmoseg.losses.method import parse_method
 
 TABLES = tuple(f"table{number}" for number in range(1, 7))
 _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.reading import CLEAN, Evaluation
 from harmoseg.evaluation.tables import CALIBRATION
+from harmoseg.files import write_csv
 from harmoseg.metrics import METRICS, Metric, mean_of_defined
-from harmoseg.store.files import write_csv
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.study.carrying_out import (

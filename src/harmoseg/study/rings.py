@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from harmoseg.evaluation.reading import CLEAN
 from harmoseg.evaluation.reading import Rings as RingSums
 from harmoseg.metrics import mean_of_defined
+from harmoseg.statistics.intervals import Estimate
 from harmoseg.study.estimates import estimate_point
 from harmoseg.study.results import Study, TaskResults, Values
-from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import Difference, places
 from harmoseg.study.writing import Table
 

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.files import make_folder, unwritable
 from harmoseg.openmp import bound_spinning
-from harmoseg.store.files import make_folder, unwritable
 from harmoseg.study.carrying_out import Work, carry_out, is_done
 from harmoseg.study.failures import failure_file, keep_failure, read_failures
 from harmoseg.study.progress import Progress

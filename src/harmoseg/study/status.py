@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import read_json
 from harmoseg.locks import is_locked
 from harmoseg.progress import format_time
-from harmoseg.store.files import read_json
 from harmoseg.study.durations import Durations
 from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import (

@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import discard, make_folder, sha256_of, write_bytes
+from harmoseg.files import discard, make_folder, sha256_of, write_bytes
 from harmoseg.training.batches import TrainingLoader
 from harmoseg.training.ranks import largest
 from harmoseg.training.schedule import Choice, Validated

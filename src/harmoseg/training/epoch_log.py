@@ -10,8 +10,8 @@ import lightning.pytorch as pl
 import torch
 from torch import Tensor
 
+from harmoseg.files import write_csv
 from harmoseg.progress import Progress
-from harmoseg.store.files import write_csv
 from harmoseg.training.ranks import summed, world_size
 
 

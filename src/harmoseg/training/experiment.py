@@ -12,11 +12,11 @@ from typing import Any, Literal
 import yaml
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import check_schema, sha256_of
+from harmoseg.losses.method import parse_method
 from harmoseg.models.precision import Precision, resolve_precision
 from harmoseg.store.card import Card, TaskMode
-from harmoseg.store.files import check_schema, sha256_of
 from harmoseg.store.training_view import TrainingView
-from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import source_hash
 
 SCHEMA = 1

@@ -12,7 +12,7 @@ from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.utilities import rank_zero_only
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import make_folder, read_csv, write_csv, write_text
+from harmoseg.files import make_folder, read_csv, write_csv, write_text
 
 _NAMES = ("tensorboard", "csv")
 

@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.models.saved import ModelInfo
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
@@ -18,7 +19,6 @@ from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
-from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import rank, summed, synchronise_batch_norm, world_size
 

@@ -15,11 +15,11 @@ import torch
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
+from harmoseg.files import sha256_of
 from harmoseg.losses.harmonized import HarmonizedLoss
+from harmoseg.losses.method import Method
 from harmoseg.losses.spectral import Bands
 from harmoseg.store.card import TaskMode
-from harmoseg.store.files import sha256_of
-from harmoseg.losses.method import Method
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 

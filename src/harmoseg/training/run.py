@@ -32,10 +32,7 @@ from torch import nn
 from torch.utils.data import DataLoader
 
 from harmoseg.errors import HarmosegError, Terminated
-from harmoseg.locks import locked
-from harmoseg.models.checkpointing import checkpoint_blocks
-from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
-from harmoseg.store.files import (
+from harmoseg.files import (
     check_schema,
     make_folder,
     read_json,
@@ -44,6 +41,10 @@ from harmoseg.store.files import (
     write_json,
     write_text,
 )
+from harmoseg.locks import locked
+from harmoseg.losses.method import parse_method
+from harmoseg.models.checkpointing import checkpoint_blocks
+from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import (
     Batch,
@@ -70,7 +71,6 @@ from harmoseg.training.hardware import describe_environment
 from harmoseg.training.loggers import make_loggers
 from harmoseg.training.measuring import Measurements
 from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
-from harmoseg.losses.method import parse_method
 from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.ranks import process_number

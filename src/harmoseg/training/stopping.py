@@ -18,7 +18,7 @@ import lightning.pytorch as pl
 import numpy as np
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import write_json
+from harmoseg.files import write_json
 from harmoseg.training.batches import Batch
 from harmoseg.training.checkpoints import Checkpoints
 from harmoseg.training.ranks import largest

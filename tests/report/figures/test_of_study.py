@@ -38,10 +38,10 @@ from harmoseg.report.figures.style import (
     text_width,
     wrapped,
 )
+from harmoseg.statistics.intervals import Estimate, estimate_mean
 from harmoseg.study.estimates import estimate_point
 from harmoseg.study.plan import references_of
 from harmoseg.study.rings import ring_correlations, ring_table
-from harmoseg.study.statistics import Estimate, estimate_mean
 from harmoseg.study.tables import Difference, paired_differences
 
 MANY = (

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from harmoseg.datasets.verification.findings import Finding
 from harmoseg.datasets.verification.subjects import data_offset
 from harmoseg.errors import HarmosegError
-from harmoseg.store.files import sha256_of
+from harmoseg.files import sha256_of
 from harmoseg.store.layout import (
     CASES_FILE,
     IMAGES_FILE,

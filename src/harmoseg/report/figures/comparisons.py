@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
+from harmoseg.files import read_csv
 from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
@@ -28,7 +29,6 @@ from harmoseg.report.figures.style import (
     text_width,
     wrapped,
 )
-from harmoseg.store.files import read_csv
 from harmoseg.study.results import StudyRun, TaskResults
 from harmoseg.study.tables import HEADLINE, Difference
 from harmoseg.training.run import LOG_FILE

@@ -25,7 +25,7 @@ from harmoseg.report.figures.style import (
     signed,
     text_width,
 )
-from harmoseg.study.statistics import Estimate
+from harmoseg.statistics.intervals import Estimate
 from harmoseg.study.tables import Difference
 
 _ROW = 0.19  # inches, of one line of text

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN
+from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.comparisons import Styles
 from harmoseg.report.figures.style import (
     WIDTH,
@@ -23,12 +24,11 @@ from harmoseg.report.figures.style import (
     method_handle,
     shortened,
 )
+from harmoseg.statistics.intervals import Estimate
 from harmoseg.store.corruptions import KINDS, LADDERS, parse_corruption
 from harmoseg.study.estimates import POINTS, estimate_score
 from harmoseg.study.results import TaskResults
-from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import HEADLINE
-from harmoseg.losses.method import parse_method
 
 _COLUMNS = 3
 _FEWEST = 3

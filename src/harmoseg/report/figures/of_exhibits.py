@@ -15,13 +15,13 @@ from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
 from harmoseg.explain.networks import Explanation
 from harmoseg.explain.power import power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
+from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.maps import cam_figure, cam_rows, spectral_map_figure, spectral_rows
 from harmoseg.report.figures.of_study import NamedFigure
 from harmoseg.report.figures.overlays import Predictions, predict_again
 from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
 from harmoseg.study.exhibits import CAM_LAYER, Exhibits, exhibited_slices
 from harmoseg.study.results import TaskResults
-from harmoseg.losses.method import parse_method
 
 _ROWS = 4
 _COLUMNS = 6

@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harmoseg.losses.controls import Kind
 from harmoseg.report.figures.comparisons import Styles
 from harmoseg.report.figures.style import (
     WIDTH,
@@ -20,10 +21,9 @@ from harmoseg.report.figures.style import (
     legend_below,
     method_handle,
 )
-from harmoseg.study.plan import Kind
+from harmoseg.statistics.intervals import Estimate
 from harmoseg.study.results import TaskResults
 from harmoseg.study.rings import read_ring_curves
-from harmoseg.study.statistics import Estimate
 from harmoseg.study.tables import Difference
 
 # Of an octave: how far apart the methods of one ring are drawn.

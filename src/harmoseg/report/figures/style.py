@@ -18,8 +18,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 
-from harmoseg.store.files import make_folder, write_bytes
-from harmoseg.study.statistics import Estimate
+from harmoseg.files import make_folder, write_bytes
+from harmoseg.statistics.intervals import Estimate
 
 # Okabe and Ito's palette: told apart with any colour vision.
 PALETTE = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")

@@ -9,19 +9,13 @@ import pytest
 from scipy.stats import ttest_1samp, wilcoxon
 
 from harmoseg.metrics import METRICS
-from harmoseg.study.statistics import (
-    Design,
-    Estimate,
-    adjust_holm,
-    describe_difference,
-    estimate_mean,
-    signed_rank_p,
-    supported_best,
-)
+from harmoseg.statistics.intervals import Design, Estimate, estimate_mean
+from harmoseg.statistics.significance import adjust_holm, signed_rank_p, supported_best
 from harmoseg.study.tables import (
     Difference,
     _differences,
     count_false_marks,
+    describe_difference,
     format_estimate,
     format_p,
 )

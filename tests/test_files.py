@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.store.files import (
+from harmoseg.files import (
     folder_in_progress,
     read_csv,
     read_text,
