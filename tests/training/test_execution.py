@@ -25,6 +25,12 @@ TINY = TrainingOptions(
 )
 
 
+without_vectors = pytest.mark.skipif(
+    torch.backends.cpu.get_cpu_capability() == "DEFAULT",
+    reason="PyTorch's compiler writes vector code, which its headers lack at this capability",
+)
+
+
 def start(
     store: Path, out: Path, execution: Execution | None = None, **changes: object
 ) -> list[dict[str, str]]:
@@ -81,6 +87,7 @@ def test_a_logger_that_cannot_be_made_is_named(binary_store, tmp_path, monkeypat
         start(binary_store, tmp_path / "run", Execution(loggers=["csv"]))
 
 
+@without_vectors
 def test_compiled_training_gives_the_losses_of_eager_training(
     binary_store, tmp_path, monkeypatch
 ) -> None:
@@ -214,5 +221,7 @@ def test_a_continued_run_keeps_what_the_csv_logger_had(binary_store, tmp_path, m
     with (out / "csv" / "metrics.csv").open(newline="") as stream:
         logged = [row for row in csv.DictReader(stream) if row.get("train_total")]
     assert len(rows) == 3
-    # The same numbers, written twice.
-    assert [row["train_total"] for row in logged] == [row["train_total"] for row in rows]
+    # Lightning holds what it logs in float32: a relative rounding of 2^-24.
+    assert [float(row["train_total"]) for row in logged] == pytest.approx(
+        [float(row["train_total"]) for row in rows], rel=2**-23
+    )

@@ -133,7 +133,7 @@ def test_running_out_of_memory_says_what_to_do(network, error) -> None:
         pytest.raises(
             HarmosegError,
             match="out of memory with batch_size 8 of 32 x 32 and encoder resnet18; in a new "
-            "folder, use --batch_size 4 with --accumulate 2, a smaller --size .* encoder smaller",
+            "folder, use --batch-size 4 with --accumulate 2, a smaller --size .* encoder smaller",
         ),
         explaining_lack_of_memory(experiment),
     ):

@@ -252,7 +252,7 @@ class ValueSurvey:
             if palettes.misplaced and label_values is None:
                 raise HarmosegError(
                     f"{palettes.misplaced}, and 0 is the background; {cure}, or pass "
-                    "--label_values with all indices, that of the background first"
+                    "--label-values with all indices, that of the background first"
                 )
             return None
         if not self._indexed.pixels:

@@ -138,7 +138,7 @@ def read_nifti(
         raise HarmosegError(
             f"{path}: does not say where its voxels lie (sform_code and qform_code are 0); export "
             "it again with its geometry, or give the sizes of its voxels in mm with "
-            "--assume_spacing X Y Z"
+            "--assume-spacing X Y Z"
         )
     else:
         zooms = np.asarray(assume_spacing, dtype=np.float64)

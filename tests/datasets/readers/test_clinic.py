@@ -52,7 +52,7 @@ def test_every_layout_makes_the_same_store_for_testing(tmp_path, folders, ending
 
 def test_a_part_must_be_asked_for_and_other_numbers_are_refused(tmp_path) -> None:
     write(tmp_path, PRANET, ".png", 110, 138)
-    with pytest.raises(HarmosegError, match=r"610 listed case\(s\) have no files .*allow_missing"):
+    with pytest.raises(HarmosegError, match=r"610 listed case\(s\) have no files .*allow-missing"):
         list_dataset("cvc-clinicdb", tmp_path, SourceOptions())
     write(tmp_path, PRANET, ".png", 613)
     with pytest.raises(HarmosegError, match=r"1 case\(s\) with files are not listed \(613\)"):

@@ -119,7 +119,7 @@ def test_kvasir_is_found_one_folder_deeper_and_split_as_published(tmp_path) -> N
 
 def test_a_listed_case_that_is_absent_is_named(tmp_path) -> None:
     kvasir(tmp_path)
-    with pytest.raises(HarmosegError, match=r"997 listed case\(s\) have no files .*allow_missing"):
+    with pytest.raises(HarmosegError, match=r"997 listed case\(s\) have no files .*allow-missing"):
         list_dataset("kvasir-seg", tmp_path, SourceOptions())
 
 
