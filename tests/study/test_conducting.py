@@ -17,12 +17,13 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
+from harmoseg.losses.controls import references_of, with_controls
 from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.reading import open_store
 from harmoseg.study import carrying_out
 from harmoseg.study.conducting import run_study
 from harmoseg.study.failures import keep_failure
-from harmoseg.study.plan import DatasetPlan, StudyPlan, references_of, with_controls
+from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.running import executor_for, side_by_side
 from harmoseg.study.status import study_status, tell_status

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from harmoseg.datasets.catalogue import load_card
-from harmoseg.study import paper_tables, statistics
+from harmoseg.statistics import intervals, significance
+from harmoseg.study import paper_tables
 from harmoseg.study.paper_tables import make_paper_tables
 from harmoseg.study.published import published_columns, read_published
 from harmoseg.study.writing import to_latex, to_markdown, write_table_files
@@ -19,14 +20,15 @@ from harmoseg.study.writing import to_latex, to_markdown, write_table_files
 NOISE = ("clean", "gaussian:0.01", "bernoulli:0.01")
 PAPER = ("unet", "transunet", "unet+scc", "transunet+scc")
 
-estimate_mean = functools.partial(statistics.estimate_mean, resamples=200)
+estimate_mean = functools.partial(intervals.estimate_mean, resamples=200)
+estimate_means = functools.partial(intervals.estimate_means, resamples=200)
 
 
 @pytest.fixture(scope="module", autouse=True)
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
-        for module in (paper_tables, statistics):
-            patch.setattr(module, "estimate_mean", estimate_mean)
+        patch.setattr(paper_tables, "estimate_mean", estimate_mean)
+        patch.setattr(significance, "estimate_means", estimate_means)
         yield
 
 

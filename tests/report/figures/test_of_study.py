@@ -12,6 +12,7 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
 from harmoseg.evaluation.reading import CLEAN
+from harmoseg.losses.controls import references_of
 from harmoseg.report.figures.comparisons import difference_plot, paired_plot, training_curves
 from harmoseg.report.figures.forest import colour_of, forest_plot, reach
 from harmoseg.report.figures.ladders import (
@@ -40,7 +41,6 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.statistics.intervals import Estimate, estimate_mean
 from harmoseg.study.estimates import estimate_point
-from harmoseg.study.plan import references_of
 from harmoseg.study.rings import ring_correlations, ring_table
 from harmoseg.study.tables import Difference, paired_differences
 
