@@ -10,12 +10,12 @@ from scipy.stats import ttest_1samp, wilcoxon
 
 from harmoseg.metrics import METRICS
 from harmoseg.statistics.intervals import Design, Estimate, estimate_mean
+from harmoseg.statistics.sentences import describe_difference
 from harmoseg.statistics.significance import adjust_holm, signed_rank_p, supported_best
 from harmoseg.study.tables import (
     Difference,
     _differences,
     count_false_marks,
-    describe_difference,
     format_estimate,
     format_p,
 )

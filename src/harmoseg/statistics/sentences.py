@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from harmoseg.losses.controls import Kind
 from harmoseg.statistics.comparison import Comparison, Difference, Where
+from harmoseg.statistics.intervals import Estimate
 from harmoseg.statistics.tables import format_estimate
 
 _FEW = 8
@@ -38,52 +39,79 @@ def sentence(item: Difference) -> str:
 
 
 def _verdict(item: Difference) -> str:
-    estimate, method, reference = item.estimate, item.method, item.reference
-    unit = f"{item.measure.unit} of {item.measure.title}".strip()
-    unit = unit.removeprefix("of ")
-    left_out = _left_out(item)
+    unit = f"{item.measure.unit} of {item.measure.title}".strip().removeprefix("of ")
+    return describe_difference(
+        item.estimate,
+        item.method,
+        item.reference,
+        unit,
+        item.false_marks,
+        margin=item.margin if item.word == "equivalent" else None,
+        decimals=item.measure.decimals,
+        smaller_is=item.word if item.measure.sign < 0 else "",
+    )
+
+
+def describe_difference(
+    difference: Estimate,
+    method: str,
+    reference: str,
+    unit: str,
+    false_marks: tuple[int, int] = (0, 0),
+    *,
+    margin: float | None = None,
+    decimals: int = 1,
+    smaller_is: str = "",
+) -> str:
+    """Return one sentence on whether a method scores higher than its reference, in `unit`.
+
+    `false_marks` counts, among the cases left out, those without anything to find where the method
+    marks something in more runs than the reference, and those where it is the other way round.
+    `margin` is that within which the two are equivalent; None where they are not. `smaller_is` is
+    the verdict where smaller values are better.
+    """
+    left_out = _left_out(difference.dropped, method, reference, false_marks)
     unknown = f"Not known whether {method} differs from {reference}"
-    if not estimate.seeds:
+    if not difference.seeds:
         return f"{unknown}: there is no seed that both have finished."
-    if not estimate.cases:
+    if not difference.cases:
         return f"{unknown}: no case could be scored{left_out}."
-    over = f"over {estimate.seeds} seed(s) and {estimate.cases} cases"
-    decimals = max(estimate.decimals, item.measure.decimals)
+    over = f"over {difference.seeds} seed(s) and {difference.cases} cases"
+    decimals = max(difference.decimals, decimals)
     number = f"+.{decimals}f"
-    if estimate.low is None or estimate.high is None:
+    if difference.low is None or difference.high is None:
         return (
-            f"{unknown}: {estimate.mean:{number}} {unit} {over}; an interval needs two seeds and "
+            f"{unknown}: {difference.mean:{number}} {unit} {over}; an interval needs two seeds and "
             f"two patients or more{left_out}."
         )
-    interval = f"[{estimate.low:{number}}, {estimate.high:{number}}]"
-    value = f"{estimate.mean:{number}} {interval} {unit} {over}"
-    if item.word == "equivalent":
-        also = ", though the interval excludes 0" if estimate.excludes_zero else ""
+    interval = f"[{difference.low:{number}}, {difference.high:{number}}]"
+    value = f"{difference.mean:{number}} {interval} {unit} {over}"
+    if margin is not None:
+        also = ", though the interval excludes 0" if difference.excludes_zero else ""
         return (
-            f"{method} and {reference} are equivalent within {item.margin:g} {unit}{also}: "
+            f"{method} and {reference} are equivalent within {margin:g} {unit}{also}: "
             f"{value}{left_out}."
         )
-    if item.word == "open":
+    if not difference.excludes_zero:
         text = f"No difference between {method} and {reference} can be seen: {value}"
-        smallest = f"{estimate.detectable or 0:.{decimals}f}"
+        smallest = f"{difference.detectable or 0:.{decimals}f}"
         if float(smallest):
             text += f"; a difference of {smallest} or more would probably have been seen"
         return f"{text}{left_out}."
-    direction = "higher" if estimate.mean > 0 else "lower"
-    better = "" if item.measure.sign > 0 else f" ({item.word}: smaller is better)"
+    direction = "higher" if difference.mean > 0 else "lower"
+    better = f" ({smaller_is}: smaller is better)" if smaller_is else ""
     return f"{method} scores {direction} than {reference}{better}: {value}{left_out}."
 
 
-def _left_out(item: Difference) -> str:
-    """Say how many cases are left out and whom that spares; nothing where there are none."""
-    dropped = item.estimate.dropped
+def _left_out(dropped: int, method: str, reference: str, false_marks: tuple[int, int]) -> str:
+    """Return how many cases are left out and whom that spares; nothing where there are none."""
     if not dropped:
         return ""
     words = f"; {dropped} {'case' if dropped == 1 else 'cases'} left out, undefined under some run"
-    pairs = ((item.method, item.reference), (item.reference, item.method))
+    pairs = ((method, reference), (reference, method))
     spared = [
         f"on {count} of them {one} marks something where there is nothing in more runs than {other}"
-        for count, (one, other) in zip(item.false_marks, pairs, strict=True)
+        for count, (one, other) in zip(false_marks, pairs, strict=True)
         if count
     ]
     return f"{words}; {' and '.join(spared)}" if spared else words

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from harmoseg.losses.controls import Kind, Reference, references_of
 from harmoseg.metrics import AGGREGATES, METRICS, Metric
 from harmoseg.statistics.intervals import Estimate, estimate_mean
+from harmoseg.statistics.sentences import describe_difference
 from harmoseg.statistics.significance import adjust_holm, signed_rank_p
 from harmoseg.study.results import Study, TaskResults
 from harmoseg.study.writing import Table, to_latex, to_markdown, write_table_files
@@ -131,60 +132,6 @@ def count_false_marks(
     left_out = ~(ours & theirs).all(axis=0)
     more = (ours.sum(0) - theirs.sum(0))[left_out]
     return int((more > 0).sum()), int((more < 0).sum())
-
-
-def describe_difference(
-    difference: Estimate,
-    better: str,
-    reference: str,
-    unit: str,
-    false_marks: tuple[int, int] = (0, 0),
-) -> str:
-    """Say in one sentence whether `better` scores higher than `reference`, and what is left out.
-
-    `difference` is that of `better` minus `reference`, in `unit`. `false_marks` counts, among the
-    cases left out, those without anything to find where `better` marks something in more runs than
-    `reference`, and those where it is the other way round.
-    """
-    left_out = _describe_left_out(difference.dropped, better, reference, false_marks)
-    unknown = f"Not known whether {better} differs from {reference}"
-    if not difference.seeds:
-        return f"{unknown}: there is no seed that both have finished."
-    if not difference.cases:
-        return f"{unknown}: no case could be scored{left_out}."
-    over = f"over {difference.seeds} seed(s) and {difference.cases} cases"
-    number = f"+.{difference.decimals}f"
-    value = f"{difference.mean:{number}}"
-    if difference.low is None or difference.high is None:
-        return (
-            f"{unknown}: {value} {unit} {over}; an interval needs two seeds and two patients or "
-            f"more{left_out}."
-        )
-    value = f"{value} [{difference.low:{number}}, {difference.high:{number}}] {unit} {over}"
-    if not difference.excludes_zero:
-        sentence = f"No difference between {better} and {reference} can be seen: {value}"
-        smallest = f"{difference.detectable or 0:.{difference.decimals}f}"
-        if float(smallest):
-            sentence += f"; a difference of {smallest} or more would probably have been seen"
-        return f"{sentence}{left_out}."
-    direction = "higher" if difference.mean > 0 else "lower"
-    return f"{better} scores {direction} than {reference}: {value}{left_out}."
-
-
-def _describe_left_out(
-    dropped: int, better: str, reference: str, false_marks: tuple[int, int]
-) -> str:
-    """Say how many cases are left out and whom that spares; nothing where there are none."""
-    if not dropped:
-        return ""
-    words = f"; {dropped} {'case' if dropped == 1 else 'cases'} left out, undefined under some run"
-    sides = zip(false_marks, ((better, reference), (reference, better)), strict=True)
-    spared = [
-        f"on {count} of them {one} marks something where there is nothing in more runs than {other}"
-        for count, (one, other) in sides
-        if count
-    ]
-    return f"{words}; {' and '.join(spared)}" if spared else words
 
 
 def make_tables(study: Study, differences: Sequence[Difference]) -> list[Table]:
