@@ -109,6 +109,7 @@ def evaluate(
     from harmoseg.evaluation.evaluate import evaluate as evaluate_run
     from harmoseg.evaluation.measuring import Measuring
 
+    _check_known(options, EvaluationOptions, Measuring)
     measuring, rest = _split_off(options, Measuring)
     (chosen,) = _take({**rest, "measuring": measuring}, EvaluationOptions)
     run, store = Path(run), Path(store)
@@ -232,7 +233,16 @@ def _split_off(given: dict[str, Any], kind: type[Options]) -> tuple[Options, dic
 
 def _take(given: dict[str, Any], *kinds: type[Any]) -> list[Any]:
     """Make an object of every kind of options; refuse what is a field of none."""
+    _check_known(given, *kinds)
     made = []
+    rest = given
+    for kind in kinds:
+        item, rest = _split_off(rest, kind)
+        made.append(item)
+    return made
+
+
+def _check_known(given: dict[str, Any], *kinds: type[Any]) -> None:
     known = [field.name for kind in kinds for field in fields(kind)]
     for name in given:
         if name not in known:
@@ -241,8 +251,3 @@ def _take(given: dict[str, Any], *kinds: type[Any]) -> list[Any]:
                 f"unknown option {name!r}; did you mean {nearest!r}? (expected one of "
                 f"{', '.join(known)})"
             )
-    rest = given
-    for kind in kinds:
-        item, rest = _split_off(rest, kind)
-        made.append(item)
-    return made

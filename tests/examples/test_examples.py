@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import runpy
 from pathlib import Path
 
@@ -41,3 +42,19 @@ def test_example_is_fifteen_lines_or_fewer(path) -> None:
     lines = path.read_text(encoding="utf-8").splitlines()[1:]  # the docstring says what it shows
     code = [line for line in lines if line.strip()]
     assert len(code) <= 15
+
+
+@pytest.mark.parametrize(
+    "notebook",
+    sorted((Path(__file__).parents[2] / "examples").glob("*.ipynb")),
+    ids=lambda p: p.name,
+)
+def test_every_cell_of_a_notebook_runs(notebook, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "results").symlink_to(notebook.parents[1] / "results")
+    found = json.loads(notebook.read_text(encoding="utf-8"))
+    names: dict[str, object] = {"__name__": "notebook"}
+    for cell in found["cells"]:
+        if cell["cell_type"] == "code":
+            exec("".join(cell["source"]), names)  # noqa: S102
+    assert (tmp_path / "judge.html").stat().st_size > 100_000

@@ -78,14 +78,18 @@ def describe_difference(
         return f"{unknown}: no case could be scored{left_out}."
     over = f"over {difference.seeds} seed(s) and {difference.cases} cases"
     decimals = max(difference.decimals, decimals)
-    number = f"+.{decimals}f"
+
+    def number(value: float) -> str:
+        # Adding 0 makes a 0 of the -0 that rounding may leave.
+        return f"{round(value, decimals) + 0.0:+.{decimals}f}"
+
     if difference.low is None or difference.high is None:
         return (
-            f"{unknown}: {difference.mean:{number}} {unit} {over}; an interval needs two seeds and "
+            f"{unknown}: {number(difference.mean)} {unit} {over}; an interval needs two seeds and "
             f"two patients or more{left_out}."
         )
-    interval = f"[{difference.low:{number}}, {difference.high:{number}}]"
-    value = f"{difference.mean:{number}} {interval} {unit} {over}"
+    interval = f"[{number(difference.low)}, {number(difference.high)}]"
+    value = f"{number(difference.mean)} {interval} {unit} {over}"
     if margin is not None:
         also = ", though the interval excludes 0" if difference.excludes_zero else ""
         return (

@@ -240,7 +240,9 @@ def _part_tables(comparison: Comparison) -> Iterable[Table]:
         ("differences-by-condition", "Paired differences on corrupted images", "condition"),
     ):
         chosen = [where for where in wheres if _is_part(where, part)]
-        tables = [_differences(comparison, name, title, where, shown) for where in chosen]
+        # A measure of a whole case has no value of a class.
+        known = [m for m in shown if any(comparison.find(measure=m, where=w) for w in chosen)]
+        tables = [_differences(comparison, name, title, where, known) for where in chosen]
         if tables:
             rows = tuple(
                 (row[0], str(getattr(where, part)), *row[1:])
@@ -251,7 +253,7 @@ def _part_tables(comparison: Comparison) -> Iterable[Table]:
             records = tuple(record for table in tables for record in table.records)
             caption = (
                 "Method minus reference, paired by case and seed; brackets: 95 % interval over "
-                f"seeds and patients, not corrected for their number. {_units(shown)}"
+                f"seeds and patients, not corrected for their number. {_units(known)}"
             )
             yield Table(name, title, caption, header, rows, records=records)
 

@@ -185,9 +185,15 @@ def _number(item: Difference, decimals: int) -> str:
     if not estimate.cases:
         return "undefined"
     digits = max(decimals, estimate.decimals)
-    text = f"{estimate.mean:+.{digits}f}"
-    if estimate.low is not None and estimate.high is not None:
-        text += f" [{estimate.low:+.{digits}f}, {estimate.high:+.{digits}f}]"
+    # Adding 0 makes a 0 of the -0 that rounding may leave.
+    numbers = [
+        f"{round(value, digits) + 0.0:+.{digits}f}"
+        for value in (estimate.mean, estimate.low, estimate.high)
+        if value is not None
+    ]
+    text = numbers[0]
+    if len(numbers) > 1:
+        text += f" [{numbers[1]}, {numbers[2]}]"
     else:
         text += " (no interval)"
     return text.replace("-", MINUS)
