@@ -28,7 +28,7 @@ from harmoseg.store.training_view import open_training_view
 from harmoseg.store.writing import writing_store
 from harmoseg.training import network, run
 from harmoseg.training.batches import Batch, seeded_generator, training_loader
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 BATCH, SIZE, CHANNELS = 8, 224, 3
 SLICES = 2000

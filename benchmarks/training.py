@@ -23,9 +23,9 @@ from common import Target, interleaved_medians, markdown_table, publish, targets
 from harmoseg import HarmonizedLoss, create_model
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.models.precision import resolve_precision
-from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.measuring import peak_memory
 from harmoseg.training.network import TrainedNetwork
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 
 BATCH = 8

@@ -13,7 +13,7 @@ import pytest
 import harmoseg
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 TINY = {"encoder": "tu-test_resnet", "epochs": 1, "batch_size": 4, "validation_fraction": 0}
 

@@ -11,7 +11,7 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.locks import LockedError, drop_lock, is_locked, locked, take_lock
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 
 _HOLD = (

@@ -73,7 +73,7 @@ def train(
     `harmoseg.training.run.train` does.
     """
     from harmoseg.training.execution import Execution
-    from harmoseg.training.experiment import TrainingOptions
+    from harmoseg.training.options import TrainingOptions
     from harmoseg.training.run import train as train_run
 
     chosen, execution = _take(options, TrainingOptions, Execution)
@@ -195,7 +195,7 @@ def run_study(
     from harmoseg.study.conducting import run_study as conduct
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.running import executor_for
-    from harmoseg.training.experiment import TrainingOptions
+    from harmoseg.training.options import TrainingOptions
 
     (chosen,) = _take(options, TrainingOptions)
     dataset = DatasetPlan(

@@ -16,7 +16,7 @@ from harmoseg.explain.cam import LAYERS
 from harmoseg.explain.networks import explain_slices
 from harmoseg.explain.slices import choose_slices
 from harmoseg.store.reading import open_store
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 
 

@@ -30,7 +30,7 @@ from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
 from harmoseg.store.writing import writing_store
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 
 

@@ -37,7 +37,7 @@ from harmoseg.study.exhibit_figures import make_gallery
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.report import study_warnings, write_study_report
 from harmoseg.study.results import Study
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 STORE = "phantom-binary"
 

@@ -14,7 +14,7 @@ from harmoseg.study.cluster import on_cluster
 from harmoseg.study.conducting import run_study
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.resources import Resources
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 pytest.importorskip("submitit")
 TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)

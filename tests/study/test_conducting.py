@@ -28,7 +28,7 @@ from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.running import executor_for, side_by_side
 from harmoseg.study.status import study_status, tell_status
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
 TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)

@@ -16,8 +16,8 @@ from harmoseg import HarmosegError
 from harmoseg.models.saved import ModelInfo
 from harmoseg.training import experiment as experiment_module
 from harmoseg.training.execution import Execution
-from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.measuring import forget_peak_memory, peak_memory
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import EpochLog, train
 
 TINY = TrainingOptions(

@@ -13,9 +13,10 @@ from torch import nn
 from harmoseg import HarmosegError
 from harmoseg.store.training_view import open_training_view
 from harmoseg.training import memory
-from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
+from harmoseg.training.experiment import Experiment, resolve_experiment
 from harmoseg.training.memory import estimate_memory, explaining_lack_of_memory, saved_bytes
 from harmoseg.training.network import TrainedNetwork, model_info
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 
 TINY = TrainingOptions(

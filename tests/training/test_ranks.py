@@ -18,7 +18,7 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.training import run as run_module
 from harmoseg.training.batches import OrderedBatches, ShuffledBatches
 from harmoseg.training.execution import Execution
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.ranks import SynchronisedBatchNorm, synchronise_batch_norm
 from harmoseg.training.run import train
 

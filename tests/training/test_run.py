@@ -14,8 +14,8 @@ from safetensors.torch import load_file
 
 from harmoseg import HarmosegError
 from harmoseg.training import run as run_module
-from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.network import TrainedNetwork
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import EpochLog, open_run, train
 
 TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)

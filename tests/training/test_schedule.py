@@ -17,8 +17,9 @@ from safetensors.torch import load_file
 from harmoseg import HarmosegError
 from harmoseg.store.reading import open_store
 from harmoseg.store.training_view import open_training_view
-from harmoseg.training.experiment import TrainingOptions, resolve_experiment
+from harmoseg.training.experiment import resolve_experiment
 from harmoseg.training.network import TrainedNetwork
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import EpochLog, train
 
 TINY = TrainingOptions(encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25)

@@ -22,7 +22,7 @@ from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.training import run as run_module
 from harmoseg.training.execution import Execution
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
 from harmoseg.training.stopping import Stopping
 

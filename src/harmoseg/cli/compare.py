@@ -11,7 +11,7 @@ from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
 from harmoseg.store.layout import INFO_FILE
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 SUMMARY = "Compare methods: train them on a store, or judge a table of scores."
 

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.store.layout import INFO_FILE
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 SUMMARY = "Run the whole product on made images, in a few minutes."
 

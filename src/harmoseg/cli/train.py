@@ -8,7 +8,7 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.parsing import Parser
 from harmoseg.training.execution import Execution
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 SUMMARY = "Train one method on a store."
 

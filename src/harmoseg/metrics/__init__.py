@@ -1,4 +1,10 @@
-"""How good a segmentation is: counts once, formulas after."""
+"""How good a segmentation is: counts once, formulas after.
+
+The spectral ones need torch and are imported when first asked for, so that tables of scores are read
+and judged without waiting for it.
+"""
+
+from typing import TYPE_CHECKING, Any
 
 from harmoseg.metrics.aggregates import (
     AGGREGATES,
@@ -24,12 +30,6 @@ from harmoseg.metrics.overlap import (
     overlap_metric,
     transunet_dsc,
 )
-from harmoseg.metrics.spectral import (
-    RingFidelity,
-    log_magnitude_correlation,
-    ring_fidelity,
-    spectral_fidelity,
-)
 from harmoseg.metrics.surface import (
     Definition,
     OnEmpty,
@@ -38,6 +38,14 @@ from harmoseg.metrics.surface import (
     hausdorff,
     surface_distances,
 )
+
+if TYPE_CHECKING:
+    from harmoseg.metrics.spectral import (
+        RingFidelity,
+        log_magnitude_correlation,
+        ring_fidelity,
+        spectral_fidelity,
+    )
 
 __all__ = [
     "AGGREGATES",
@@ -70,3 +78,12 @@ __all__ = [
     "top_label",
     "transunet_dsc",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    """Import a spectral measure when it is first asked for."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from harmoseg.metrics import spectral
+
+    return getattr(spectral, name)

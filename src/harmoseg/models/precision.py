@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
-
 Precision = Literal["auto", "bf16", "fp32"]
 
 
@@ -19,6 +17,8 @@ def resolve_precision(asked: Precision, device: str | None = None) -> Precision:
     """
     if asked != "auto":
         return asked
+    import torch  # here: the options of every command name a precision
+
     if torch.cuda.is_available() and device != "cpu":
         return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
     return "bf16" if bfloat16_units() else "fp32"
@@ -26,6 +26,8 @@ def resolve_precision(asked: Precision, device: str | None = None) -> Precision:
 
 def bfloat16_units() -> list[str]:
     """Name the units of the CPU that multiply in bfloat16."""
+    import torch
+
     found = {
         "AMX": torch.cpu._is_amx_tile_supported(),
         "AVX512-bf16": torch.cpu._is_avx512_bf16_supported(),

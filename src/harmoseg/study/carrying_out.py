@@ -32,7 +32,7 @@ from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits
 from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
 from harmoseg.study.plan import run_name
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, read_experiment, train
 
 _POLL_SECONDS = 2.0

@@ -28,7 +28,8 @@ from harmoseg.study.layout import (
     place_in_plan,
     read_plan,
 )
-from harmoseg.training.experiment import Experiment, TrainingOptions, resolve_experiment
+from harmoseg.training.experiment import Experiment, resolve_experiment
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import check_trainable
 
 

@@ -18,7 +18,7 @@ from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
 from harmoseg.losses.method import parse_method
 from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.plan import DatasetPlan, StudyPlan
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 TABLES = tuple(f"table{number}" for number in range(1, 7))
 _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")

@@ -20,7 +20,7 @@ from harmoseg.statistics.tables import Table
 from harmoseg.study.copies import count_copies
 from harmoseg.study.exhibit_figures import exhibited_figures, make_gallery
 from harmoseg.study.results import Study, StudyTask
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE
 
 _FEW = 8

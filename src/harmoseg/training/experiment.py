@@ -7,83 +7,20 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, sha256_of
 from harmoseg.losses.method import parse_method
-from harmoseg.models.precision import Precision, resolve_precision
+from harmoseg.models.precision import resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.objective import source_hash
+from harmoseg.training.options import TrainingOptions
 
 SCHEMA = 1
-
-
-@dataclass(frozen=True)
-class TrainingOptions:
-    """How a network is trained; the defaults are the paper's where the paper says.
-
-    Args:
-        encoder: Encoder of the network, any of segmentation-models-pytorch.
-        weights: Encoder weights: a local .safetensors file, or imagenet to download them; absent,
-            the encoder starts at random (the paper's starts from ImageNet).
-        epochs: Passes over the training part.
-        batch_size: Images per step.
-        learning_rate: Initial learning rate of SGD, decayed polynomially to 0.
-        momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
-        decay_power: Power of the polynomial decay.
-        augment: Flip and rotate the training images.
-        validation_fraction: Share of the training part that validates where the store has no val
-            split of its own.
-        select: Which weights a run selects: best by validation DSC, or last. Where best is another
-            epoch than the last, last.safetensors keeps the last one's too.
-        precision: bf16 (bfloat16 autocast) or fp32; auto takes bf16 where the processor has it.
-        validate_every: Epochs between two validations; the last epoch is always validated. The best
-            epoch is chosen among those validated.
-        patience: Stop after so many validations in a row without a better one; 0 trains all epochs.
-        clip_norm: Scale the gradients of a step down to this norm where theirs is larger; 0 never.
-        accumulate: Batches whose gradients are averaged for one step of the optimiser.
-    """
-
-    encoder: str = "resnet50"
-    weights: str | None = None
-    epochs: int = 60
-    batch_size: int = 8
-    learning_rate: float = 0.01
-    momentum: float = 0.9
-    weight_decay: float = 1e-4
-    decay_power: float = 0.9
-    augment: bool = True
-    validation_fraction: float = 0.1
-    select: Literal["best", "last"] = "best"
-    precision: Precision = "auto"
-    validate_every: int = 1
-    patience: int = 0
-    clip_norm: float = 0.0
-    accumulate: int = 1
-
-    def __post_init__(self) -> None:
-        """Raise HarmosegError naming the first option that cannot be."""
-        limits = {
-            "epochs": (self.epochs >= 1, "1 or more"),
-            "batch_size": (self.batch_size >= 2, "2 or more (batch normalisation needs two)"),
-            "learning_rate": (self.learning_rate > 0, "above 0"),
-            "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
-            "weight_decay": (self.weight_decay >= 0, "0 or more"),
-            "decay_power": (self.decay_power >= 0, "0 or more"),
-            "validation_fraction": (0 <= self.validation_fraction < 1, "at least 0 and below 1"),
-            "validate_every": (self.validate_every >= 1, "1 or more"),
-            "patience": (self.patience >= 0, "0 (never stop early) or more"),
-            "clip_norm": (0 <= self.clip_norm < float("inf"), "0 (never clip) or more"),
-            "accumulate": (self.accumulate >= 1, "1 or more"),
-        }
-        for name, (fits, expected) in limits.items():
-            if not fits:
-                raise HarmosegError(f"{name} must be {expected}, got {getattr(self, name)}")
 
 
 @dataclass(frozen=True)

@@ -63,7 +63,6 @@ from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
     Experiment,
-    TrainingOptions,
     experiment_from_yaml,
     experiment_to_yaml,
     resolve_experiment,
@@ -74,6 +73,7 @@ from harmoseg.training.measuring import Measurements
 from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
 from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
+from harmoseg.training.options import TrainingOptions
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
 from harmoseg.training.stopping import Stopped, Stopping, signals_as_before

@@ -10,7 +10,7 @@ from typing import Any
 import lightning.pytorch as pl
 
 from harmoseg.errors import HarmosegError
-from harmoseg.training.experiment import TrainingOptions
+from harmoseg.training.options import TrainingOptions
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,11 @@ import pytest
 from matplotlib.figure import Figure
 
 from harmoseg.explain.changes import CHANGES, KINDS, change_effects
+from harmoseg.explain.map_figures import CamRow, SpectralRow, cam_figure, spectral_map_figure
 from harmoseg.explain.maps import map_correlation, spectral_map
 from harmoseg.explain.power import power_of_planes, power_of_slices
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.report.figures.maps import CamRow, SpectralRow, cam_figure, spectral_map_figure
-from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
+from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 
 
 def shown(channels: int = 3, size: int = 32) -> ShownSlice:

@@ -17,7 +17,7 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.verification.findings import Finding
 from harmoseg.datasets.verification.subjects import View
 from harmoseg.datasets.verification.verifying import Verification, verify
-from harmoseg.report.verification import draw_thumbnail, write_verification
+from harmoseg.explain.verification import draw_thumbnail, write_verification
 from harmoseg.store.layout import Slice
 
 
