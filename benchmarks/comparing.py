@@ -3,7 +3,8 @@
 python benchmarks/comparing.py --out benchmarks/results/comparing.md
 
 Ten methods, three seeds, five conditions, 1,000 cases of 500 patients, four classes: 600,000 rows
-with four measures. Processor time on one thread, so that other work on the machine counts for nothing.
+with four measures. Processor time on one thread, so that other work on the machine counts for
+nothing.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """How good a segmentation is: counts once, formulas after.
 
-The spectral ones need torch and are imported when first asked for, so that tables of scores are read
-and judged without waiting for it.
+The spectral ones need torch and are imported when first asked for, so that tables of scores are
+read and judged without waiting for it.
 """
 
 from typing import TYPE_CHECKING, Any
