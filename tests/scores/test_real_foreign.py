@@ -33,6 +33,7 @@ def test_every_metric_file_of_monai() -> None:
         scores = read_scores(file, measures=declared)
         (measure,) = scores.measures
         raw = pd.read_csv(file, usecols=range(1 + len(scores.classes)), header=0, index_col=0)
+        raw.index = raw.index.str.removesuffix(".nii.gz")
         found = scores.frame.astype({"case": str, "class": str})
         found = found.pivot(index="case", columns="class", values=measure)
         np.testing.assert_array_equal(found.loc[raw.index, raw.columns], raw)

@@ -32,7 +32,7 @@ def join_files(folder: Path, tables: Mapping[Path, Scores], remarks: Sequence[st
     names = _methods(labels, folder)
     joined: dict[tuple[str, str, str], list[Scores]] = {}
     for file, scores in tables.items():
-        frame = scores.frame.astype({name: object for name in KEYS})
+        frame = scores.frame.astype(dict.fromkeys(KEYS, object))
         if set(frame["method"]) == {FROM_FILE}:
             frame["method"] = names[file]
         if set(frame["seed"]) == {"0"}:
@@ -56,8 +56,8 @@ def _beside(left: Scores, right: Scores) -> Scores:
         raise HarmosegError("one table of the folder has classes and another has none; read one")
     values = [name for name in right.frame.columns if name not in KEYS]
     frame = pd.merge(
-        left.frame.astype({name: object for name in keys}),
-        right.frame[[*keys, *values]].astype({name: object for name in keys}),
+        left.frame.astype(dict.fromkeys(keys, object)),
+        right.frame[[*keys, *values]].astype(dict.fromkeys(keys, object)),
         on=keys,
         how="outer",
     )

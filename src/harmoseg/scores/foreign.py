@@ -140,9 +140,10 @@ def _find_roles(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         if role in taken:
             continue
         for word in words:
-            name = by_word.get(word)
-            if name is None or name in taken.values() or name in reading.declared:
+            found = by_word.get(word)
+            if found is None or found in taken.values() or found in reading.declared:
                 continue
+            name = found
             numeric = pd.api.types.is_numeric_dtype(frame[name])
             if (role == "measure" and numeric) or (role == "value" and not numeric):
                 continue
@@ -232,10 +233,10 @@ def _by_measure(
     if doubled.size:
         row = table.iloc[doubled[0]]
         raise reading.error(
-            f"row {doubled[0] + 2} repeats case {row['case']!r} in {row['_measure']}; every case is "
-            "there once for each method, class and measure"
+            f"row {doubled[0] + 2} repeats case {row['case']!r} in {row['_measure']}; every case "
+            "is there once for each method, class and measure"
         )
-    filled = table.fillna({name: "" for name in index})
+    filled = table.fillna(dict.fromkeys(index, ""))
     wide = filled.pivot(index=index, columns="_measure", values="_value").reset_index()
     return wide.rename_axis(columns=None), {m.name: m for m in known.values()}
 
@@ -356,8 +357,8 @@ def _no_cases(frame: pd.DataFrame, reading: Reading) -> HarmosegError:
             "need the scores of every case, so give the file with a row per case"
         )
     return reading.error(
-        f"no column names the case; found {_listed(frame.columns)}; expected a column such as case, "
-        "id, name or filename, or name it with names={'case': COLUMN}"
+        f"no column names the case; found {_listed(frame.columns)}; expected a column such as "
+        "case, id, name or filename, or name it with names={'case': COLUMN}"
     )
 
 

@@ -160,7 +160,7 @@ def _with_names(frame: pd.DataFrame, file: Path) -> pd.DataFrame:
                 names = {str(value): name for name, value in labels.items() if value != 0}
             else:  # version 1, or regions
                 names = {k: v for k, v in labels.items() if isinstance(v, str) and k != "0"}
-            return frame.assign(**{"class": frame["class"].map(lambda k: names.get(k, k))})
+            return frame.replace({"class": names})
     return frame
 
 

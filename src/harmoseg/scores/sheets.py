@@ -23,7 +23,7 @@ MOST_COLUMNS = 1000
 UNDEFINED = ("", "nan", "NaN", "NAN", "NA", "N/A", "None", "null")
 _DELIMITERS = (";", "\t", ",", "|")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
-_WITH_COMMA = re.compile(r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?")
+_WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
 
 
 def read_bytes(file: Path) -> bytes:
@@ -56,10 +56,8 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     Delimiter and decimal comma are recognised. Raises HarmosegError where the file is empty, no
     table, has no header, a column twice, or more than `MOST_COLUMNS` columns.
     """
-    if data[:4] == b"PK\x03\x04":
-        frame, remarks = _read_excel(file, data), []
-    else:
-        frame, remarks = _read_text(file, data)
+    frame = _read_excel(file, data) if data[:2] == b"PK" else _read_text(file, data)
+    remarks: list[str] = []
     if len(frame.columns) > MOST_COLUMNS:
         raise HarmosegError(
             f"{file}: {len(frame.columns)} columns, expected at most {MOST_COLUMNS}; one row is "
@@ -82,17 +80,16 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     for name in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             text = frame[name].dropna().astype(str).str.strip()
-            if len(text) and text.str.fullmatch(_WITH_COMMA.pattern + "|" + _NUMBER).all():
-                if text.str.contains(",").any():
-                    commas = True
-                    text = text.str.replace(",", ".")
-                    frame[name] = pd.to_numeric(text).reindex(frame.index)
+            numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
+            if numbers.all() and text.str.contains(",").any():
+                commas = True
+                frame[name] = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)
     if commas:
         remarks.append(f"{file.name}: decimal commas")
     return frame, remarks
 
 
-def _read_text(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
+def _read_text(file: Path, data: bytes) -> pd.DataFrame:
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -121,7 +118,7 @@ def _read_text(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
                 header=None,
                 skiprows=1,
                 names=range(len(names)),
-                dtype={i: str for i in keys},
+                dtype=dict.fromkeys(keys, str),
                 keep_default_na=False,
                 na_values={i: list(UNDEFINED) for i in range(len(names)) if i not in keys},
                 index_col=False,
@@ -133,7 +130,7 @@ def _read_text(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
         raise HarmosegError(f"{file}: not a table ({error}); expected CSV with a header") from error
     if frame.empty:
         raise HarmosegError(f"{file}: a header and no rows; expected a row per case")
-    return frame.set_axis(names, axis=1), []
+    return frame.set_axis(names, axis=1)
 
 
 def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
@@ -168,7 +165,8 @@ def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
             rows = next((v for v in content.values() if _are_records(v)), None)
     elif isinstance(content, dict) and all(isinstance(v, dict) for v in content.values()):
         rows = [
-            {"method": method, "case": case, **(value if isinstance(value, dict) else {"value": value})}
+            {"method": method, "case": case}
+            | (value if isinstance(value, dict) else {"value": value})
             for method, cases in content.items()
             for case, value in cases.items()
         ]  # fmt: skip
@@ -177,7 +175,7 @@ def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
         hint = (
             "it seems to be of detection; harmoseg judges segmentations"
             if re.search(r"m?AP\b|froc|boxes|bbox|_IoU_|categories", json.dumps(content)[:5000])
-            else "expected nnU-Net's metric_per_case (v2) or results.all (v1), or one record per case"
+            else "expected nnU-Net's metric_per_case (v2) or results.all (v1), or a record per case"
         )
         raise HarmosegError(f"{file}: no scores of cases in it: found {found}; {hint}")
     frame = pd.DataFrame(rows)

@@ -82,12 +82,29 @@ class Block:
             found = chosen[..., self.classes.index(label)]
         else:
             found = mean_of_defined(chosen, axis=-1)
+            found[self._lacks_rows(method, places, condition)] = np.nan
             found[np.isinf(chosen).any(axis=-1)] = np.nan
             if measure.needs_both and self.has_counts:
                 counts = self.counts(method, condition, seeds=seeds)[:, :, : len(self.classes)]
                 in_truth = counts[..., 0] + counts[..., 2] > 0
                 found[(in_truth & np.isnan(chosen)).any(axis=-1)] = np.nan
         return np.asarray(found * measure.scale)
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Return what has a row, shape (methods, seeds, conditions, cases, classes)."""
+        shape = self._array(next(iter(self.measures))).shape
+        rows = np.zeros((*shape[:-1], shape[-1] + 1), dtype=bool)
+        rows[tuple(self._place_of_row.values())] = True
+        return rows[..., :-1]
+
+    def _lacks_rows(self, method: str, places: Sequence[int], condition: str) -> NDArray[np.bool_]:
+        """Return where a class has a row of another method and none of this: (seeds, cases)."""
+        at = self.conditions.index(condition)
+        rows = self.present[:, :, at]
+        expected = rows.any(axis=(0, 1))
+        found: NDArray[np.bool_] = (expected & ~rows[self.methods.index(method), places]).any(-1)
+        return found
 
     def paired(
         self, method: str, reference: str, measure: Measure, **where: Any
