@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:
+    from harmoseg.evaluation.scoring import score
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
@@ -44,6 +45,7 @@ __all__ = [
     "power_spectrum",
     "read_scores",
     "ring_correlation",
+    "score",
     "spectral_correlation",
     "window_weights",
 ]
@@ -52,6 +54,7 @@ _PLACES = {
     "Comparison": ("statistics.comparison", "Comparison"),
     "Scores": ("scores.table", "Scores"),
     "compare": ("statistics.comparison", "compare"),
+    "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),
     "load": ("models.saved", "load_model"),

@@ -19,6 +19,7 @@ _COMMANDS = (
     "prepare",
     "info",
     "verify",
+    "score",
     "compare",
     "study",
     "train",

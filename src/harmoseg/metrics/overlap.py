@@ -21,6 +21,7 @@ All lie in [0, 1].
 
 # What the paper's tables have, and studies compare; precision is reported beside them.
 METRICS: tuple[Metric, ...] = ("DSC", "IoU", "SE", "SP", "ACC")
+_FEW = 10
 COUNTS = ("tp", "fp", "fn", "tn")
 
 
@@ -49,6 +50,8 @@ def confusion_counts(
                 f"label values {labels.min()} to {labels.max()} found in the {name}, expected 0 to "
                 f"{classes - 1}"
             )
+    if classes <= _FEW and pred.dtype == truth.dtype == np.uint8:
+        return _count_bytes(pred, truth, classes)
     joint = np.bincount(
         truth.ravel().astype(np.int64) * classes + pred.ravel().astype(np.int64, copy=False),
         minlength=classes * classes,
@@ -57,6 +60,19 @@ def confusion_counts(
     tp = np.diagonal(table)
     fp, fn = table.sum(0) - tp, table.sum(1) - tp
     return np.stack((tp, fp, fn, table.sum() - tp - fp - fn), axis=1)
+
+
+def _count_bytes(
+    pred: NDArray[np.integer], truth: NDArray[np.integer], classes: int
+) -> NDArray[np.int64]:
+    """Count few classes of bytes: comparisons take a quarter of the time of a histogram."""
+    counts = np.empty((classes, 4), dtype=np.int64)
+    for c in range(classes):
+        ours, theirs = pred == c, truth == c
+        n_pred, n_truth = np.count_nonzero(ours), np.count_nonzero(theirs)
+        tp = np.count_nonzero(ours & theirs)
+        counts[c] = tp, n_pred - tp, n_truth - tp, pred.size - n_pred - n_truth + tp
+    return counts
 
 
 def overlap_metric(metric: Metric, counts: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -108,6 +108,9 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
     keys = [
         i for i, name in enumerate(names) if (role_of(name) or "value") not in ("value", "measure")
     ]
+    undefined: dict[Any, list[str]] = {
+        i: list(UNDEFINED) for i in range(len(names)) if i not in keys
+    }
     try:
         with warnings.catch_warnings():
             # A row with a field too many would lose it.
@@ -120,7 +123,7 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
                 names=range(len(names)),
                 dtype=dict.fromkeys(keys, str),
                 keep_default_na=False,
-                na_values={i: list(UNDEFINED) for i in range(len(names)) if i not in keys},
+                na_values=undefined,
                 index_col=False,
                 low_memory=False,
             )

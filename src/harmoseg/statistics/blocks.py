@@ -103,8 +103,8 @@ class Block:
         at = self.conditions.index(condition)
         rows = self.present[:, :, at]
         expected = rows.any(axis=(0, 1))
-        found: NDArray[np.bool_] = (expected & ~rows[self.methods.index(method), places]).any(-1)
-        return found
+        lacking = expected & ~rows[self.methods.index(method), places]
+        return np.asarray(lacking.any(axis=-1))
 
     def paired(
         self, method: str, reference: str, measure: Measure, **where: Any

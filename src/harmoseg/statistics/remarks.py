@@ -100,7 +100,9 @@ def _other_classes(planned: Planned, primary: Measure) -> Iterator[str]:
         for label in block.classes:
             mine = np.isfinite(block.values(method, primary, label=label, seeds=ours))
             others = np.isfinite(block.values(reference, primary, label=label, seeds=theirs))
-            both = block.present[:, :, block.conditions.index(CLEAN), :, block.classes.index(label)]
+            place = block.classes.index(label)
+            at = block.conditions.index(CLEAN), slice(None), block.classes.index(label)
+            both = block.present[:, :, *at]
             there = np.logical_and(
                 *(both[block.methods.index(name)].any(0) for name in (method, reference))
             )
