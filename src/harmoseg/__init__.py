@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         window_weights,
     )
     from harmoseg.statistics.comparison import Comparison, compare
+    from harmoseg.statistics.planning import plan
 
 __version__ = "0.1.0"
 
@@ -42,6 +43,7 @@ __all__ = [
     "load",
     "log_magnitude",
     "make_rings",
+    "plan",
     "power_spectrum",
     "read_scores",
     "ring_correlation",
@@ -54,6 +56,7 @@ _PLACES = {
     "Comparison": ("statistics.comparison", "Comparison"),
     "Scores": ("scores.table", "Scores"),
     "compare": ("statistics.comparison", "compare"),
+    "plan": ("statistics.planning", "plan"),
     "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),

@@ -21,6 +21,7 @@ _COMMANDS = (
     "verify",
     "score",
     "compare",
+    "plan",
     "study",
     "train",
     "evaluate",

@@ -233,12 +233,33 @@ def _with_interval(estimate: Estimate, sums: _Sums, low: float, high: float) -> 
     )
 
 
+def analyse_sample(sample: Sample) -> Design | None:
+    """Return the mean squares of a sample; None with fewer than two seeds or groups."""
+    sums = _sum_groups(sample)
+    if sums.seeds < 2 or len(sums.sizes) < 2:
+        return None
+    return _analyse(sums.sums, sums.sizes)
+
+
+def variance_of_mean(sample: Sample) -> float:
+    """Return the variance of a sample's mean over seeds and groups; of one seed, over groups."""
+    sums = _sum_groups(sample)
+    if sums.seeds == 1:
+        return _error_over_patients(sums) ** 2
+    design = _analyse(sums.sums, sums.sizes)
+    of_groups = max(float(design.between_groups - design.residual), 0.0)
+    return max(float(design.between_seeds) + of_groups, float(design.between_groups))
+
+
+def _error_over_patients(sums: _Sums) -> float:
+    groups = len(sums.sizes)
+    moves = (sums.sums[0] - sums.mean * sums.sizes) / sums.sizes.mean()
+    return float(np.sqrt((moves**2).sum() / (groups * (groups - 1))))
+
+
 def _over_patients(estimate: Estimate, sums: _Sums) -> Estimate:
     """Add the interval over patients of one training."""
-    groups = len(sums.sizes)
-    moves = (sums.sums[0] - estimate.mean * sums.sizes) / sums.sizes.mean()
-    error = np.sqrt((moves**2).sum() / (groups * (groups - 1)))
-    half = float(stdtrit(groups - 1, (1 + _LEVEL) / 2) * error)
+    half = float(stdtrit(len(sums.sizes) - 1, (1 + _LEVEL) / 2)) * _error_over_patients(sums)
     return replace(
         estimate,
         low=round_off(estimate.mean - half),

@@ -100,7 +100,6 @@ def _other_classes(planned: Planned, primary: Measure) -> Iterator[str]:
         for label in block.classes:
             mine = np.isfinite(block.values(method, primary, label=label, seeds=ours))
             others = np.isfinite(block.values(reference, primary, label=label, seeds=theirs))
-            place = block.classes.index(label)
             at = block.conditions.index(CLEAN), slice(None), block.classes.index(label)
             both = block.present[:, :, *at]
             there = np.logical_and(
@@ -110,8 +109,8 @@ def _other_classes(planned: Planned, primary: Measure) -> Iterator[str]:
         if differ.any():
             yield (
                 f"In {int(differ.sum())} cases {method} and {reference} are averaged over "
-                f"different classes{_at(block)}, since {primary.title} of a class is undefined for one of "
-                "them; read the differences by class."
+                f"different classes{_at(block)}, since {primary.title} of a class is undefined "
+                "for one of them; read the differences by class."
             )
 
 
