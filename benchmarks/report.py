@@ -23,11 +23,12 @@ from numpy.typing import NDArray
 from playwright.sync_api import Browser, sync_playwright
 from scipy import ndimage
 
-from harmoseg.report.browser import BrowserCase, Shown, make_payload
+from harmoseg.report.browser import Shown, make_payload
+from harmoseg.report.gallery import GalleryCase
 from harmoseg.report.page import Page, PagePicture, PageTable, Section, render
 
 METHODS = ["unet", "unet+scc", "unet+scc@sample", "unet+rings", "unet+rings@sample"]
-SEEDS = [0, 1, 2]
+SEEDS = ["0", "1", "2"]
 CASES = 120
 MASKS = 60
 KINDS = ((128, 1), (224, 1), (224, 8))
@@ -94,7 +95,7 @@ def write_page(path: Path, size: int, classes: int) -> float:
         noise = ndimage.gaussian_filter(random.normal(size=(size, size, 3)), (1, 1, 0))
         image = np.clip(128 + 160 * noise, 0, 255).astype(np.uint8)
         truth = masks[number % MASKS]
-        cases.append(BrowserCase(f"case-{number:04d}", "Made data", image, truth))
+        cases.append(("Made data", GalleryCase(f"case-{number:04d}", image, truth)))
         for method in METHODS:
             for seed in SEEDS:
                 cam = random.integers(0, 256, (28, 28), dtype=np.uint8)

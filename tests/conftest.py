@@ -124,28 +124,14 @@ def predict_cases() -> Callable[..., dict[int, np.ndarray]]:
 
 
 @pytest.fixture(scope="session")
-def made_studies() -> ModuleType:
-    """Give the module that makes studies of plain arrays, to tests of any folder."""
-    name = "made_studies"
-    path = Path(__file__).parent / "study" / f"{name}.py"
-    spec = importlib.util.spec_from_file_location(name, path)
+def made() -> ModuleType:
+    """Give the module that makes scores of plain arrays, to tests of any folder."""
+    name = "made_scores"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).parent / f"{name}.py")
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module  # dataclasses look themselves up there
     spec.loader.exec_module(module)
     return module
-
-
-@pytest.fixture(scope="session")
-def make_task(made_studies: ModuleType) -> Callable[..., Any]:
-    """Give the function that makes the results of a task from scores (seeds, cases)."""
-    return made_studies.make_task
-
-
-@pytest.fixture(scope="session")
-def make_study(made_studies: ModuleType) -> Callable[..., Any]:
-    """Give the function that makes a study of tasks."""
-    return made_studies.make_study
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,8 @@ from itertools import combinations
 
 import numpy as np
 
-from harmoseg.prediction.overlays import class_colours, colour_codes, distinct_colours
+from harmoseg.colours import colour_codes, distinct_colours
+from harmoseg.prediction.overlays import class_colours
 from harmoseg.store.card import Card
 
 

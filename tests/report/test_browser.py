@@ -15,12 +15,12 @@ from PIL import Image
 
 from harmoseg import HarmosegError
 from harmoseg.report.browser import (
-    BrowserCase,
     Shown,
     disagreement,
     encode_labels,
     make_payload,
 )
+from harmoseg.report.gallery import GalleryCase
 
 
 def decoded(text: str, kinds: int) -> list[int]:
@@ -39,9 +39,9 @@ def disc(size: int = 24, radius: float = 7, x: float = 12) -> np.ndarray:
     return (np.hypot(rows - 12, columns - x) < radius).astype(np.uint8)
 
 
-def case(**changes: object) -> BrowserCase:
+def case(**changes: object) -> tuple[str, GalleryCase]:
     image = np.random.default_rng(0).integers(0, 256, (24, 24, 3), dtype=np.uint8)
-    return replace(BrowserCase("a", "data", image, disc()), **changes)
+    return "data", replace(GalleryCase("a", image, disc()), **changes)
 
 
 @given(st.integers(1, 14), st.integers(1, 40), st.integers(1, 40), st.integers(0, 2**32 - 1))

@@ -17,7 +17,8 @@ from matplotlib import colormaps
 from PIL import Image
 
 from harmoseg.metrics import log_magnitude_correlation
-from harmoseg.report.browser import BrowserCase, Shown, make_payload
+from harmoseg.report.browser import Shown, make_payload
+from harmoseg.report.gallery import GalleryCase
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 
 sync_api = pytest.importorskip(
@@ -106,10 +107,10 @@ def payload(
     """Two methods, two seeds; the first method misses ever more, the second's seed 1 failed."""
     grey = np.full((SIZE, SIZE, 1), 60, np.uint8)
     cases = [
-        BrowserCase(name, "Polyps", grey, square(8, 8, 12), "plane 2 of 3" if i == 1 else "")
+        ("Polyps", GalleryCase(name, grey, square(8, 8, 12), "plane 2 of 3" if i == 1 else ""))
         for i, name in enumerate(names)
     ]
-    cases.append(BrowserCase("elsewhere", "Other polyps", grey, square(2, 2, 4)))
+    cases.append(("Other polyps", GalleryCase("elsewhere", grey, square(2, 2, 4))))
     shown = {}
     for i in range(len(cases)):
         for seed in (0, 1):
@@ -362,7 +363,7 @@ def test_classes_have_colours_and_a_spectrum_each(show) -> None:
     grey = np.full((SIZE, SIZE, 1), 60, np.uint8)
     classes = [f"class {i}" for i in range(1, 15)]
     browser = make_payload(
-        classes, [BrowserCase("x", "y", grey, truth)], ["m"], [0], {(0, "m", 0): Shown(labels)}
+        classes, [("y", GalleryCase("x", grey, truth))], ["m"], [0], {(0, "m", 0): Shown(labels)}
     )
     tab = show(replace(full_page(), browser=browser))
     tab.locator("#pick-opacity").fill("100")

@@ -20,21 +20,26 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
-from harmoseg.evaluation.reading import CLEAN
+from harmoseg.explain import preview
+from harmoseg.explain.preview import write_preview
 from harmoseg.metrics import METRICS, overlap_metric
-from harmoseg.report import preview
+from harmoseg.metrics.measures import known_measure
 from harmoseg.report.figures.overlays import choose_cases
+from harmoseg.report.findings import warnings
 from harmoseg.report.html import write_report
-from harmoseg.report.preview import write_preview
-from harmoseg.report.words import sentences, warnings
+from harmoseg.scores.table import COUNTS, Scores
+from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.card import Card
 from harmoseg.store.reading import open_store
 from harmoseg.study.conducting import run_study
 from harmoseg.study.copies import count_copies
+from harmoseg.study.exhibit_figures import make_gallery
 from harmoseg.study.plan import DatasetPlan, StudyPlan
-from harmoseg.study.results import Study, TaskResults
-from harmoseg.study.tables import paired_differences
+from harmoseg.study.report import study_warnings, write_study_report
+from harmoseg.study.results import Study
 from harmoseg.training.experiment import TrainingOptions
+
+STORE = "phantom-binary"
 
 
 @pytest.fixture(scope="module")
@@ -66,11 +71,11 @@ class Collector(HTMLParser):
 
 
 def test_one_file_with_everything_in_it(study) -> None:
-    write_report(study)
+    write_study_report(study)
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     collector = Collector()
     collector.feed(page)
-    assert collector.tags.count("table") == 4
+    assert collector.tags.count("table") == 5
     within = [source for source in collector.sources if source.startswith("#")]
     beside = [source for source in collector.sources if source.startswith("./")]
     pictures = [source for source in collector.sources if source.startswith("data:image/png")]
@@ -88,7 +93,7 @@ def test_one_file_with_everything_in_it(study) -> None:
     assert "://" not in re.sub(r"data:[^\"]*", "", page)
     assert {path.name for path in (study.folder / "tables").iterdir()} == {
         f"{name}.{kind}"
-        for name in ("means", "differences", "aggregates", "ring-gains")
+        for name in ("means", "differences", "differences-all-measures", "aggregates", "ring-gains")
         for kind in ("md", "tex", "csv")
     }
 
@@ -99,26 +104,21 @@ def with_counts(study: Study, method: str, counts: list[tuple[int, int, int, int
     runs = []
     for run in task.runs:
         if run.experiment.method == method:
-            evaluation = run.evaluations["phantom-binary"]
-            changed = evaluation.counts.copy()
-            changed[: len(counts), 1] = counts
-            measures = {
-                **evaluation.measures,
-                **{metric: {CLEAN: overlap_metric(metric, changed)} for metric in METRICS},
-            }
-            evaluation = replace(
-                evaluation,
-                counts_of={**evaluation.counts_of, CLEAN: changed},
-                measures=measures,
-            )
-            run = replace(run, evaluations={"phantom-binary": evaluation})
+            evaluation = run.evaluations[STORE]
+            frame = evaluation.scores.to_frame()
+            rows = frame.index[frame["class"] != "background"][: len(counts)]
+            frame.loc[rows, list(COUNTS)] = np.asarray(counts, dtype=float)
+            for metric in METRICS:
+                frame.loc[rows, metric] = overlap_metric(metric, np.asarray(counts))
+            scores = Scores.of(frame, rings=evaluation.scores.rings, bins=evaluation.scores.bins)
+            run = replace(run, evaluations={STORE: replace(evaluation, scores=scores)})
         runs.append(run)
     return with_task(study, runs=tuple(runs))
 
 
 def written(study: Study) -> str:
     """Write a report and read its words, pictures left out."""
-    write_report(study)
+    write_study_report(study)
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     return re.sub(r"data:[^\"]*", "", page)
 
@@ -127,7 +127,7 @@ def test_false_alarms_where_pairs_are_left_out_are_told(study) -> None:
     nothing, alarm = (0, 0, 0, 4096), (0, 96, 0, 4000)
     changed = with_counts(with_counts(study, "unet", [nothing]), "unet+scc", [alarm])
     page = written(changed)
-    cases = len(study.tasks[0].runs[0].evaluations["phantom-binary"].cases)
+    cases = len(study.tasks[0].cases(STORE))
     assert f"over 2 seed(s) and {cases - 1} cases; " in page
     assert (
         "1 case left out, undefined under some run; on 1 of them unet+scc marks something where "
@@ -149,7 +149,7 @@ def test_one_seed_is_never_shown_as_evidence(study) -> None:
     # A difference as clear as can be: every case is missed by one method and found by the other.
     first = tuple(run for run in study.tasks[0].runs if run.experiment.seed == 0)
     single = replace(with_task(study, runs=first, seeds=1), seeds=1)
-    cases = len(first[0].evaluations["phantom-binary"].cases)
+    cases = len(study.tasks[0].cases(STORE))
     single = with_counts(single, "unet", [(0, 0, 96, 4000)] * cases)
     page = written(with_counts(single, "unet+scc", [(96 - i, 0, i, 4000) for i in range(cases)]))
     assert "not known whether unet+scc differs from unet" in page
@@ -164,7 +164,7 @@ def test_one_seed_is_never_shown_as_evidence(study) -> None:
     ):
         assert claim not in page
     with (study.folder / "tables" / "differences.csv").open(newline="") as stream:
-        row = next(row for row in csv.DictReader(stream) if row["metric"] == "DSC")
+        row = next(row for row in csv.DictReader(stream) if row["measure"] == "DSC")
     assert row["low"] == row["high"] == row["p_holm"] == row["detectable"] == ""
     assert float(row["mean"]) > 50
 
@@ -174,30 +174,29 @@ def test_names_from_outside_are_escaped(study) -> None:
     card = replace(store.info.card, title="<script>alert(1)</script>")
     hostile = replace(store, info=replace(store.info, card=card))
     titled = replace(study, title="</title><script>alert(2)</script>")
-    write_report(with_task(titled, stores={"phantom-binary": hostile}))
+    write_study_report(with_task(titled, stores={"phantom-binary": hostile}))
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     assert "<script>alert" not in page and "&lt;script&gt;alert" in page
 
 
 def test_a_name_is_text_and_not_a_formula(study) -> None:
-    store = study.tasks[0].stores["phantom-binary"]
+    store = study.tasks[0].stores[STORE]
     cases = tuple(replace(case, case=f"cost_$5_to_$10^{case.case}") for case in store.cases)
-    runs = tuple(replace(run, exhibit_files={}) for run in study.tasks[0].runs)
-    renamed = replace(store, cases=cases)
-    write_report(with_task(study, stores={"phantom-binary": renamed}, runs=runs))
-    write_preview(renamed, study.folder / "preview.png")
+    write_preview(replace(store, cases=cases), study.folder / "preview.png")
     assert (study.folder / "preview.png").exists()
 
 
 def test_best_median_and_worst_are_what_they_say(study) -> None:
-    (task,) = study.tasks
-    chosen = choose_cases(task, "phantom-binary")
+    comparison = study.compare()
+    (block,) = comparison.blocks
+    part = make_gallery(study).part(STORE, STORE)
+    dsc = known_measure("DSC")
+    chosen = choose_cases(block, part, dsc)
     assert [item.why for item in chosen] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
-    scores = [item.score for item in chosen]
-    assert scores == sorted(scores, reverse=True)
-    values = np.stack([task.scores(m, "phantom-binary", "DSC") for m in task.methods]).mean((0, 1))
-    # Means of four scores in two orders.
-    assert (scores[0], scores[-1]) == pytest.approx((np.nanmax(values), np.nanmin(values)))
+    means = np.mean([block.values(method, dsc).mean(0) for method in block.methods], 0)
+    found = [means[block.cases.index(item.case.name)] for item in chosen]
+    assert found == sorted(found, reverse=True)
+    assert (found[0], found[-1]) == (np.nanmax(means), np.nanmin(means))
 
 
 def payload(page: str) -> dict[str, object]:
@@ -207,12 +206,12 @@ def payload(page: str) -> dict[str, object]:
 
 
 def test_the_browser_holds_every_case_of_every_run(study) -> None:
-    write_report(study)
+    write_study_report(study)
     found = payload((study.folder / "report.html").read_text(encoding="utf-8"))
     (task,) = study.tasks
-    assert found["methods"] == ["unet", "unet+scc"] and found["seeds"] == [0, 1]
+    assert found["methods"] == ["unet", "unet+scc"] and found["seeds"] == ["0", "1"]
     store = task.stores["phantom-binary"]
-    names = [store.cases[number].case for number in task.cases("phantom-binary")]
+    names = [store.cases[number].case for number in task.cases(STORE)]
     assert [case["name"] for case in found["cases"]] == names
     assert all(run is not None for case in found["cases"] for row in case["runs"] for run in row)
 
@@ -232,99 +231,102 @@ def test_a_failed_run_is_a_gap_and_a_warning(study) -> None:
     assert shown == (False, True, False, False)  # unet 0, unet 1, unet+scc 0, unet+scc 1
     work = SimpleNamespace(name="x", method="unet", seed=1, stores=(Path("phantom-binary"),))
     failed = replace(lacking, unfinished=0, failures={"x": "diverged"}, failed=(work,))
-    told = " ".join(warnings(failed))
+    told = " ".join(study_warnings(failed))
     assert "1 run(s) failed and are in no table: unet, seed 1, on phantom-binary: diverged." in told
 
 
-def test_few_comparisons_are_told_and_many_are_counted(make_task, make_study) -> None:
+def primary_sentences(comparison: Comparison) -> list[str]:
+    """Return what is said of the primary measure alone."""
+    return [text for text in comparison.sentences if not text.startswith("Secondary")]
+
+
+def test_few_comparisons_are_told_and_many_are_counted(made) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(60, 80, (1, 40)) + random.normal(0, 0.5, (3, 40))
     methods = {"unet": base}
     for weight in range(1, 11):
         methods[f"unet+scc:{weight}"] = base + random.normal(0, 0.5, (3, 40))
     methods["unet+scc:10"] = base + 5
-    task: TaskResults = make_task(methods)
-    differences = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
-    assert len(differences) == 10
-    first, *others = sentences(differences)
+    comparison = made.make_comparison(methods)
+    assert len(comparison.headline) == 10
+    first, *others = primary_sentences(comparison)
     assert first.startswith("Of 10 comparisons") and "one in twenty" in first
     gains = int(re.search(r"gains (\d+)", first)[1])
     losses = int(re.search(r"losses (\d+)", first)[1])
     assert gains >= 1 and len(others) == gains + losses
     assert any("unet+scc:10 scores higher than unet" in sentence for sentence in others)
-    assert len(sentences(differences[:3])) == 3
+    few = made.make_comparison({name: methods[name] for name in list(methods)[:4]})
+    assert len(primary_sentences(few)) == 3
 
 
-def test_beside_a_gain_stands_what_its_overlap_control_leaves(make_task, make_study) -> None:
+def test_beside_a_gain_stands_what_its_overlap_control_leaves(made) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(60, 80, (3, 40))
     methods = {"unet": base, "unet+scc:1": base + 5 + random.normal(0, 0.5, (3, 40))}
     methods["unet+rings:1"] = methods["unet+scc:1"] + random.normal(0, 0.5, (3, 40))
     methods |= {
         f"unet+dice:{i}": base + random.normal(0, 0.5, (3, 40))
-        for i in (0.1, 0.2, 0.3, 0.4, 0.5, 0.6)
+        for i in (0.1, 0.3, 0.4, 0.5, 0.6, 0.7)
     }
-    study = make_study(make_task(methods))
-    told = sentences([item for item in paired_differences(study) if item.metric == "DSC"])
+    told = primary_sentences(made.make_comparison(methods))
     (rings,) = [text for text in told if "unet+rings:1 scores higher than unet:" in text]
     assert "Over an overlap term of the same weight, unet+scc:1, no difference shows: " in rings
     (scc,) = [text for text in told if "unet+scc:1 scores higher than unet:" in text]
     assert "Over an overlap" not in scc
     methods["unet+rings:1"] = methods["unet+scc:1"] + 5
-    told = sentences(
-        [i for i in paired_differences(make_study(make_task(methods))) if i.metric == "DSC"]
-    )
+    told = primary_sentences(made.make_comparison(methods))
     assert any("unet+scc:1, a difference shows: +5.0 [" in text for text in told)
 
 
-def test_of_many_comparisons_none_is_passed_over(make_task, make_study) -> None:
+def test_of_many_comparisons_none_is_passed_over(made) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(60, 80, (3, 40))
     noise = [random.normal(0, 0.5, (3, 40)) for _ in range(12)]
     uncontrolled = {"unet": base, "transunet": base + 5} | {
         f"unet+dice:{i}@sample": base + part for i, part in enumerate(noise[:8], 1)
     }
-    task = make_task(uncontrolled)
-    found = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
+    comparison = made.make_comparison(uncontrolled)
+    found = comparison.headline
     assert len(found) == 9 and {item.kind for item in found} == {"no control"}
-    first, *others = sentences(found)
+    first, *others = primary_sentences(comparison)
     assert first.startswith("Of 9 comparisons with no control") and "differ, 1 show" in first
     assert len(others) == 1 and "transunet scores higher than unet" in others[0]
     short = {"unet": base} | {f"unet+scc:{i}": base + part for i, part in enumerate(noise, 1)}
     one_seed = {f"unet+scc:{i}": [0] for i in range(1, 5)}
-    task = make_task(short, seeds=one_seed)
-    found = [item for item in paired_differences(make_study(task)) if item.metric == "DSC"]
-    told = sentences(found)
+    told = primary_sentences(made.make_comparison(short, seeds=one_seed))
     assert told[0].startswith("Of 8 comparisons of a method with a control")
     assert any(text.startswith("Of 4 comparisons nothing can be said") for text in told)
 
 
 def test_a_report_that_fails_leaves_the_one_before(study, monkeypatch) -> None:
-    write_report(study)
+    write_study_report(study)
     before = {path: path.read_bytes() for path in study.folder.rglob("*") if path.is_file()}
 
     def fail(*_: object) -> None:
         raise HarmosegError("rows are missing")
 
-    monkeypatch.setattr("harmoseg.report.html.exhibited_figures", fail)
+    monkeypatch.setattr("harmoseg.study.report.exhibited_figures", fail)
     with pytest.raises(HarmosegError, match="rows are missing"):
-        write_report(study)
+        write_study_report(study)
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
-def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
+def test_what_to_be_wary_of_is_told(made, study) -> None:
     scores = np.random.default_rng(0).uniform(60, 80, (3, 12))
-    task = make_task({"unet": scores, "unet+scc": scores + 1})
-    told = " ".join(warnings(make_study(task)))
-    assert "3 seeds: how much training varies is known only roughly" in told
-    assert "No control with an overlap term" in told and "unet+scc on made" in told
-    assert "No patients are named on made: every case counts as one." in told
-    grouped = make_task({"unet": scores}, groups=["a", "b"] * 6)
-    assert "No patients are named" not in " ".join(warnings(make_study(grouped)))
-    uneven = make_task({"unet": np.tile(scores, (2, 1))[:5], "unet+scc": scores[:2] + 1})
-    assert "2 to 5 seeds: how much" in " ".join(warnings(make_study(uneven)))
-    controlled = make_task({"unet": scores, "unet+dice": scores, "unet+scc": scores + 1})
-    assert "No control with" not in " ".join(warnings(make_study(controlled)))
+
+    def told(given: dict[str, object], **how: object) -> str:
+        return " ".join(warnings(made.make_comparison(given, **how)))
+
+    plain = told({"unet": scores, "unet+scc": scores + 1})
+    assert "3 seeds: how much training varies is known only roughly" in plain
+    assert "No control with an overlap term" in plain and "unet+scc on made" in plain
+    assert "No patients are named on made: every case counts as one." in plain
+    assert "No patients are named" not in told({"unet": scores}, groups=["a", "b"] * 6)
+    uneven = {"unet": np.tile(scores, (2, 1))[:5], "unet+scc": scores[:2] + 1}
+    assert "2 to 5 seeds: how much" in told(uneven)
+    controlled = {"unet": scores, "unet+dice": scores, "unet+scc": scores + 1}
+    assert "No control with" not in told(controlled)
+    (task,) = study.tasks
     experiment = task.runs[0].experiment
     quantised = replace(
         experiment,
@@ -332,8 +334,29 @@ def test_what_to_be_wary_of_is_told(make_task, make_study) -> None:
         weights_sha256="1e8b3ea72d0b11bf60b136b03b685774a84c86ff66060899bb4a1aaab222c688",
     )
     runs = (replace(task.runs[0], experiment=quantised), *task.runs[1:])
-    told = " ".join(warnings(make_study(replace(task, runs=runs))))
-    assert "a little weaker than the weights they were quantised from" in told
+    found = " ".join(study_warnings(with_task(study, runs=runs)))
+    assert "a little weaker than the weights they were quantised from" in found
+
+
+def test_a_report_of_a_table_alone_says_what_is_missing(made, tmp_path) -> None:
+    scores = np.random.default_rng(0).uniform(60, 80, (3, 12))
+    full = made.make_scores({"unet": scores, "unet+scc": scores + 1})
+    bare = Scores.of(
+        full.frame[["method", "seed", "case", "DSC", "IoU"]].loc[
+            (full.frame["class"] != "background").to_numpy()
+        ]
+    )
+    tables = write_report(compare(bare), tmp_path / "page.html")
+    assert [table.name for table in tables] == ["means", "differences", "differences-all-measures"]
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Not in this report, for want of data: cases to look at (no pictures)" in page
+    assert [path.name for path in tmp_path.iterdir()] == ["page.html"]
+    write_report(compare(bare), tmp_path / "new" / "page.html", files=tmp_path / "new" / "files")
+    page = (tmp_path / "new" / "page.html").read_text(encoding="utf-8")
+    assert "./files/tables/differences.csv" in page
+    assert (tmp_path / "new" / "files" / "tables" / "differences.csv").is_file()
+    with pytest.raises(HarmosegError, match="a folder; name the page"):
+        write_report(compare(bare), tmp_path)
 
 
 def test_near_duplicates_are_counted(tmp_path, folder_data) -> None:

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from harmoseg import HarmosegError
-from harmoseg.store import corruptions as module
+from harmoseg import conditions as module
 from harmoseg.store.corruptions import KINDS, LADDERS, Corruption, corrupt, parse_corruption
 
 SLICES = (2, 64, 80, 3)

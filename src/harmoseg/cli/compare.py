@@ -62,12 +62,13 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Run the study, write its report, print its main tables; 1 where runs failed."""
-    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.paper.report import write_paper_report
+    from harmoseg.report.html import REPORT_FILE
+    from harmoseg.statistics.tables import to_markdown
     from harmoseg.study.conducting import run_study
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.results import tell_failures
     from harmoseg.study.running import executor_for
-    from harmoseg.study.tables import to_markdown
 
     values = arguments.as_dict()
     options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
@@ -82,7 +83,7 @@ def run(arguments: Namespace) -> int:
     )
     plan = StudyPlan((dataset,), values["seeds"])
     study = run_study(plan, out, executor=executor_for(values["jobs"]))
-    for table in write_report(study)[:2]:
+    for table in write_paper_report(study)[:2]:
         print(to_markdown(table))
     print(f"report: {out / REPORT_FILE}")
     return tell_failures(study)

@@ -25,10 +25,11 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Make two domains of the phantom, compare two methods on them, print table and report."""
-    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.paper.report import write_paper_report
+    from harmoseg.report.html import REPORT_FILE
+    from harmoseg.statistics.tables import to_markdown
     from harmoseg.study.conducting import run_study
     from harmoseg.study.plan import DatasetPlan, StudyPlan
-    from harmoseg.study.tables import to_markdown
 
     stores = (arguments.out / "phantom-A", arguments.out / "phantom-B")
     for options in (
@@ -45,6 +46,6 @@ def run(arguments: Namespace) -> None:
     )
     plan = StudyPlan((dataset,), seeds=2)
     out = arguments.out / "study"
-    for table in write_report(run_study(plan, out))[:2]:
+    for table in write_paper_report(run_study(plan, out))[:2]:
         print(to_markdown(table))
     print(f"report: {out / REPORT_FILE}")

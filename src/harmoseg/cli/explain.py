@@ -88,7 +88,7 @@ def run(arguments: Namespace) -> None:
     check_apart_from_sources(chosen.out, chosen.store)
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
     if arguments.what == "run":
-        from harmoseg.report.explaining import write_run_explanation
+        from harmoseg.explain.writing import write_run_explanation
 
         written = write_run_explanation(
             [chosen.run, *chosen.beside],
@@ -100,7 +100,7 @@ def run(arguments: Namespace) -> None:
             target=chosen.target,
         )
     else:
-        from harmoseg.report.explaining import write_data_explanation
+        from harmoseg.explain.writing import write_data_explanation
 
         written = write_data_explanation(
             chosen.store, chosen.out, split=chosen.split, cases=chosen.cases

@@ -91,12 +91,12 @@ def _describe_store(arguments: Namespace) -> None:
             check_apart_from_sources(picture, arguments.path)
     print(describe_store(store))
     if arguments.preview is not None:
-        from harmoseg.report.preview import write_preview
+        from harmoseg.explain.preview import write_preview
 
         write_preview(store, arguments.preview)
         print(f"wrote {arguments.preview}")
     if arguments.corruptions is not None:
-        from harmoseg.report.corruption_sheet import write_corruption_sheet
+        from harmoseg.explain.corruption_sheet import write_corruption_sheet
 
         write_corruption_sheet(store, arguments.corruptions)
         print(f"wrote {arguments.corruptions}")

@@ -57,12 +57,13 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Carry out the recipe, write its report, print its main table; 1 where runs failed."""
-    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.paper.report import write_paper_report
+    from harmoseg.report.html import REPORT_FILE
+    from harmoseg.statistics.tables import to_markdown
     from harmoseg.study.conducting import run_study
     from harmoseg.study.recipe import read_recipe, with_options
     from harmoseg.study.results import tell_failures
     from harmoseg.study.running import executor_for
-    from harmoseg.study.tables import to_markdown
 
     values = arguments.as_dict()
     executor = executor_for(arguments.jobs)
@@ -84,6 +85,6 @@ def run(arguments: Namespace) -> int:
     out = arguments.out or Path("studies") / arguments.recipe.stem
     runs = arguments.runs or out.parent / "runs"
     study = run_study(plan, out, runs=runs, executor=executor)
-    print(to_markdown(write_report(study)[0]))
+    print(to_markdown(write_paper_report(study)[0]))
     print(f"report: {out / REPORT_FILE}")
     return tell_failures(study)

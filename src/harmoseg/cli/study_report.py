@@ -20,10 +20,11 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Write them and say where."""
-    from harmoseg.report.html import REPORT_FILE, write_report
-    from harmoseg.study.results import open_study, write_results
+    from harmoseg.paper.report import write_paper_report
+    from harmoseg.report.html import REPORT_FILE
+    from harmoseg.study.results import open_study, write_study_scores
 
     study = open_study(arguments.study)
-    write_results(study)
-    write_report(study)
+    write_study_scores(study)
+    write_paper_report(study)
     print(f"report: {arguments.study / REPORT_FILE}")

@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> int:
     """Verify, print what was found, write what was asked for; return the exit status."""
     if arguments.page is not None:
         # Imported here: without a page neither Jinja2 nor the report's room is needed.
-        from harmoseg.report.verification import check_page, write_verification
+        from harmoseg.explain.verification import check_page, write_verification
 
         check_page(arguments.page)
     options = SourceOptions(split=arguments.split, fold=arguments.fold)

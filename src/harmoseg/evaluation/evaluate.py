@@ -2,11 +2,10 @@
 
 An evaluation is a folder::
 
-    cases.csv         one row per condition, case and class: counts and every metric, at native
-                      resolution
-    calibration.csv   one row per condition and case: calibration errors, and of which pixels
-    bins.csv          the calibration bins of every condition, pooled over the cases
+    scores.csv        one row per condition, case and class: counts and every measure, at native
+                      resolution; see `harmoseg.scores.table`
     rings.csv         the ring sums of every condition, case and class
+    bins.csv          the calibration bins of every condition and case
     probabilities/    if asked for: CONDITION/NUMBER.npy, (D, C, H, W) in float16 at native
                       resolution, by the number of the case's row in the store's cases.csv
     summary.json      the aggregates of every metric, with what was scored; written last
@@ -29,38 +28,20 @@ from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.measuring import CaseScores, Measuring, distance_unit, measure_cases
 from harmoseg.evaluation.predicting import Prediction
-from harmoseg.evaluation.reading import (
-    BINS_FILE,
-    CALIBRATION_FILE,
-    CASES_FILE,
-    CLEAN,
-    RINGS_FILE,
-    SCHEMA,
-    SUMMARY_FILE,
-    Evaluation,
-    open_evaluation,
-)
+from harmoseg.evaluation.reading import SCHEMA, SUMMARY_FILE, Evaluation, open_evaluation
 from harmoseg.evaluation.scores import ConditionScores
 from harmoseg.evaluation.summary import summarise, summarise_subsets
-from harmoseg.evaluation.tables import (
-    BIN_COLUMNS,
-    CALIBRATION_COLUMNS,
-    RING_COLUMNS,
-    bin_rows,
-    calibration_rows,
-    case_columns,
-    case_rows,
-    ring_rows,
-)
+from harmoseg.evaluation.tables import make_scores
 from harmoseg.files import (
     check_replaceable,
     folder_in_progress,
     sha256_of,
-    write_csv,
     write_json,
 )
 from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.progress import Progress
+from harmoseg.scores.files import write_scores
+from harmoseg.scores.table import CLEAN
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
@@ -142,7 +123,14 @@ def evaluate(
         }
         summary = _summarise(experiment, data, numbers, parts, options)
         with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
-            _write_tables(folder, data, numbers, parts)
+            run_keys = {
+                "trained_on": experiment.store_name,
+                "method": experiment.method,
+                "seed": str(experiment.seed),
+                "tested_on": data.info.card.name,
+            }
+            cases = [data.cases[number] for number in numbers]
+            write_scores(make_scores(run_keys, parts, cases, data.info.card.classes), folder)
             if keep_probabilities:
                 journal.move_probabilities(corruptions, folder / "probabilities")
             write_json(folder / SUMMARY_FILE, summary)
@@ -211,6 +199,7 @@ def _summarise(
     subsets = [data.cases[number].subset for number in numbers]
     return {
         "schema": SCHEMA,
+        "trained_on": experiment.store_name,
         "method": experiment.method,
         "seed": experiment.seed,
         "run_key": experiment.key,
@@ -227,15 +216,3 @@ def _summarise(
         },
         "subsets": summarise_subsets(subsets, clean, classes),
     }
-
-
-def _write_tables(
-    folder: Path, data: Store, numbers: Sequence[int], parts: Mapping[str, ConditionScores]
-) -> None:
-    classes = data.info.card.classes
-    cases = [data.cases[number] for number in numbers]
-    rows = (row for name, part in parts.items() for row in case_rows(name, part, cases, classes))
-    write_csv(folder / CASES_FILE, case_columns(parts[CLEAN]), rows)
-    write_csv(folder / CALIBRATION_FILE, CALIBRATION_COLUMNS, calibration_rows(parts, cases))
-    write_csv(folder / BINS_FILE, BIN_COLUMNS, bin_rows(parts))
-    write_csv(folder / RINGS_FILE, RING_COLUMNS, ring_rows(parts, cases, classes))

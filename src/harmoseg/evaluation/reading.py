@@ -1,165 +1,93 @@
-"""Read an evaluation folder: every measure of every case, and what its figures are drawn from."""
+"""Read an evaluation folder: its scores, and the summary that says what was scored and how."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.tables import BIN_COLUMNS, CALIBRATION, RING_COLUMNS
-from harmoseg.files import check_schema, read_csv, read_json
-from harmoseg.metrics.overlap import COUNTS
+from harmoseg.evaluation.tables import CALIBRATION
+from harmoseg.files import check_schema, read_json
+from harmoseg.scores.files import read_scores, read_table
+from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores
 
-SCHEMA = 3
-CASES_FILE = "cases.csv"
-CALIBRATION_FILE = "calibration.csv"
-BINS_FILE = "bins.csv"
-RINGS_FILE = "rings.csv"
+SCHEMA = 4
 SUMMARY_FILE = "summary.json"
-CLEAN = "clean"
-_NAMES = ("case", "subset", "class", "condition")
+_BEFORE = 3
+"""Schema of harmoseg 0.1.0: several tables without groups, which are read as they are."""
 _AGAIN = "evaluate again"
 
 
 @dataclass(frozen=True)
-class Bins:
-    """The calibration bins of a condition, pooled over cases: arrays (bins,), NaN where empty."""
-
-    convention: str
-    count: NDArray[np.int64]
-    confidence: NDArray[np.float64]
-    frequency: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Rings:
-    """The ring sums of a condition: `cross` and `power` (cases, foreground classes, rings).
-
-    `frequency` (rings,) is in cycles per pixel of the training resolution. The correlation of a
-    ring is 2 cross / power, and 1 where there is no power; sums of cases can be added.
-    """
-
-    frequency: NDArray[np.float64]
-    cross: NDArray[np.float64]
-    power: NDArray[np.float64]
-
-
-@dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation folder holds.
-
-    `counts_of` gives for every condition, ``clean`` first, the counts (cases, classes, 4) with the
-    background as class 0; `cases` and `classes` name the first two axes. `measures` gives by its
-    column's name every measure of every condition: (cases, classes), or (cases,) for calibration;
-    NaN where it is undefined.
-    """
+    """What an evaluation folder holds: `scores` of one run on one test set, and `summary`."""
 
     folder: Path
-    cases: tuple[str, ...]
-    classes: tuple[str, ...]
-    counts_of: dict[str, NDArray[np.int64]]
-    measures: dict[str, dict[str, NDArray[np.float64]]]
+    scores: Scores
     summary: dict[str, Any]
 
     @property
-    def counts(self) -> NDArray[np.int64]:
-        """Give the counts of the clean images."""
-        return self.counts_of[CLEAN]
-
-    def bins(self) -> dict[str, Bins]:
-        """Read the calibration bins of every condition; raise HarmosegError where damaged."""
-        rows = _rows(self.folder / BINS_FILE, BIN_COLUMNS, "the calibration bins")
-        found = {}
-        for condition in self.counts_of:
-            mine = [row for row in rows if row["condition"] == condition]
-            found[condition] = Bins(
-                mine[0]["convention"] if mine else "",
-                _numbers(mine, "count").astype(np.int64),
-                _numbers(mine, "confidence"),
-                _numbers(mine, "frequency"),
-            )
-        return found
-
-    def rings(self) -> dict[str, Rings]:
-        """Read the ring sums of every condition; raise HarmosegError where damaged."""
-        file = self.folder / RINGS_FILE
-        rows = _rows(file, RING_COLUMNS, "the ring sums")
-        found = {}
-        for condition in self.counts_of:
-            mine = [row for row in rows if row["condition"] == condition]
-            shape = (len(self.cases), len(self.classes) - 1, -1)
-            try:
-                frequency, cross, power = (
-                    _numbers(mine, name).reshape(shape)
-                    for name in ("cycles_per_px", "cross", "power")
-                )
-            except ValueError as error:
-                raise HarmosegError(f"{file}: rows are missing; {_AGAIN}") from error
-            found[condition] = Rings(frequency[0, 0], cross, power)
-        return found
+    def conditions(self) -> tuple[str, ...]:
+        """Return the conditions that were scored, ``clean`` first."""
+        return (CLEAN, *self.summary["conditions"])
 
 
-def open_evaluation(path: Path) -> Evaluation:
-    """Read an evaluation folder; raise HarmosegError where it is missing or damaged."""
-    summary = read_json(path / SUMMARY_FILE, what="the summary of an evaluation")
-    check_schema(summary.get("schema"), SCHEMA, path / SUMMARY_FILE, cure=_AGAIN)
+def open_evaluation(path: Path, *, groups: Mapping[str, str] | None = None) -> Evaluation:
+    """Read an evaluation folder.
+
+    `groups` names the patient of every case, which evaluations of harmoseg 0.1.0 do not hold;
+    without it every case of theirs counts as a patient. Raises HarmosegError where the folder is
+    missing or damaged.
+    """
+    file = path / SUMMARY_FILE
+    summary = read_json(file, what="the summary of an evaluation")
+    before = summary.get("schema") == _BEFORE
+    if not before:
+        check_schema(summary.get("schema"), SCHEMA, file, cure=_AGAIN)
     try:
-        classes = tuple(summary["classes"])
-        conditions = (CLEAN, *summary["conditions"])
-        cases = int(summary["cases"])
+        tables = (1 + len(summary["conditions"])) * int(summary["cases"])
+        expected = tables * len(summary["classes"])
+        scores = _read_before(path, summary, groups) if before else read_scores(path)
     except (KeyError, TypeError, ValueError) as error:
+        raise HarmosegError(f"{file}: damaged, {error} is missing or wrong; {_AGAIN}") from error
+    if len(scores) != expected:
         raise HarmosegError(
-            f"{path / SUMMARY_FILE}: damaged, {error} is missing or wrong; {_AGAIN}"
-        ) from error
-    file = path / CASES_FILE
-    rows = _rows(file, (*_NAMES, *COUNTS), "the table of an evaluation")
-    expected = [(name, c) for name in conditions for _ in range(cases) for c in classes]
-    if [(row["condition"], row["class"]) for row in rows] != expected:
-        raise HarmosegError(f"{file}: {len(rows)} rows do not fit {SUMMARY_FILE}; {_AGAIN}")
-    shape = (len(conditions), cases, len(classes))
-    counts = np.stack([_table(file, rows, name, shape) for name in COUNTS], axis=-1)
-    if np.isnan(counts).any():
-        raise HarmosegError(f"{file}: a count is no number; {_AGAIN}")
-    names = [name for name in rows[0] if name not in (*_NAMES, *COUNTS)] if rows else []
-    tables = {name: _table(file, rows, name, shape) for name in names}
-    file = path / CALIBRATION_FILE
-    rows_of_cases = _rows(file, ("condition", "case", *CALIBRATION), "the calibration of cases")
-    if len(rows_of_cases) != len(conditions) * cases:
-        raise HarmosegError(
-            f"{file}: {len(rows_of_cases)} rows do not fit {SUMMARY_FILE}; {_AGAIN}"
+            f"{path}: {len(scores)} rows of scores do not fit {SUMMARY_FILE}, which expects "
+            f"{expected}; {_AGAIN}"
         )
-    for name in CALIBRATION:
-        tables[name] = _table(file, rows_of_cases, name, shape[:2])
-    return Evaluation(
-        path,
-        tuple(row["case"] for row in rows[: cases * len(classes) : len(classes)]),
-        classes,
-        dict(zip(conditions, counts.astype(np.int64), strict=True)),
-        {name: dict(zip(conditions, table, strict=True)) for name, table in tables.items()},
-        summary,
+    if scores.rings is None or scores.bins is None:
+        missing = "ring sums" if scores.rings is None else "calibration bins"
+        raise HarmosegError(f"{path}: the table of {missing} is missing; {_AGAIN}")
+    return Evaluation(path, scores, summary)
+
+
+def _read_before(
+    path: Path, summary: Mapping[str, Any], groups: Mapping[str, str] | None
+) -> Scores:
+    """Read the tables of harmoseg 0.1.0: cases, their calibration, ring sums and pooled bins."""
+    keys = {
+        "method": summary["method"],
+        "seed": str(summary["seed"]),
+        "tested_on": summary["store"],
+    }
+    cases = read_table(path / "cases.csv").rename(columns={name.lower(): name for name in COUNTS})
+    calibration = read_table(path / "calibration.csv")[["condition", "case", *CALIBRATION]]
+    frame = cases.merge(calibration, on=["condition", "case"], how="left")
+    background = frame["class"] == summary["classes"][0]
+    frame.loc[background, "class"] = BACKGROUND
+    if groups is not None:
+        frame["group"] = [groups.get(case, case) for case in frame["case"]]
+    bins = read_table(path / "bins.csv")
+    bins["confidence_sum"] = bins.pop("confidence").fillna(0) * bins["count"]
+    bins["right_sum"] = bins.pop("frequency").fillna(0) * bins["count"]
+    rings = read_table(path / "rings.csv").drop(columns="correlation")
+    remarks = [] if groups is not None else [f"{path}: no patients, so every case counts as one"]
+    return Scores.of(
+        frame.assign(**keys),
+        source=str(path),
+        rings=rings.assign(**keys),
+        bins=bins.assign(**keys),
+        remarks=remarks,
     )
-
-
-def _rows(file: Path, columns: Sequence[str], what: str) -> list[dict[str, str]]:
-    return read_csv(file, columns=columns, what=what)
-
-
-def _table(
-    file: Path, rows: Sequence[dict[str, str]], name: str, shape: tuple[int, ...]
-) -> NDArray[np.float64]:
-    try:
-        return _numbers(rows, name).reshape(shape)
-    except ValueError as error:
-        raise HarmosegError(
-            f"{file}: a value of {name} is no number ({error}); {_AGAIN}"
-        ) from error
-
-
-def _numbers(rows: Sequence[dict[str, str]], name: str) -> NDArray[np.float64]:
-    """Read a column; an empty field is an undefined value."""
-    return np.asarray([float(row[name] or "nan") for row in rows], dtype=np.float64)

@@ -1,113 +1,107 @@
-"""The tables that an evaluation writes, row by row; an undefined value is an empty field."""
+"""The tables that an evaluation writes: its `Scores`, with ring sums and calibration bins."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from harmoseg.evaluation.scores import ConditionScores
 from harmoseg.metrics import CalibrationBins
-from harmoseg.metrics.overlap import COUNTS
+from harmoseg.scores.table import BACKGROUND, COUNTS, Scores
 from harmoseg.store.layout import Case
 
 CALIBRATION = ("ECE", "MCE", "ACE", "Brier", "NLL")
-CALIBRATION_COLUMNS = ("condition", "case", "where", "pixels", *CALIBRATION)
-BIN_COLUMNS = ("condition", "convention", "bin", "low", "high", "count", "confidence", "frequency")
-RING_COLUMNS = (
-    *("condition", "case", "class", "ring", "cycles_per_px"),
-    *("cross", "power", "correlation"),
-)
-
-Row = dict[str, Any]
 
 
-def case_columns(scores: ConditionScores) -> tuple[str, ...]:
-    """Name the columns of cases.csv."""
-    return ("case", "subset", "class", "condition", *COUNTS, *scores.measures())
+def make_scores(
+    run: Mapping[str, str],
+    parts: Mapping[str, ConditionScores],
+    cases: Sequence[Case],
+    classes: Sequence[str],
+) -> Scores:
+    """Return what was measured as one table, with ring sums and calibration bins per case.
 
-
-def case_rows(
-    condition: str, scores: ConditionScores, cases: Sequence[Case], classes: Sequence[str]
-) -> Iterator[Row]:
-    """Give the rows of cases.csv under one condition: class by class of case after case."""
-    measures = scores.measures()
-    for i, case in enumerate(cases):
-        for c, name in enumerate(classes):
-            yield {
-                "case": case.case,
-                "subset": case.subset,
-                "class": name,
-                "condition": condition,
-                **dict(zip(COUNTS, scores.counts[i, c].tolist(), strict=True)),
-                **{key: _text(values[i, c]) for key, values in measures.items()},
-            }
-
-
-def calibration_rows(parts: Mapping[str, ConditionScores], cases: Sequence[Case]) -> Iterator[Row]:
-    """Give the rows of calibration.csv."""
-    for condition, scores in parts.items():
-        for case, bins in zip(cases, scores.calibration, strict=True):
-            values = {name: _text(value) for name, value in calibration_measures(bins).items()}
-            yield {
-                "condition": condition,
-                "case": case.case,
-                "where": scores.calibrated_where,
-                "pixels": bins.pixels,
-                **values,
-            }
-
-
-def bin_rows(parts: Mapping[str, ConditionScores]) -> Iterator[Row]:
-    """Give the rows of bins.csv, which a reliability diagram is drawn from."""
-    for condition, scores in parts.items():
-        bins = scores.pooled_calibration()
-        edges = np.linspace(0, 1, bins.count.size + 1)
-        for i, count in enumerate(bins.count.tolist()):
-            yield {
-                "condition": condition,
-                "convention": bins.convention,
-                "bin": i,
-                "low": _text(edges[i]),
-                "high": _text(edges[i + 1]),
-                "count": count,
-                "confidence": _text(bins.mean_confidence[i]),
-                "frequency": _text(bins.frequency[i]),
-            }
-
-
-def ring_rows(
-    parts: Mapping[str, ConditionScores], cases: Sequence[Case], classes: Sequence[str]
-) -> Iterator[Row]:
-    """Give the rows of rings.csv, which ring correlation curves are drawn from.
-
-    Sums of cases can be added; what the background would have follows from the rest.
+    `run` has the key columns that name the run and the test set, `parts` the scores of the cases
+    by condition. `classes` begins with the background, which has counts alone.
     """
+    labels = [BACKGROUND, *classes[1:]]
+    frames, rings, bins = [], [], []
     for condition, scores in parts.items():
-        for (i, case), c in itertools.product(enumerate(cases), range(1, len(classes))):
-            rings = scores.rings(i, c)
-            correlation = rings.correlation
-            for ring, frequency in enumerate(rings.frequency):
-                yield {
-                    "condition": condition,
-                    "case": case.case,
-                    "class": classes[c],
-                    "ring": ring,
-                    "cycles_per_px": _text(frequency),
-                    "cross": _text(rings.cross[ring]),
-                    "power": _text(rings.power[ring]),
-                    "correlation": _text(correlation[ring]),
-                }
+        keys = {**run, "condition": condition}
+        frames.append(_case_table(keys, scores, cases, labels))
+        rings.append(_ring_table(keys, scores, cases, labels))
+        bins += [_bin_table(keys, scores.calibration[i], case) for i, case in enumerate(cases)]
+    return Scores.of(
+        pd.concat(frames, ignore_index=True),
+        rings=pd.concat(rings, ignore_index=True),
+        bins=pd.concat(bins, ignore_index=True),
+        source="the evaluation",
+    )
 
 
 def calibration_measures(bins: CalibrationBins) -> dict[str, float]:
-    """Give every calibration measure of some bins, in the order of `CALIBRATION`."""
+    """Return every calibration measure of some bins, in the order of `CALIBRATION`."""
     values = (bins.ece(), bins.mce(), bins.ace(), bins.brier(), bins.nll())
     return dict(zip(CALIBRATION, values, strict=True))
 
 
-def _text(value: float) -> str:
-    """Write a number with seven digits, an undefined one as nothing."""
-    return "" if np.isnan(value) else f"{value:.7g}"
+def _case_table(
+    keys: Mapping[str, str], scores: ConditionScores, cases: Sequence[Case], labels: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row per case and class; a measure of a case is repeated in its classes."""
+    of_cases = [calibration_measures(bins) for bins in scores.calibration]
+    foreground = np.tile(np.arange(len(labels)) > 0, len(cases))
+    table = _names(keys, cases, labels)
+    for place, name in enumerate(COUNTS):
+        table[name] = scores.counts[..., place].ravel()
+    for name, values in scores.measures().items():
+        table[name] = np.where(foreground, values.ravel(), np.nan)
+    for name in CALIBRATION:
+        table[name] = np.repeat([case[name] for case in of_cases], len(labels))
+    return table
+
+
+def _ring_table(
+    keys: Mapping[str, str], scores: ConditionScores, cases: Sequence[Case], labels: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row per case, foreground class and ring."""
+    count = scores.frequency.size
+    names = _names(keys, cases, labels[1:])
+    table = names.loc[names.index.repeat(count)].reset_index(drop=True)
+    table["ring"] = np.tile(np.arange(count), len(names))
+    table["cycles_per_px"] = np.tile(scores.frequency, len(names))
+    table["cross"] = scores.cross[:, 1:].ravel()
+    table["power"] = scores.power[:, 1:].ravel()
+    return table
+
+
+def _bin_table(keys: Mapping[str, str], bins: CalibrationBins, case: Case) -> pd.DataFrame:
+    """Return a row per bin of a case: edges, pixels, and the sums over them."""
+    edges = np.linspace(0, 1, bins.count.size + 1)
+    return pd.DataFrame(
+        {
+            **keys,
+            **_name(case),
+            "convention": bins.convention,
+            "bin": np.arange(bins.count.size),
+            "low": edges[:-1],
+            "high": edges[1:],
+            "count": bins.count,
+            "confidence_sum": np.nan_to_num(bins.mean_confidence) * bins.count,
+            "right_sum": np.nan_to_num(bins.frequency) * bins.count,
+        }
+    )
+
+
+def _names(keys: Mapping[str, str], cases: Sequence[Case], labels: Sequence[str]) -> pd.DataFrame:
+    rows: list[dict[str, Any]] = [
+        {**keys, **_name(case), "class": label} for case in cases for label in labels
+    ]
+    return pd.DataFrame(rows)
+
+
+def _name(case: Case) -> dict[str, str]:
+    return {"case": case.case, "group": case.group, "subset": case.subset}

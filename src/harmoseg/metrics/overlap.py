@@ -22,7 +22,6 @@ All lie in [0, 1].
 # What the paper's tables have, and studies compare; precision is reported beside them.
 METRICS: tuple[Metric, ...] = ("DSC", "IoU", "SE", "SP", "ACC")
 _FEW = 10
-COUNTS = ("tp", "fp", "fn", "tn")
 
 
 def confusion_counts(

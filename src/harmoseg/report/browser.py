@@ -18,28 +18,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harmoseg.colours import distinct_colours
 from harmoseg.errors import HarmosegError
-from harmoseg.prediction.overlays import distinct_colours
+from harmoseg.report.gallery import GalleryCase
 
 _JPEG_QUALITY = 88
 _CAM_SIDE = 32
 """An activation map has no more detail than the features it comes from, which are coarser."""
 _MOST_CLASSES = 255
-
-
-@dataclass(frozen=True, eq=False)
-class BrowserCase:
-    """A case to look at: `image` (H, W, C), C 1 or 3, and `truth` (H, W), at one resolution.
-
-    `store` is the title of the data it belongs to, `note` what else should be said of it (the
-    plane of a volume that is shown, for example).
-    """
-
-    name: str
-    store: str
-    image: NDArray[np.uint8]
-    truth: NDArray[np.uint8]
-    note: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,20 +42,22 @@ class Shown:
 
 def make_payload(
     classes: Sequence[str],
-    cases: Sequence[BrowserCase],
+    cases: Sequence[tuple[str, GalleryCase]],
     methods: Sequence[str],
-    seeds: Sequence[int],
-    shown: Mapping[tuple[int, str, int], Shown],
+    seeds: Sequence[str],
+    shown: Mapping[tuple[int, str, str], Shown],
 ) -> dict[str, Any]:
     """Turn cases and predictions into what the page embeds: numbers, text, lists and dicts alone.
 
-    `classes` names the foreground: label k is ``classes[k - 1]``, 0 the background. `shown` maps
+    `classes` names the foreground: label k is ``classes[k - 1]``, 0 the background. `cases`
+    come with the name of their test set. `shown` maps
     (position in `cases`, method, seed) to what that run made of the case; what is missing, as
     after a failed run, is shown as not available. Images become JPEG, which is close to what the
     network saw and not equal to it; label maps are exact. Raises HarmosegError for shapes, labels
     or keys that do not fit.
     """
     _check_names(classes, cases, methods, seeds)
+    places = list(dict.fromkeys(place for place, _ in cases))
     for number, method, seed in shown:
         if not 0 <= number < len(cases) or method not in methods or seed not in seeds:
             raise HarmosegError(
@@ -77,17 +65,16 @@ def make_payload(
                 f"{seed}; expected one of {len(cases)} cases, of {', '.join(methods)} and of the "
                 f"seeds {', '.join(map(str, seeds))}"
             )
-    stores = list(dict.fromkeys(case.store for case in cases))
     return {
         "classes": list(classes),
         "colours": distinct_colours(len(classes)),
-        "stores": stores,
+        "stores": places,
         "methods": list(methods),
         "seeds": list(seeds),
         "cases": [
             {
                 "name": case.name,
-                "store": stores.index(case.store),
+                "store": places.index(place),
                 "note": case.note,
                 "height": case.truth.shape[0],
                 "width": case.truth.shape[1],
@@ -97,7 +84,7 @@ def make_payload(
                     [[shown.get((number, method, seed)) for seed in seeds] for method in methods],
                 ),
             }
-            for number, case in enumerate(cases)
+            for number, (place, case) in enumerate(cases)
         ],
     }
 
@@ -132,9 +119,9 @@ def disagreement(labels: Sequence[NDArray[np.uint8]]) -> float:
 
 def _check_names(
     classes: Sequence[str],
-    cases: Sequence[BrowserCase],
+    cases: Sequence[tuple[str, GalleryCase]],
     methods: Sequence[str],
-    seeds: Sequence[int],
+    seeds: Sequence[str],
 ) -> None:
     for name, values in (("cases", cases), ("methods", methods), ("seeds", seeds)):
         if not values:
@@ -149,7 +136,7 @@ def _check_names(
         )
 
 
-def _encoded(case: BrowserCase, classes: int, runs: list[list[Shown | None]]) -> dict[str, Any]:
+def _encoded(case: GalleryCase, classes: int, runs: list[list[Shown | None]]) -> dict[str, Any]:
     """Encode the pictures of a case; `runs` holds what was made of it, [method][seed]."""
     if case.image.ndim != 3 or case.image.shape[2] not in (1, 3) or case.image.dtype != np.uint8:
         raise HarmosegError(

@@ -150,6 +150,27 @@ class Block:
         rows = self._rows
         return bool(((rows["method"] == method) & (rows["condition"] == condition)).any())
 
+    def rows_of(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of a further table, of ring sums or of bins, that are of this block."""
+        mine = (table["trained_on"] == self.trained_on) & (table["tested_on"] == self.tested_on)
+        return table[mine & table["method"].isin(self.methods)]
+
+    def places_of(self, rows: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
+        """Return where rows stand among methods, seeds, conditions, cases and classes."""
+        place_of_seed = {
+            (method, seed): place
+            for method, names in self.seeds.items()
+            for place, seed in enumerate(names)
+        }
+        pairs = zip(rows["method"].astype(object), rows["seed"].astype(object), strict=True)
+        return {
+            "method": _codes(rows["method"], self.methods),
+            "seed": np.fromiter((place_of_seed[pair] for pair in pairs), np.intp, len(rows)),
+            "condition": _codes(rows["condition"], self.conditions),
+            "case": _codes(rows["case"], self.cases),
+            "class": _codes(rows["class"], [*self.classes, BACKGROUND]),
+        }
+
     def _seeds(self, method: str, seeds: Sequence[str] | None) -> Sequence[str]:
         return self.seeds[method] if seeds is None else seeds
 
@@ -209,19 +230,8 @@ def _make_block(
     }
     of_cases = rows[["case", "group", "subset"]].drop_duplicates("case").set_index("case")
     of_cases = of_cases.loc[there["case"]]
-    place_of_seed = {
-        (method, seed): place for method, names in seeds.items() for place, seed in enumerate(names)
-    }
-    pairs = zip(rows["method"].astype(object), rows["seed"].astype(object), strict=True)
-    place_of_row = {
-        "method": _codes(rows["method"], methods),
-        "seed": np.fromiter((place_of_seed[pair] for pair in pairs), np.intp, len(rows)),
-        "condition": _codes(rows["condition"], there["condition"]),
-        "case": _codes(rows["case"], there["case"]),
-        "class": _codes(rows["class"], [*classes, BACKGROUND]),
-    }
     alone = trained_on in ("", tested_on) or trainings == 1
-    return Block(
+    block = Block(
         tested_on if alone else f"{trained_on} {ARROW} {tested_on}",
         trained_on,
         tested_on,
@@ -234,8 +244,10 @@ def _make_block(
         tuple(classes),
         dict(scores.measures),
         rows,
-        place_of_row,
+        {},
     )
+    block._place_of_row.update(block.places_of(rows))
+    return block
 
 
 def _codes(column: pd.Series, order: Sequence[str]) -> NDArray[np.intp]:

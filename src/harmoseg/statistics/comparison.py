@@ -161,9 +161,35 @@ class Comparison:
         ]
         estimates = estimate_means([sample for _, sample in found], fixed_networks=True)
         return tuple(
-            replace(item, estimate=_within(estimate, item.measure))
+            replace(item, estimate=within(estimate, item.measure))
             for (item, _), estimate in zip(found, estimates, strict=True)
         )
+
+    @cached_property
+    def _mean_by_place(self) -> dict[tuple[str, str, str, str, Where], Estimate]:
+        return {
+            (
+                item.block.trained_on,
+                item.block.tested_on,
+                item.method,
+                item.measure.name,
+                item.where,
+            ): item.estimate
+            for item in self.means
+        }
+
+    def mean_of(
+        self, block: Block, method: str, measure: Measure | None = None, condition: str = CLEAN
+    ) -> Estimate:
+        """Return the mean of a method over all classes; of the primary measure if none is named."""
+        name = (measure or self.primary).name
+        key = (block.trained_on, block.tested_on, method, name, Where(condition))
+        return self._mean_by_place.get(key, _NOTHING)
+
+    @property
+    def methods(self) -> tuple[str, ...]:
+        """Return every method, in the order of the blocks."""
+        return tuple(dict.fromkeys(method for block in self.blocks for method in block.methods))
 
     @property
     def sentences(self) -> list[str]:
@@ -408,7 +434,7 @@ def _values(
     return Sample(values, groups)
 
 
-def _within(estimate: Estimate, measure: Measure) -> Estimate:
+def within(estimate: Estimate, measure: Measure) -> Estimate:
     """Cut an interval to what a mean can be; nothing true is cut off."""
     if estimate.low is None or estimate.high is None:
         return estimate

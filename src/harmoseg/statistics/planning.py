@@ -69,16 +69,10 @@ class Plan:
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number of seeds: cases, and hours of both methods where known."""
-        rows = [
-            {"seeds": seeds, "cases": cases}
-            | (
-                {}
-                if self.hours_per_run is None
-                else {"hours": 2 * seeds * self.hours_per_run if cases is not None else None}
-            )
-            for seeds, cases in self.sizes
-        ]
-        return pd.DataFrame(rows).astype({"cases": "Int64"})
+        frame = pd.DataFrame(self.sizes, columns=["seeds", "cases"]).astype({"cases": "Int64"})
+        if self.hours_per_run is not None:
+            frame["hours"] = (2 * self.hours_per_run * frame["seeds"]).where(frame["cases"].notna())
+        return frame
 
     @cached_property
     def sentences(self) -> list[str]:

@@ -8,10 +8,12 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from html import escape
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from harmoseg.files import make_folder, write_csv, write_text
 from harmoseg.metrics.aggregates import AGGREGATES, aggregate
 from harmoseg.metrics.measures import Measure
 from harmoseg.metrics.overlap import METRICS
@@ -91,9 +93,10 @@ def format_p(p: float | None) -> str:
     return "<0.001" if p < 0.001 else f"{p:.3f}"
 
 
-def format_seeds(comparison: Comparison) -> str:
+def format_seed_range(blocks: Iterable[Block]) -> str:
     """Format the number of seeds, or its range, for a caption."""
-    return _range({len(seeds) for block in comparison.blocks for seeds in block.seeds.values()})
+    counts = sorted({len(seeds) for block in blocks for seeds in block.seeds.values()})
+    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def make_tables(comparison: Comparison) -> list[Table]:
@@ -103,6 +106,32 @@ def make_tables(comparison: Comparison) -> list[Table]:
     if any(block.has_counts for block in comparison.blocks):
         tables.append(aggregate_table(comparison))
     return tables
+
+
+def write_tables(tables: Sequence[Table], folder: Path) -> None:
+    """Write ``NAME.md``, ``NAME.tex`` and ``NAME.csv`` of every table into a folder.
+
+    Raises HarmosegError where it cannot be written.
+    """
+    make_folder(folder)
+    for table in tables:
+        write_text(folder / f"{table.name}.md", to_markdown(table))
+        write_text(folder / f"{table.name}.tex", to_latex(table))
+        records = table.records or [dict(zip(table.header, row, strict=True)) for row in table.rows]
+        rows = ({key: _plain(value) for key, value in record.items()} for record in records)
+        write_csv(folder / f"{table.name}.csv", list(records[0]) if records else table.header, rows)
+
+
+def _plain(value: object) -> object:
+    """Return what a CSV file holds of a value: nothing where it is undefined."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def format_count(count: int, noun: str) -> str:
+    """Write ``1 seed`` or ``3 seeds``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def mean_table(comparison: Comparison) -> Table:
@@ -130,8 +159,9 @@ def mean_table(comparison: Comparison) -> Table:
         }
         for item in comparison.means
     )
+    seeds = format_seed_range(comparison.blocks)
     caption = (
-        f"Mean per case{_over_classes(comparison)}, over {format_seeds(comparison)} seed(s); "
+        f"Mean per case{_over_classes(comparison)}, over {seeds} seed(s); "
         f"brackets: {_brackets(item.estimate for item in items)}. {_units(shown)} "
         f"{'; '.join(_cases(comparison, block) for block in comparison.blocks)}."
     )

@@ -23,9 +23,10 @@ from filelock import BaseFileLock
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-from harmoseg.evaluation.reading import CLEAN, SUMMARY_FILE, Evaluation, open_evaluation
+from harmoseg.evaluation.reading import SUMMARY_FILE, Evaluation, open_evaluation
 from harmoseg.files import make_folder
 from harmoseg.locks import LockedError, take_lock
+from harmoseg.scores.table import CLEAN
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.exhibits import make_exhibits
@@ -144,16 +145,17 @@ def finished_evaluation(work: Work, name: str) -> Evaluation | None:
     folder = work.folder / EVALUATIONS / scored_name(name, split)
     if not (folder / SUMMARY_FILE).exists():
         return None
+    data = open_store(store)
     try:
-        found = open_evaluation(folder)
+        found = open_evaluation(folder, groups={case.case: case.group for case in data.cases})
     except HarmosegError:
-        return None  # damaged, or of an older schema: made anew
+        return None  # damaged: made anew
     # It may have been made by hand, with flips or another definition of distances.
     asked = json.loads(json.dumps(asdict(EvaluationOptions(split=split))))
     fits = (
-        found.summary["store_fingerprint"] == open_store(store).info.fingerprint
+        found.summary["store_fingerprint"] == data.info.fingerprint
         and all(found.summary.get(name) == value for name, value in asked.items())
-        and set(work.conditions) <= set(found.counts_of)
+        and set(work.conditions) <= set(found.conditions)
     )
     return found if fits else None
 
@@ -178,7 +180,7 @@ def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
     with suppress(HarmosegError):  # there is none, or one that cannot be read
         found = open_evaluation(out)
         if found.summary["split"] == split:
-            before = [name for name in found.counts_of if name != CLEAN]
+            before = [name for name in found.conditions if name != CLEAN]
     return tuple(dict.fromkeys((*work.conditions, *before)))
 
 

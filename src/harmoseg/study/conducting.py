@@ -6,7 +6,8 @@ A study is a folder::
     runs/            one folder per run, unless studies share a folder of runs
     failures/        a message for every run that failed
     logs/            what runs printed that had a process of their own
-    results.csv      every measure of every case, class and condition of every run
+    scores.csv       every measure of every case, class and condition of every run, with
+                     rings.csv and bins.csv; see `harmoseg.scores.table`
     tables/          as Markdown, LaTeX and CSV
     figures/         as PNG and SVG
     report.html      all of it, for people
@@ -20,7 +21,7 @@ from pathlib import Path
 from harmoseg.study.carrying_out import all_work
 from harmoseg.study.layout import RUNS
 from harmoseg.study.plan import StudyPlan, settle, tell_plan, write_plan
-from harmoseg.study.results import Study, open_study, write_results
+from harmoseg.study.results import Study, open_study, write_study_scores
 from harmoseg.study.running import Executor, in_turn, run_all
 
 
@@ -40,5 +41,5 @@ def run_study(
         print(line, file=sys.stderr)
     run_all(out, all_work(out), executor)
     study = open_study(out)
-    write_results(study)
+    write_study_scores(study)
     return study

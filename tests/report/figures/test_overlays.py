@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from matplotlib.patches import Rectangle
 
+from harmoseg.metrics.measures import known_measure
 from harmoseg.report.figures.overlays import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
@@ -13,34 +16,42 @@ from harmoseg.report.figures.overlays import (
     class_figure,
     error_boxes,
     overlay_figure,
-    resized,
 )
 
+DSC = known_measure("DSC")
 
-def test_best_median_and_worst_count_methods_alike(make_task) -> None:
+
+def test_best_median_and_worst_count_methods_alike(made) -> None:
     base = np.arange(0, 100, 10.0)
     given = {"unet": np.stack([base, base, base]), "unet+scc": base[None, ::-1] / 2}
-    chosen = choose_cases(make_task(given), "made")
+    comparison = made.make_comparison(given)
+    part = made.make_gallery_part(comparison)
+    chosen = choose_cases(comparison.blocks[0], part, DSC)
     assert [item.why for item in chosen] == ["best"] * 2 + ["median"] * 2 + ["worst"] * 2
     # Three seeds of one method weigh no more than the one of the other.
-    assert [item.number for item in chosen] == [9, 8, 5, 4, 1, 0]
-    np.testing.assert_allclose(chosen[0].score, 45)
+    assert [item.case.name for item in chosen] == [f"case{i}" for i in (9, 8, 5, 4, 1, 0)]
+    assert chosen[0].scores == {"unet": 90.0, "unet+scc": 0.0}
 
 
-def test_few_cases_are_shown_once_and_undefined_ones_never(make_task) -> None:
-    chosen = choose_cases(make_task({"unet": [[10, np.nan, 30]]}), "made")
-    assert [(item.why, item.number) for item in chosen] == [("best", 2), ("best", 0)]
-    assert choose_cases(make_task({"unet": [[np.nan]]}), "made") == []
+def test_few_cases_are_shown_once_and_undefined_or_unpictured_ones_never(made) -> None:
+    comparison = made.make_comparison({"unet": [[10, np.nan, 30, 20]]})
+    part = made.make_gallery_part(comparison)
+    bare = (*part.cases[:3], replace(part.cases[3], labels={}))
+    chosen = choose_cases(comparison.blocks[0], replace(part, cases=bare), DSC)
+    assert [(item.why, item.case.name) for item in chosen] == [("best", "case2"), ("best", "case0")]
+    nothing = made.make_comparison({"unet": [[np.nan]]})
+    part = made.make_gallery_part(nothing)
+    assert choose_cases(nothing.blocks[0], part, DSC) == []
 
 
-def test_outlines_lie_where_they_belong_at_any_resolution(make_task) -> None:
-    task = make_task({"unet": [[50.0] * 6]})
-    store = task.stores["made"]
-    coarse = np.zeros((6, 6), np.uint8)
-    coarse[1:3, 2:4] = 1  # rows 4 to 12, columns 8 to 16 of 24
-    chosen = choose_cases(task, "made", per_group=1)
-    figure = overlay_figure(task, "made", chosen, lambda *_: coarse)
-    axes = figure.axes[1]
+def test_outlines_lie_where_they_belong(made) -> None:
+    comparison = made.make_comparison({"unet": [[50.0] * 6]})
+    label = np.zeros((24, 24), np.uint8)
+    label[4:12, 8:16] = 1
+    part = made.make_gallery_part(comparison)
+    cases = tuple(replace(case, labels={("unet", "0"): label}) for case in part.cases)
+    chosen = choose_cases(comparison.blocks[0], replace(part, cases=cases), DSC, per_group=1)
+    axes = overlay_figure(comparison.blocks[0], chosen, DSC).axes[1]
     paths = {}
     for contour in axes.collections:
         points = np.concatenate([path.vertices for path in contour.get_paths()])
@@ -50,9 +61,11 @@ def test_outlines_lie_where_they_belong_at_any_resolution(make_task) -> None:
         name: tuple(int(code[i : i + 2], 16) for i in (1, 3, 5))
         for name, code in (("truth", TRUTH_COLOUR), ("prediction", PREDICTION_COLOUR))
     }
-    np.testing.assert_allclose(paths[codes["prediction"]], (8, 4, 16, 12))
-    y, x = np.nonzero(store.labels[chosen[0].number])
-    np.testing.assert_allclose(paths[codes["truth"]], (x.min(), y.min(), x.max() + 1, y.max() + 1))
+    # The centre of a pixel is a whole number, so its edges lie half a pixel around.
+    np.testing.assert_allclose(paths[codes["prediction"]], (7.5, 3.5, 15.5, 11.5))
+    y, x = np.nonzero(chosen[0].case.truth)
+    edges = (x.min() - 0.5, y.min() - 0.5, x.max() + 0.5, y.max() + 0.5)
+    np.testing.assert_allclose(paths[codes["truth"]], edges)
 
 
 @pytest.mark.parametrize("size", [24, 512])
@@ -79,31 +92,26 @@ def test_boxes_are_few_and_the_largest_first() -> None:
     assert [box[2] for box in boxes] == sorted((box[2] for box in boxes), reverse=True)
 
 
-def test_labels_are_brought_to_a_size_by_the_nearest_pixel() -> None:
-    label = np.array([[0, 1], [2, 3]], np.uint8)
-    np.testing.assert_array_equal(resized(label, (4, 4)), np.kron(label, np.ones((2, 2))))
-    np.testing.assert_array_equal(resized(resized(label, (6, 4)), (2, 2)), label)
-
-
-def test_classes_have_their_colours_and_errors_their_boxes(make_task) -> None:
+def test_classes_have_their_colours_and_errors_their_boxes(made) -> None:
+    classes = ("a", "b", "c")
     scores = {"unet": [[50.0] * 6], "unet+scc": [[60.0] * 6]}
-    task = make_task(scores, classes=("a", "b", "c"))
-    store = task.stores["made"]
-
-    def predict(method: str, number: int) -> np.ndarray:
-        label = store.labels[number].copy()
-        if method == "unet+scc":
-            label[:5, :7] = 2
-        return label
-
-    chosen = choose_cases(task, "made", per_group=1)
-    figure = class_figure(task, "made", chosen, predict)
+    comparison = made.make_comparison(scores, classes=classes)
+    part = made.make_gallery_part(comparison, classes=classes)
+    cases = []
+    for case in part.cases:
+        wrong = case.truth.copy()
+        wrong[:5, :7] = 2
+        labels = {("unet", "0"): case.truth, ("unet+scc", "0"): wrong}
+        cases.append(replace(case, labels=labels))
+    part = replace(part, cases=tuple(cases))
+    chosen = choose_cases(comparison.blocks[0], part, DSC, per_group=1)
+    figure = class_figure(comparison.blocks[0], chosen, DSC, part)
     assert len(figure.axes) == 4 * len(chosen)
     boxes = [
         [patch for patch in axes.patches if isinstance(patch, Rectangle)] for axes in figure.axes
     ]
     assert [len(found) for found in boxes] == [0, 0, 0, 1] * len(chosen)
-    assert boxes[3][0].get_bbox().bounds == (0, 0, 8, 6)
+    assert boxes[3][0].get_bbox().bounds == (-0.5, -0.5, 8, 6)
     assert [text.get_text() for text in figure.legends[0].texts] == ["a", "b", "c"]
     truth, same = (figure.axes[i].images[-1].get_array() for i in (1, 2))
     np.testing.assert_array_equal(truth, same)

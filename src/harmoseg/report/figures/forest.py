@@ -1,4 +1,4 @@
-"""All paired differences of a study in one picture: what each method gains over its control."""
+"""All paired differences of one measure in one picture: what each method gains over its control."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ from harmoseg.report.figures.style import (
     signed,
     text_width,
 )
-from harmoseg.statistics.intervals import Estimate
-from harmoseg.study.tables import Difference
+from harmoseg.statistics.blocks import Block
+from harmoseg.statistics.comparison import Difference
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
@@ -56,8 +56,9 @@ def forest_plot(differences: Sequence[Difference]) -> Figure:
     that reach far beyond the others are cut off at an arrow; the numbers tell them whole.
     """
     groups = [
-        (key, list(items))
-        for key, items in itertools.groupby(differences, lambda item: (item.task, item.store))
+        (items[0].block, items)
+        for _, found in itertools.groupby(differences, lambda item: id(item.block))
+        for items in [list(found)]
     ]
     rows = sum(len(items) for _, items in groups) + 1.4 * len(groups)
     columns = _columns(differences)
@@ -80,16 +81,16 @@ def forest_plot(differences: Sequence[Difference]) -> Figure:
     axes.axvline(0, color="0.25", linewidth=0.9)
     decimals = _decimals(differences)
     y = 0.0
-    for (task, store), items in groups:
+    for block, items in groups:
         y += 1.1
-        _write(axes, columns, columns.method, y - 0.4, _heading(task, store), fontweight="bold")
+        _write(axes, columns, columns.method, y - 0.4, _heading(block), fontweight="bold")
         for number, item in enumerate(items):
             if number % 2 == 0:
                 _shade(axes, columns, y)
             _draw_row(axes, columns, y + 0.5, item, decimals)
             y += 1
         y += 0.3
-    _head(axes, columns)
+    _head(axes, columns, differences[0])
     _label(figure, axes, differences)
     return figure
 
@@ -113,11 +114,9 @@ def reach(differences: Sequence[Difference]) -> float:
     return found or 1.0
 
 
-def colour_of(estimate: Estimate) -> str:
-    """Give the colour of a difference: that of gains, of losses, or of what shows neither."""
-    if not estimate.excludes_zero:
-        return UNDECIDED
-    return GAIN if estimate.mean > 0 else LOSS
+def colour_of(item: Difference) -> str:
+    """Return the colour of a difference by its word: better, worse, or neither."""
+    return {"better": GAIN, "worse": LOSS}.get(item.word, UNDECIDED)
 
 
 def _columns(differences: Sequence[Difference]) -> _Columns:
@@ -127,10 +126,8 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
     methods = widest(["method", *(shortened(x.method, _METHOD_LENGTH) for x in differences)])
     references = widest(["minus", *(_reference(item) for item in differences)])
     decimals = _decimals(differences)
-    numbers = widest(
-        ["mean [95 % interval]", *(_number(x.estimate, decimals) for x in differences)]
-    )
-    counts = widest(["seeds, cases", *(_count(x.estimate) for x in differences)])
+    numbers = widest(["mean [95 % interval]", *(_number(x, decimals) for x in differences)])
+    counts = widest(["seeds, cases", *(_count(x) for x in differences)])
     reference = _PAD + methods + _GAP
     axis = reference + references + _GAP
     after = numbers + counts + 2 * _GAP + _PAD
@@ -145,17 +142,18 @@ def _reference(item: Difference) -> str:
 
 
 def _decimals(differences: Sequence[Difference]) -> int:
-    """Choose the decimals of all numbers: one or two, as most need."""
-    return min(2, max(item.estimate.decimals for item in differences))
+    """Choose the decimals of all numbers: up to three, as some need."""
+    needed = max(max(x.estimate.decimals, x.measure.decimals) for x in differences)
+    return min(3, needed)
 
 
 def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimals: int) -> None:
     estimate = item.estimate
-    colour = colour_of(estimate)
+    colour = colour_of(item)
     _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
     _write(axes, columns, columns.reference, y, _reference(item), color="0.35")
-    _write(axes, columns, columns.numbers, y, _number(estimate, decimals))
-    _write(axes, columns, columns.count, y, _count(estimate), color="0.35")
+    _write(axes, columns, columns.numbers, y, _number(item, decimals))
+    _write(axes, columns, columns.count, y, _count(item), color="0.35")
     if not math.isfinite(estimate.mean):
         return
     low, high = interval_of(estimate)
@@ -168,7 +166,7 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
             if abs(end) > limit:
                 place = math.copysign(limit, end)
                 axes.plot([place], [y], mark, color=colour, markersize=5, clip_on=False)
-    face = colour if known and estimate.excludes_zero else "white"
+    face = colour if item.word != "open" else "white"
     axes.plot(
         [estimate.mean],
         [y],
@@ -179,8 +177,9 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
     )
 
 
-def _number(estimate: Estimate, decimals: int) -> str:
+def _number(item: Difference, decimals: int) -> str:
     """Write a difference with its interval, with a true minus sign."""
+    estimate = item.estimate
     if not math.isfinite(estimate.mean):
         return "no case could be scored"
     if not estimate.cases:
@@ -194,14 +193,16 @@ def _number(estimate: Estimate, decimals: int) -> str:
     return text.replace("-", MINUS)
 
 
-def _count(estimate: Estimate) -> str:
-    return f"{estimate.seeds}, {estimate.cases}"
+def _count(item: Difference) -> str:
+    return f"{item.estimate.seeds}, {item.estimate.cases}"
 
 
-def _heading(task: str, store: str) -> str:
-    if task == store:
-        return f"{task}: trained and tested"
-    return f"{task}: tested on {store}"
+def _heading(block: Block) -> str:
+    if not block.trained_on:
+        return block.tested_on or "all cases"
+    if block.trained_on == block.tested_on:
+        return f"{block.trained_on}: trained and tested"
+    return f"{block.trained_on}: tested on {block.tested_on}"
 
 
 def _write(axes: Axes, columns: _Columns, x: float, y: float, text: str, **how: Any) -> None:
@@ -225,7 +226,7 @@ def _shade(axes: Axes, columns: _Columns, y: float) -> None:
     )
 
 
-def _head(axes: Axes, columns: _Columns) -> None:
+def _head(axes: Axes, columns: _Columns, first: Difference) -> None:
     words = (
         (columns.method, "method"),
         (columns.reference, "minus"),
@@ -239,12 +240,16 @@ def _head(axes: Axes, columns: _Columns) -> None:
         "va": "center",
         "color": "0.35",
     }
-    axes.text(0.48, -0.5, "◂ the other higher", ha="right", **where)
-    axes.text(0.52, -0.5, "method higher ▸", ha="left", **where)
+    left, right = ("◂ reference better", "method better ▸")
+    if first.measure.sign < 0:
+        left, right = ("◂ method better", "reference better ▸")
+    axes.text(0.48, -0.5, left, ha="right", **where)
+    axes.text(0.52, -0.5, right, ha="left", **where)
 
 
 def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> None:
-    axes.set_xlabel(f"difference in points of {differences[0].metric}")
+    measure = differences[0].measure
+    axes.set_xlabel(f"difference in {measure.unit} of {measure.title}".replace("in  of", "in"))
     axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
         handles=_legend(differences),
@@ -257,23 +262,24 @@ def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> Non
 
 def _legend(differences: Sequence[Difference]) -> list[Line2D]:
     """Explain the marks that there are."""
-    found = {(colour_of(x.estimate), x.estimate.low is not None) for x in differences}
+    found = {(x.word, x.estimate.low is not None) for x in differences}
     kinds = (
-        (GAIN, True, "interval above 0"),
-        (LOSS, True, "interval below 0"),
-        (UNDECIDED, True, "interval holds 0"),
-        (UNDECIDED, False, "no interval (fewer than two seeds or patients)"),
+        ("better", True, "better: the interval lies on the side of gains"),
+        ("worse", True, "worse: on the side of losses"),
+        ("equivalent", True, "equivalent: within the margin"),
+        ("open", True, "open: holds 0"),
+        ("open", False, "no interval (fewer than two seeds or patients)"),
     )
     return [
         Line2D(
             [],
             [],
             marker="o" if known else "D",
-            color=colour,
-            markerfacecolor="white" if colour == UNDECIDED else colour,
+            color=(colour := {"better": GAIN, "worse": LOSS}.get(word, UNDECIDED)),
+            markerfacecolor="white" if word == "open" else colour,
             linestyle="solid" if known else "none",
             label=text,
         )
-        for colour, known, text in kinds
-        if (colour, known) in found
+        for word, known, text in kinds
+        if (word, known) in found
     ]

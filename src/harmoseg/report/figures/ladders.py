@@ -11,11 +11,12 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from harmoseg.evaluation.reading import CLEAN
+from harmoseg.conditions import KINDS, parse_corruption
+from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_method
-from harmoseg.report.figures.comparisons import Styles
 from harmoseg.report.figures.style import (
     WIDTH,
+    Styles,
     draw_interval,
     in_style,
     interval_of,
@@ -24,11 +25,10 @@ from harmoseg.report.figures.style import (
     method_handle,
     shortened,
 )
+from harmoseg.scores.table import CLEAN
+from harmoseg.statistics.blocks import Block
+from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.intervals import Estimate
-from harmoseg.store.corruptions import KINDS, LADDERS, parse_corruption
-from harmoseg.study.estimates import POINTS, estimate_score
-from harmoseg.study.results import TaskResults
-from harmoseg.study.tables import HEADLINE
 
 _COLUMNS = 3
 _FEWEST = 3
@@ -50,7 +50,10 @@ def find_families(methods: Sequence[str]) -> list[Family]:
     found: dict[str, dict[float, str]] = {}
     plain: dict[str, str] = {}
     for name in methods:
-        method = parse_method(name)
+        try:
+            method = parse_method(name)
+        except HarmosegError:  # a name of somebody else has no weight
+            continue
         if method.term is None:
             continue
         reduction = "" if method.reduction == "batch" else f"@{method.reduction}"
@@ -78,66 +81,84 @@ class Ladder:
 def find_ladders(conditions: Sequence[str]) -> tuple[list[Ladder], list[str]]:
     """Split conditions into corruptions with several levels, and conditions that stand alone."""
     found: dict[str, dict[float, str]] = {}
+    ladders: list[Ladder] = []
+    single: list[str] = []
     for text in conditions:
-        corruption = parse_corruption(text)
+        try:
+            corruption = parse_corruption(text)
+        except HarmosegError:  # a condition of somebody else stands alone
+            single.append(text)
+            continue
         found.setdefault(corruption.name, {})[corruption.level] = text
-    ladders, single = [], []
     for name, levels in found.items():
         if len(levels) == 1:
             single += list(levels.values())
             continue
-        known = LADDERS[name]
+        known = KINDS[name].ladder
         order = sorted(levels, reverse=known[-1] < known[0])
         ladders.append(Ladder(name, tuple(order), tuple(levels[level] for level in order)))
     return ladders, single
 
 
 @in_style()
-def weight_figure(task: TaskResults, families: Sequence[Family], styles: Styles) -> Figure:
-    """Plot the score against the weight of the term: a row per family, a column per store."""
-    stores = list(task.stores)
-    columns = min(_COLUMNS, len(stores))
-    panels = [(family, store) for family in families for store in stores]
-    rows = len(families) * math.ceil(len(stores) / columns)
+def weight_figure(
+    comparison: Comparison, blocks: Sequence[Block], families: Sequence[Family], styles: Styles
+) -> Figure:
+    """Plot the primary measure against the weight of the term.
+
+    A row per family, a column per test set.
+    """
+    columns = min(_COLUMNS, len(blocks))
+    rows = math.ceil(len(blocks) / columns)
     figure = Figure(
-        figsize=(max(3.6, 0.3 + (WIDTH - 0.3) / _COLUMNS * columns), 2.4 * rows + 0.1),
+        figsize=(
+            max(3.6, 0.3 + (WIDTH - 0.3) / _COLUMNS * columns),
+            2.4 * rows * len(families) + 0.1,
+        ),
         layout="constrained",
     )
-    grid = figure.subplots(rows, columns, squeeze=False)
+    grid = figure.subplots(rows * len(families), columns, squeeze=False)
     for axes in grid.flat:
         axes.set_axis_off()
-    across = math.ceil(len(stores) / columns) * columns  # places of a family, the last ones empty
-    for i, (family, store) in enumerate(panels):
-        place = i // len(stores) * across + i % len(stores)
-        axes = grid.flat[place]
-        axes.set_axis_on()
-        _draw_family(axes, task, family, store, styles)
+    for i, family in enumerate(families):
+        places = grid[i * rows : (i + 1) * rows].flat
+        for axes, block in zip(places, blocks, strict=False):
+            axes.set_axis_on()
+            _draw_family(axes, comparison, block, family, styles)
     return figure
 
 
-def _draw_family(axes: Axes, task: TaskResults, family: Family, store: str, styles: Styles) -> None:
+def _draw_family(
+    axes: Axes, comparison: Comparison, block: Block, family: Family, styles: Styles
+) -> None:
+    bounds = comparison.primary.bounds
     names = list(family.members.values())
-    found = [estimate_score(task, name, store, HEADLINE, CLEAN) for name in names]
+    found = [comparison.mean_of(block, name) for name in names]
     axes.plot(range(1, len(names) + 1), [x.mean for x in found], color="0.4", linewidth=1.0)
     for place, (name, estimate) in enumerate(zip(names, found, strict=True), 1):
-        draw_interval(axes, place, estimate, styles[name], bounds=POINTS)
+        draw_interval(axes, place, estimate, styles[name], bounds=bounds)
     if family.plain is not None:
-        plain = estimate_score(task, family.plain, store, HEADLINE, CLEAN)
-        low, high = interval_of(plain, POINTS)
+        plain = comparison.mean_of(block, family.plain)
+        low, high = interval_of(plain, bounds)
         if math.isfinite(low):
             axes.axhspan(low, high, color="0.92", linewidth=0)
         axes.axhline(plain.mean, color="0.5", linewidth=0.9, linestyle="dashed")
-        draw_interval(axes, 0, plain, styles[family.plain], bounds=POINTS)
+        draw_interval(axes, 0, plain, styles[family.plain], bounds=bounds)
     ticks = [f"{weight:g}" for weight in family.members]
     axes.set_xticks(range(len(ticks) + 1), ["0", *ticks])
     axes.set_xlim(-0.5, len(ticks) + 0.5)
-    title = f"{shortened(family.title, 34)}\non {shortened(store, 30)}"
-    label_axes(axes, title, "weight λ of the term", f"{HEADLINE}, points")
+    title = f"{shortened(family.title, 34)}\non {shortened(block.tested_on, 30)}"
+    label_axes(axes, title, "weight λ of the term", axis_label(comparison))
+
+
+def axis_label(comparison: Comparison) -> str:
+    """Return the primary measure with its unit."""
+    return ", ".join(filter(None, (comparison.primary.title, comparison.primary.unit)))
 
 
 @in_style()
 def ladder_figure(
-    task: TaskResults, store: str, ladders: Sequence[Ladder], styles: Styles
+    comparison: Comparison, block: Block, ladders: Sequence[Ladder], styles: Styles
 ) -> Figure:
     """Plot the score against the level of every corruption that has several, clean first."""
     columns = min(_COLUMNS, len(ladders))
@@ -147,58 +168,65 @@ def ladder_figure(
     grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
     for axes in grid.flat[len(ladders) :]:
         axes.set_axis_off()
-    clean = {m: estimate_score(task, m, store, HEADLINE, CLEAN) for m in task.methods}
     for place, ladder in enumerate(ladders):
         axes = grid.flat[place]
-        for i, method in enumerate(task.methods):
-            conditions = ladder.conditions
-            found = [estimate_score(task, method, store, HEADLINE, name) for name in conditions]
-            shift = _DODGE * ((i + 0.5) / len(task.methods) - 0.5)
-            _draw_ladder(axes, shift, [clean[method], *found], styles, method)
+        for i, method in enumerate(block.methods):
+            found = [
+                comparison.mean_of(block, method, condition=name)
+                for name in (CLEAN, *ladder.conditions)
+            ]
+            shift = _DODGE * ((i + 0.5) / len(block.methods) - 0.5)
+            _draw_ladder(axes, shift, found, styles, method, comparison.primary.bounds)
         axes.set_xticks(range(len(ladder.levels) + 1), ["clean", *map(_level, ladder.levels)])
         axes.set_xlim(-0.5, len(ladder.levels) + 0.5)
         axes.grid(axis="y")
         label_axes(axes, ladder.name, _unit(ladder.name), "")
         axes.tick_params(labelleft=True)
     for axes in grid[:, 0]:
-        axes.set_ylabel(f"{HEADLINE}, points")
-    legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
+        axes.set_ylabel(axis_label(comparison))
+    legend_below(figure, [method_handle(method, styles[method]) for method in block.methods])
     return figure
 
 
 def _draw_ladder(
-    axes: Axes, shift: float, estimates: Sequence[Estimate], styles: Styles, method: str
+    axes: Axes,
+    shift: float,
+    estimates: Sequence[Estimate],
+    styles: Styles,
+    method: str,
+    bounds: tuple[float, float],
 ) -> None:
     style = styles[method]
     places = np.arange(len(estimates)) + shift
     means = [estimate.mean for estimate in estimates]
     axes.plot(places, means, color=style.colour, linestyle=style.line, linewidth=0.9)
     for place, estimate in zip(places.tolist(), estimates, strict=True):
-        draw_interval(axes, place, estimate, style, bounds=POINTS)
+        draw_interval(axes, place, estimate, style, bounds=bounds)
 
 
 @in_style()
 def condition_figure(
-    task: TaskResults, store: str, conditions: Sequence[str], styles: Styles
+    comparison: Comparison, block: Block, conditions: Sequence[str], styles: Styles
 ) -> Figure:
     """Plot the score on clean images and under every condition, a dot per method."""
     shown = [CLEAN, *conditions]
-    height = max(0.36, 0.13 * len(task.methods) + 0.1)
+    height = max(0.36, 0.13 * len(block.methods) + 0.1)
     figure = Figure(figsize=(WIDTH, 0.95 + height * len(shown)), layout="constrained")
     axes = figure.subplots()
     for row, condition in enumerate(shown):
         if row % 2 == 0:
             axes.axhspan(row - 0.5, row + 0.5, color="0.955", linewidth=0)
-        for i, method in enumerate(task.methods):
-            place = row + 0.8 * ((i + 0.5) / len(task.methods) - 0.5)
-            estimate = estimate_score(task, method, store, HEADLINE, condition)
-            draw_interval(axes, place, estimate, styles[method], upright=False, bounds=POINTS)
+        for i, method in enumerate(block.methods):
+            place = row + 0.8 * ((i + 0.5) / len(block.methods) - 0.5)
+            estimate = comparison.mean_of(block, method, condition=condition)
+            bounds = comparison.primary.bounds
+            draw_interval(axes, place, estimate, styles[method], upright=False, bounds=bounds)
     axes.set_yticks(range(len(shown)), shown)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(len(shown) - 0.5, -0.5)
     axes.grid(axis="x")
-    axes.set_xlabel(f"{HEADLINE}, points")
-    handles = [method_handle(method, styles[method], lines=False) for method in task.methods]
+    axes.set_xlabel(axis_label(comparison))
+    handles = [method_handle(method, styles[method], lines=False) for method in block.methods]
     legend_below(figure, handles)
     return figure
 

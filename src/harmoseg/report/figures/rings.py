@@ -10,10 +10,10 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.losses.controls import Kind
-from harmoseg.report.figures.comparisons import Styles
 from harmoseg.report.figures.style import (
     WIDTH,
     MethodStyle,
+    Styles,
     draw_interval,
     focus,
     in_style,
@@ -21,10 +21,9 @@ from harmoseg.report.figures.style import (
     legend_below,
     method_handle,
 )
+from harmoseg.statistics.comparison import Difference
 from harmoseg.statistics.intervals import Estimate
-from harmoseg.study.results import TaskResults
-from harmoseg.study.rings import read_ring_curves
-from harmoseg.study.tables import Difference
+from harmoseg.statistics.rings import RingCurves
 
 # Of an octave: how far apart the methods of one ring are drawn.
 _DODGE = 0.55
@@ -33,20 +32,19 @@ _DODGE = 0.55
 _GAINS: dict[Kind, str] = {
     "without the term": "Gain over the same without the term",
     "overlap term instead": "Gain over an overlap term of that weight",
-    "no control": "Difference to the first method",
+    "control": "Gain over its control",
+    "no control": "Difference to the reference",
 }
 
 
 @in_style()
-def ring_figure(
-    task: TaskResults, store: str, differences: Sequence[Difference], styles: Styles
-) -> Figure:
+def ring_figure(curves: RingCurves, differences: Sequence[Difference], styles: Styles) -> Figure:
     """Plot every method's correlation per ring, and what it gains there over its controls.
 
     A kind of control has a panel of its own. What is compared with no control is drawn where
     nothing has one.
     """
-    curves = read_ring_curves(task, store)
+    methods = curves.block.methods
     kinds = [kind for kind in _GAINS if any(item.kind == kind for item in differences)]
     if len(kinds) > 1 and "no control" in kinds:
         kinds.remove("no control")
@@ -54,9 +52,9 @@ def ring_figure(
     figure = Figure(figsize=(WIDTH, 2.8 * rows + 0.6), layout="constrained")
     panels = figure.subplots(rows, min(2, 1 + len(kinds)), squeeze=False).ravel()
     shown: list[Estimate] = []
-    for i, method in enumerate(task.methods):
-        shift = _DODGE * _part(i, len(task.methods))
-        found = curves.estimates(method, task.seeds_of(method))
+    for i, method in enumerate(methods):
+        shift = _DODGE * _part(i, len(methods))
+        found = curves.estimates(method)
         shown += found
         _draw_curve(panels[0], curves.frequency, shift, found, styles[method], (-1.0, 1.0))
     focus(panels[0], shown, (-1.0, 1.0))
@@ -67,16 +65,14 @@ def ring_figure(
         of_kind = [item for item in differences if item.kind == kind]
         for i, item in enumerate(of_kind):
             shift = _DODGE * _part(i, len(of_kind))
-            mine, other = task.seeds_of(item.method), task.seeds_of(item.reference)
-            both = [seed for seed in mine if seed in other]
-            found = curves.gains(item.method, item.reference, both)
+            found = curves.gains(item.method, item.reference)
             gained += found
             _draw_curve(axes, curves.frequency, shift, found, styles[item.method], (-2.0, 2.0))
         focus(axes, gained, (-2.0, 2.0))
         _label_rings(axes, curves.frequency, _GAINS[kind], "difference in correlation")
     for axes in panels[1 + len(kinds) :]:
         axes.set_axis_off()
-    legend_below(figure, [method_handle(method, styles[method]) for method in task.methods])
+    legend_below(figure, [method_handle(method, styles[method]) for method in methods])
     return figure
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,6 +78,9 @@ class MethodStyle:
     line: Line
 
 
+Styles = Mapping[str, MethodStyle]
+
+
 @contextmanager
 def in_style() -> Iterator[None]:
     """Draw in the style of all figures; a block, or a decorator of a function."""
@@ -104,12 +107,18 @@ def save_figure(figure: Figure, path: Path, *, dpi: int = _DPI) -> bytes:
     `dpi` is that of the PNG. The files hold no date and no version: equal figures, equal bytes.
     """
     make_folder(path.resolve().parent)
+    picture = to_png(figure, dpi=dpi)
     with in_style():
-        picture = _saved(figure, "png", {"Software": None}, dpi)
         drawing = _saved(figure, "svg", {"Date": None, "Creator": None}, dpi)
     write_bytes(path.with_name(f"{path.name}.png"), picture)
     write_bytes(path.with_name(f"{path.name}.svg"), drawing)
     return picture
+
+
+def to_png(figure: Figure, *, dpi: int = _DPI) -> bytes:
+    """Return a figure as the bytes of a PNG file."""
+    with in_style():
+        return _saved(figure, "png", {"Software": None}, dpi)
 
 
 def _saved(figure: Figure, kind: str, metadata: dict[str, None], dpi: int) -> bytes:

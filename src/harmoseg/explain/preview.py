@@ -6,13 +6,14 @@ import io
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from harmoseg.colours import colour_codes
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
-from harmoseg.prediction.overlays import class_colours, colour_codes
-from harmoseg.report.figures.overlays import fullest_plane, show_plane
+from harmoseg.prediction.overlays import class_colours
 from harmoseg.store.card import Card
 from harmoseg.store.reading import Store
 
@@ -64,3 +65,30 @@ def _coloured(label: NDArray[np.uint8], card: Card) -> NDArray[np.uint8]:
     painted = colours[(label.astype(np.int64) - 1) % len(colours)]
     painted[label == 0] = 0
     return painted
+
+
+def fullest_plane(label: NDArray[np.uint8]) -> int:
+    """Return the plane of (D, H, W) labels with the most foreground."""
+    return int(np.count_nonzero(label, axis=(1, 2)).argmax())
+
+
+def show_plane(axes: Axes, store: Store, number: int, plane: int) -> None:
+    """Draw one plane of a case from its slices, over the extent of its source."""
+    case = store.cases[number]
+    for row in store.rows_of(number):
+        place = store.slice(row)
+        if place.plane != plane:
+            continue
+        image = store.images[row]
+        # Over the source's extent, so that labels at native resolution lie where they belong.
+        axes.imshow(
+            image[..., 0] if image.shape[-1] == 1 else image,
+            cmap="gray",
+            vmin=0,
+            vmax=255,
+            extent=(place.left, place.left + place.width, place.top + place.height, place.top),
+            interpolation="bicubic",
+        )
+    axes.set_xlim(0, case.width)
+    axes.set_ylim(case.height, 0)
+    axes.set_axis_off()

@@ -8,20 +8,20 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
+from harmoseg.errors import HarmosegError
 from harmoseg.explain.changes import change_effects
+from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
 from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
 from harmoseg.explain.networks import Explanation
 from harmoseg.explain.power import power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
+from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.losses.method import parse_method
-from harmoseg.report.figures.maps import cam_figure, cam_rows, spectral_map_figure, spectral_rows
-from harmoseg.report.figures.of_study import NamedFigure
-from harmoseg.report.figures.overlays import Predictions, predict_again
-from harmoseg.report.figures.spectra import power_share_figure, spatial_spectral_figure
+from harmoseg.report.figures.overview import NamedFigure
+from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart
 from harmoseg.study.exhibits import CAM_LAYER, Exhibits, exhibited_slices
-from harmoseg.study.results import TaskResults
+from harmoseg.study.results import Study, StudyTask
 
 _ROWS = 4
 _COLUMNS = 6
@@ -29,7 +29,7 @@ _DATA_CASES = "64"
 """As many slices of the training split stand for the data in Figs. 2 and 3."""
 
 
-def exhibited_figures(task: TaskResults) -> Iterator[NamedFigure]:
+def exhibited_figures(task: StudyTask) -> Iterator[NamedFigure]:
     """Draw the spectra of a task's data, and maps of a few cases of every store it tests on."""
     yield from _of_data(task)
     methods = _main_methods(task.methods)
@@ -43,32 +43,47 @@ def exhibited_figures(task: TaskResults) -> Iterator[NamedFigure]:
             yield from _of_store(task, store, found)
 
 
-def exhibited_predictions(task: TaskResults, store: str, numbers: Sequence[int]) -> Predictions:
-    """Give predictions of cases from the exhibits, or ask the networks where these do not do.
+def make_gallery(study: Study) -> Gallery:
+    """Return one slice of every exhibited case, with every run's prediction and Grad-CAM.
 
-    They do not where a plane is cut into several slices, of which an exhibit is one.
+    Raises HarmosegError where the exhibits are of other cases than a store has now.
     """
-    data = task.stores[store]
-    names = {number: data.cases[number].case for number in numbers}
+    return Gallery(
+        tuple(_gallery_part(task, store) for task in study.tasks for store in task.stores)
+    )
+
+
+def _gallery_part(task: StudyTask, name: str) -> GalleryPart:
+    store = task.stores[name]
+    slices = exhibited_slices(store, task.split_of(name))
     found = {
-        method: exhibits
-        for method in task.methods
-        if (exhibits := _first_exhibits(task, method, store)) is not None
+        (run.experiment.method, str(run.experiment.seed)): exhibits
+        for run in task.runs
+        if (exhibits := run.exhibits(name)) is not None
     }
-    whole = all(data.cases[number].slices == data.cases[number].depth for number in numbers)
-    shown = all(set(names.values()) <= set(exhibits.cases) for _, exhibits in found.values())
-    if not whole or not shown or len(found) < len(task.methods):
-        return predict_again(task, store, numbers)
+    for (method, seed), exhibits in found.items():
+        if exhibits.cases != tuple(item.case for item in slices):
+            raise HarmosegError(
+                f"{method}, seed {seed}: its exhibits are of other cases than {name} has now; "
+                "remove the folder exhibits of its run and run the study again"
+            )
+    card = store.info.card
+    cases = tuple(
+        GalleryCase(
+            item.case,
+            item.image,
+            item.truth,
+            f"plane {item.plane}" if item.plane else "",
+            item.aspect,
+            {run: exhibits.labels[i] for run, exhibits in found.items()},
+            {run: exhibits.cams[i] for run, exhibits in found.items()},
+        )
+        for i, item in enumerate(slices)
+    )
+    return GalleryPart(task.name, name, card.classes[1:], cases, tuple(card.colours or ()))
 
-    def predict(method: str, number: int) -> NDArray[np.uint8]:
-        exhibits = found[method][1]
-        label: NDArray[np.uint8] = exhibits.labels[exhibits.cases.index(names[number])]
-        return label
 
-    return predict
-
-
-def _of_data(task: TaskResults) -> Iterator[NamedFigure]:
+def _of_data(task: StudyTask) -> Iterator[NamedFigure]:
     store = task.stores[task.name]
     shown = [item for item in choose_slices(store, "train", [_DATA_CASES]) if item.truth.any()]
     example = shown[len(shown) // 2]
@@ -90,7 +105,7 @@ def _of_data(task: TaskResults) -> Iterator[NamedFigure]:
 
 
 def _of_store(
-    task: TaskResults, store: str, found: Mapping[str, tuple[int, Exhibits]]
+    task: StudyTask, store: str, found: Mapping[str, tuple[int, Exhibits]]
 ) -> Iterator[NamedFigure]:
     data = task.stores[store]
     cases = set.intersection(*(set(exhibits.cases) for _, exhibits in found.values()))
@@ -134,7 +149,7 @@ def _main_methods(methods: Sequence[str]) -> list[str]:
     return main[:_COLUMNS]
 
 
-def _first_exhibits(task: TaskResults, method: str, store: str) -> tuple[int, Exhibits] | None:
+def _first_exhibits(task: StudyTask, method: str, store: str) -> tuple[int, Exhibits] | None:
     for run in task.runs:
         if run.experiment.method == method:
             found = run.exhibits(store)

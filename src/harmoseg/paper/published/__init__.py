@@ -1,6 +1,6 @@
 """The numbers of the paper's Tables 1 to 6 as data, and looking them up."""
 
-from harmoseg.study.published.cells import (
+from harmoseg.paper.published.cells import (
     PublishedCell,
     PublishedColumn,
     find_published,

@@ -1,4 +1,4 @@
-"""The tables of the paper, made from a study: ours, what was published, and the difference.
+"""The tables of the paper, made from scores: ours, what was published, and the difference.
 
 Layout and columns are those of the published tables. A column is there where the study has its
 datasets; the caption names those that it has not. Beyond the paper there are rows for methods and,
@@ -10,29 +10,32 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card
-from harmoseg.evaluation.measuring import distance_unit
-from harmoseg.evaluation.reading import CLEAN
 from harmoseg.losses.method import Method, parse_method
-from harmoseg.statistics.intervals import Estimate, estimate_mean
-from harmoseg.statistics.significance import supported_best
-from harmoseg.store.card import Card
-from harmoseg.study.published import (
+from harmoseg.metrics.measures import Measure
+from harmoseg.paper.published import (
     PublishedCell,
     PublishedColumn,
     find_published,
     published_columns,
     read_published,
 )
-from harmoseg.study.results import TaskResults
-from harmoseg.study.tables import told_seeds, within_range
-from harmoseg.study.writing import Table
+from harmoseg.scores.table import CLEAN
+from harmoseg.statistics.blocks import Block
+from harmoseg.statistics.comparison import Comparison, within
+from harmoseg.statistics.intervals import Estimate, estimate_mean
+from harmoseg.statistics.significance import supported_best
+from harmoseg.statistics.tables import Table, format_seed_range
+from harmoseg.store.card import Card
+
+Cards = Mapping[str, Card]
+"""The card of every training set and test set, by the name that the scores have for it."""
 
 _TITLES = {
     1: "Kvasir-SEG, ISIC-2018, MoNuSeg and BTSeg",
@@ -53,31 +56,22 @@ _DECIMALS = 2
 class _Column:
     """A column that was measured: where, and whether the paper has it too."""
 
-    task: TaskResults
-    store: str
+    block: Block
+    measure: Measure
+    trained: Card
+    tested: Card
     place: PublishedColumn
     in_paper: bool
 
     @property
-    def trained_store(self) -> str:
-        return next(iter(self.task.stores))
-
-    @property
-    def measure(self) -> str:
-        metric = self.place.metric
-        return f"HD95_pooled_{self.unit}" if metric == "HD95" else metric
-
-    @property
     def unit(self) -> str:
-        distance = self.place.metric == "HD95"
-        return distance_unit(self.task.stores[self.store]) if distance else "points"
+        return self.measure.unit
 
     @property
     def dataset(self) -> str:
         """Name what was trained and tested on as the cards do."""
-        stores = self.task.stores
-        trained, tested = stores[self.trained_store].info.card, stores[self.store].info.card
-        return _pair(trained, None if self.store == self.trained_store else tested)
+        same = self.block.trained_on == self.block.tested_on
+        return _pair(self.trained, None if same else self.tested)
 
 
 @dataclass(frozen=True)
@@ -98,7 +92,9 @@ class _Cell:
 _Cells = dict[tuple[str, _Column], _Cell]
 
 
-def make_paper_tables(tasks: Sequence[TaskResults]) -> list[Table]:
+def make_paper_tables(
+    comparison: Comparison, cards: Cards, numbers: Sequence[int] = tuple(_TITLES)
+) -> list[Table]:
     """Make those of the paper's tables of which something was measured.
 
     A method is bold in a column only where it is best beyond chance: the interval of its paired
@@ -107,54 +103,61 @@ def make_paper_tables(tasks: Sequence[TaskResults]) -> list[Table]:
     some.
     """
     tables = []
-    for number in _TITLES:
-        columns = _find_columns(number, tasks)
+    for number in numbers:
+        columns = _find_columns(number, comparison.blocks, cards)
         methods = _choose_methods(number, columns)
         if columns and methods:
             tables.append(_make_table(number, methods, columns))
     return tables
 
 
-def _find_columns(number: int, tasks: Sequence[TaskResults]) -> list[_Column]:
-    """List the columns that the tasks can fill: the paper's in its order, then further ones."""
+def _find_columns(number: int, blocks: Sequence[Block], cards: Cards) -> list[_Column]:
+    """List the columns that the scores can fill: the paper's in its order, then further ones."""
     paper = published_columns(number)
     found = [
-        _Column(task, store, place, in_paper=True)
+        column
         for place in paper
-        for task in tasks
-        for store in _stores_of(place, task)
-        if place.condition in (CLEAN, *task.conditions)
+        for block in blocks
+        if _is_about(place, block, cards) and place.condition in block.conditions
+        for column in _column(block, place, cards, in_paper=True)
     ]
     shifted = [place for place in paper if place.trained_on != place.tested_on]
-    for task in tasks:
-        trained, *others = (store.info.card.name for store in task.stores.values())
-        wanted = [place for place in shifted if place.trained_on == trained]
-        known = {place.tested_on for place in wanted}
-        metrics = dict.fromkeys(place.metric for place in wanted)
-        for store, card in zip(list(task.stores)[1:], others, strict=True):
-            if card not in known:
-                found += [
-                    _Column(task, store, PublishedColumn(trained, card, CLEAN, "", metric), False)
-                    for metric in metrics
-                ]
+    for block in blocks:
+        trained, tested = cards[block.trained_on], cards[block.tested_on]
+        wanted = [place for place in shifted if place.trained_on == trained.name]
+        if block.trained_on == block.tested_on or tested.name in {x.tested_on for x in wanted}:
+            continue
+        for metric in dict.fromkeys(place.metric for place in wanted):
+            place = PublishedColumn(trained.name, tested.name, CLEAN, "", metric)
+            found += _column(block, place, cards, in_paper=False)
     return found
 
 
-def _stores_of(place: PublishedColumn, task: TaskResults) -> Iterator[str]:
-    """Name the stores of a task that a published column is about."""
-    (first, trained), *others = task.stores.items()
-    if trained.info.card.name != place.trained_on:
-        return
+def _column(
+    block: Block, place: PublishedColumn, cards: Cards, *, in_paper: bool
+) -> Iterator[_Column]:
+    """Return the column with the measure of a metric; none where the scores lack it."""
+    family = [measure for measure in block.measures.values() if measure.family == place.metric]
+    # Of distances the pooled definition, which most published tables used.
+    pooled = [measure for measure in family if measure.title == place.metric]
+    for measure in pooled[:1]:
+        trained, tested = cards[block.trained_on], cards[block.tested_on]
+        yield _Column(block, measure, trained, tested, place, in_paper)
+
+
+def _is_about(place: PublishedColumn, block: Block, cards: Cards) -> bool:
+    """Return whether a published column is about the training set and test set of a block."""
+    trained, tested = cards[block.trained_on], cards[block.tested_on]
+    if trained.name != place.trained_on or tested.name != place.tested_on:
+        return False
     if place.tested_on == place.trained_on:
-        if place.label in ("", *trained.info.card.classes):
-            yield first
-        return
-    yield from (name for name, store in others if store.info.card.name == place.tested_on)
+        return block.trained_on == block.tested_on and place.label in ("", *trained.classes)
+    return block.trained_on != block.tested_on
 
 
 def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
     """List the methods of a table: the paper's, then the study's further ones."""
-    ours = dict.fromkeys(method for column in columns for method in column.task.methods)
+    ours = dict.fromkeys(method for column in columns for method in column.block.methods)
     if number == _SENSITIVITY:
         weights = Counter(
             _weightless(method) for method in ours if parse_method(method).term is not None
@@ -210,17 +213,19 @@ def _make_table(number: int, methods: Sequence[str], columns: Sequence[_Column])
 def _measure(number: int, methods: Sequence[str], columns: Sequence[_Column]) -> _Cells:
     cells: _Cells = {}
     for column in columns:
-        place, groups = column.place, column.task.groups(column.store)
-        values = {
-            method: _values(column, method) for method in methods if method in column.task.methods
-        }
-        shared = column.task.shared_seeds
+        place, block = column.place, column.block
+        groups = block.group_codes
+        values = {method: _values(column, method) for method in methods if method in block.methods}
+        shared = [
+            seed
+            for seed in block.seeds[block.methods[0]]
+            if all(seed in block.seeds[method] for method in values)
+        ]
         paired = {method: _values(column, method, shared) for method in values} if shared else {}
-        best = supported_best(paired, groups, lower_is_better=place.lower_is_better)
-        largest = 100.0 if column.unit == "points" else math.inf
+        best = supported_best(paired, groups, lower_is_better=column.measure.sign < 0)
         for method in methods:
             cells[method, column] = _Cell(
-                within_range(estimate_mean(values[method], groups), largest)
+                within(estimate_mean(values[method], groups), column.measure)
                 if method in values
                 else None,
                 find_published(number, method, place) if column.in_paper else None,
@@ -230,11 +235,10 @@ def _measure(number: int, methods: Sequence[str], columns: Sequence[_Column]) ->
 
 
 def _values(
-    column: _Column, method: str, seeds: Sequence[int] | None = None
+    column: _Column, method: str, seeds: Sequence[str] | None = None
 ) -> NDArray[np.float64]:
-    return column.task.values(
+    return column.block.values(
         method,
-        column.store,
         column.measure,
         condition=column.place.condition,
         label=column.place.label or None,
@@ -292,13 +296,15 @@ def _levels(
 
 def _dataset_names(columns: Sequence[_Column]) -> dict[_Column, str]:
     """Name the datasets of every column: as the cards do, by the stores where that is unclear."""
-    stores = {(column.trained_store, column.store, column.dataset) for column in columns}
+    stores = {
+        (column.block.trained_on, column.block.tested_on, column.dataset) for column in columns
+    }
     shared = Counter(dataset for _, _, dataset in stores)
     names = {}
     for column in columns:
         names[column] = column.dataset
         if shared[column.dataset] > 1:
-            pair = dict.fromkeys((column.trained_store, column.store))
+            pair = dict.fromkeys((column.block.trained_on, column.block.tested_on))
             names[column] = _ARROW.join(pair)
     return names
 
@@ -318,7 +324,7 @@ def _metric_name(columns: Sequence[_Column]) -> str:
 
 
 def _caption(number: int, columns: Sequence[_Column], cells: _Cells) -> str:
-    told = told_seeds([column.task for column in columns])
+    told = format_seed_range(column.block for column in columns)
     sentences = [
         f"Ours: mean over cases and {told} seed(s) in points, in brackets the 95 % interval over "
         "seeds and patients. Published: as the paper prints it, without an interval. Difference: "
@@ -351,10 +357,10 @@ def _caption(number: int, columns: Sequence[_Column], cells: _Cells) -> str:
         sentences.append("The paper does not name the network of this table; its values say UNet.")
     absent = _absent(number, columns)
     if absent:
-        sentences.append(f"In the paper and not in this study: {'; '.join(absent)}.")
+        sentences.append(f"In the paper and not in these scores: {'; '.join(absent)}.")
     added = dict.fromkeys(names[column] for column in columns if not column.in_paper)
     if added:
-        sentences.append(f"In this study and not in the paper: {'; '.join(added)}.")
+        sentences.append(f"In these scores and not in the paper: {'; '.join(added)}.")
     return " ".join(sentences)
 
 
@@ -381,12 +387,12 @@ def _records(number: int, cells: _Cells) -> Iterator[dict[str, object]]:
             "method": method,
             "trained_on": place.trained_on,
             "tested_on": place.tested_on,
-            "trained_store": column.trained_store,
-            "tested_store": column.store,
+            "trained_store": column.block.trained_on,
+            "tested_store": column.block.tested_on,
             "condition": place.condition,
             "class": place.label,
             "metric": place.metric,
-            "measure": column.measure,
+            "measure": column.measure.name,
             "unit": column.unit,
             "mean": estimate.mean if estimate else None,
             "low": estimate.low if estimate else None,

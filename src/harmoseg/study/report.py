@@ -1,4 +1,4 @@
-"""What a report says in words: what was found, what to be wary of, how it was made."""
+"""The report of a study: its comparison, with its cases, its logs, and how it was made."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 import harmoseg
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
-from harmoseg.losses.method import parse_method
-from harmoseg.metrics import METRICS
 from harmoseg.models.cards import file_card
+from harmoseg.report.html import REPORT_FILE, write_report
+from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.tables import Table
 from harmoseg.study.copies import count_copies
-from harmoseg.study.results import Study, TaskResults
-from harmoseg.study.tables import HEADLINE, Difference, format_estimate, places
+from harmoseg.study.exhibit_figures import exhibited_figures, make_gallery
+from harmoseg.study.results import Study, StudyTask
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE
 
 _FEW = 8
-"""So many comparisons are each told in a sentence; of more only those that show something."""
+"""Of so many runs each is named; of more, how many there are."""
 _SAID = frozenset(
     (
         *("encoder", "weights", "epochs", "batch_size", "learning_rate", "momentum"),
@@ -34,71 +34,35 @@ _SAID = frozenset(
 """Options that a fact names whatever they are; of the others those that are not the default."""
 
 
-def sentences(differences: Sequence[Difference]) -> list[str]:
-    """Say what a study found: every comparison, or of many their number and those that differ."""
-    if len(differences) <= _FEW:
-        return [item.sentence() for item in differences]
-    with_interval = [item for item in differences if item.estimate.low is not None]
-    known = [item for item in with_interval if item.kind != "no control"]
-    others = [item for item in with_interval if item.kind == "no control"]
-    differing = [item.sentence() for item in others if item.estimate.excludes_zero]
-    rest = []
-    if others:
-        rest.append(
-            f"Of {len(others)} comparisons with no control, where more than a term may differ, "
-            f"{len(differing)} show a difference."
-        )
-    if len(with_interval) < len(differences):
-        rest.append(
-            f"Of {len(differences) - len(with_interval)} comparisons nothing can be said: an "
-            "interval needs two seeds and two patients or more."
-        )
-    if not known:
-        return [*rest, *differing]
-    gains = [item for item in known if item.estimate.excludes_zero and item.estimate.mean > 0]
-    losses = [item for item in known if item.estimate.excludes_zero and item.estimate.mean < 0]
-    first = (
-        f"Of {len(known)} comparisons of a method with a control in {HEADLINE}: gains "
-        f"{len(gains)}, losses {len(losses)}, no difference that can be seen "
-        f"{len(known) - len(gains) - len(losses)}. Where there is none at all, one in twenty "
-        "intervals shows one by chance."
+def write_study_report(
+    study: Study, comparison: Comparison | None = None, *, tables: Sequence[Table] = ()
+) -> list[Table]:
+    """Write tables, figures and ``report.html`` of a study; return the tables, main one first.
+
+    The report is made of what has finished, and names what has not. `tables` are further ones,
+    which come first.
+    """
+    gallery = make_gallery(study)
+    return write_report(
+        comparison or study.compare(),
+        study.folder / REPORT_FILE,
+        gallery,
+        logs=study.training_logs(),
+        warnings=study_warnings(study),
+        facts=facts(study),
+        tables=tables,
+        figures=[figure for task in study.tasks for figure in exhibited_figures(task)],
+        files=study.folder,
+        replace_files=True,
     )
-    told = [item.sentence() + _beside(item, known) for item in (*gains, *losses)]
-    return [first, *told, *rest, *differing]
 
 
-def _beside(item: Difference, known: Sequence[Difference]) -> str:
-    """Say beside what a term does what it does over its overlap control, if that was run."""
-    for other in known:
-        if (
-            item.kind == "without the term"
-            and other.kind == "overlap term instead"
-            and (other.task, other.store, other.method) == (item.task, item.store, item.method)
-        ):
-            told = format_estimate(other.estimate, signed=True)
-            what = "a difference shows" if other.estimate.excludes_zero else "no difference shows"
-            return f" Over an overlap term of the same weight, {other.reference}, {what}: {told}."
-    return ""
-
-
-def warnings(study: Study) -> list[str]:
-    """Say what a reader should be wary of."""
-    found = [*_of_progress(study), *_of_seeds(study), *_of_controls(study)]
-    found += _of_selection(study)
+def study_warnings(study: Study) -> list[str]:
+    """Return what a reader should be wary of and the scores alone do not show."""
+    found = [*_of_progress(study), *_of_selection(study)]
     for task in study.tasks:
         found += _of_data(task)
-    found += _of_patients(study)
-    found += _of_weights(study)
-    if _has_undefined(study):
-        found.append(
-            "Some cases have no defined value: DSC and IoU where neither truth nor prediction "
-            "marks anything, SE where the truth marks nothing, SP where it marks everything. A "
-            "mean leaves out what is undefined under some run of its method, a paired difference "
-            "what is undefined under some run of either method: also a case where one rightly "
-            "marks nothing and the other marks something. The tables count the cases left out for "
-            f"{HEADLINE}; results.csv has every case."
-        )
-    return found
+    return [*found, *_of_weights(study)]
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -174,71 +138,7 @@ def _of_selection(study: Study) -> list[str]:
     ]
 
 
-def _of_seeds(study: Study) -> list[str]:
-    counts = [len(task.seeds_of(method)) for task in study.tasks for method in task.methods]
-    if min(counts) < 2 <= max(counts):
-        return [
-            f"Seeds: {min(counts)} to {max(counts)}, where some runs are missing. Of a method with "
-            "one seed no interval is known."
-        ]
-    if max(counts) < 2:
-        return [
-            "One seed: how much training varies is not known, so no interval is available and no "
-            "conclusion about a method can be drawn."
-        ]
-    if min(counts) < 5:
-        told = f"{min(counts)}" if min(counts) == max(counts) else f"{min(counts)} to {max(counts)}"
-        return [
-            f"{told} seeds: how much training varies is known only roughly. The intervals "
-            "allow for that and are wide for it; more seeds make them narrower."
-        ]
-    return []
-
-
-def _of_controls(study: Study) -> list[str]:
-    """Name the methods whose gain could be that of any overlap term, for want of the control."""
-    terms = [
-        (task, method)
-        for task in study.tasks
-        for method in task.methods
-        if parse_method(method).term is not None
-    ]
-    bare = [
-        (method, task.name)
-        for task, method in terms
-        if str(parse_method(method).plain) not in task.methods
-    ]
-    lacking = [
-        (method, task.name)
-        for task, method in terms
-        if (control := parse_method(method).overlap_control) is not None
-        and str(control) not in task.methods
-    ]
-    found = []
-    if bare:
-        found.append(
-            f"The same network and reduction without the term was not run for {_by_method(bare)}: "
-            "what the term does there is not known."
-        )
-    if not lacking:
-        return found
-    return [
-        *found,
-        "No control with an overlap term of the same weight was run for "
-        f"{_by_method(lacking)}: a gain of theirs over the plain network could be that of any "
-        "overlap term.",
-    ]
-
-
-def _by_method(found: Sequence[tuple[str, str]]) -> str:
-    """List pairs of method and dataset, each method once."""
-    datasets: dict[str, list[str]] = {}
-    for method, dataset in found:
-        datasets.setdefault(method, []).append(dataset)
-    return "; ".join(f"{method} on {', '.join(names)}" for method, names in datasets.items())
-
-
-def _of_data(task: TaskResults) -> list[str]:
+def _of_data(task: StudyTask) -> list[str]:
     found = []
     trained = task.stores[task.name]
     for name, store in task.stores.items():
@@ -260,22 +160,6 @@ def _of_data(task: TaskResults) -> list[str]:
     return found
 
 
-def _of_patients(study: Study) -> list[str]:
-    """Name the test sets whose cases may be several of one patient, and nobody can tell."""
-    unnamed = [
-        store
-        for task, store, _ in places(study)
-        if [task.stores[store].cases[number].case for number in task.cases(store)]
-        == list(task.groups(store))
-    ]
-    if not unnamed:
-        return []
-    return [
-        f"No patients are named on {', '.join(dict.fromkeys(unnamed))}: every case counts as one. "
-        "Where several are of one patient, the intervals are too narrow."
-    ]
-
-
 def _of_weights(study: Study) -> list[str]:
     found: dict[str, None] = {}
     for task in study.tasks:
@@ -291,16 +175,7 @@ def _of_weights(study: Study) -> list[str]:
     return list(found)
 
 
-def _has_undefined(study: Study) -> bool:
-    return any(
-        np.isnan(task.scores(method, store, metric)).any()
-        for task, store, _ in places(study)
-        for method in task.methods
-        for metric in METRICS
-    )
-
-
-def _facts_of(task: TaskResults) -> list[tuple[str, str]]:
+def _facts_of(task: StudyTask) -> list[tuple[str, str]]:
     store = task.stores[task.name]
     experiment = task.runs[0].experiment
     options = experiment.options
@@ -326,7 +201,7 @@ def _facts_of(task: TaskResults) -> list[tuple[str, str]]:
     ]
 
 
-def _start(task: TaskResults) -> str:
+def _start(task: StudyTask) -> str:
     experiment = task.runs[0].experiment
     weights = experiment.options.weights
     if weights is None:

@@ -1,4 +1,4 @@
-"""Figures of a study: what is drawn is what was measured, and nothing breaks at the edges."""
+"""Figures of a comparison: what is drawn is what was measured, and nothing breaks at the edges."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
-from harmoseg.evaluation.reading import CLEAN
-from harmoseg.losses.controls import references_of
-from harmoseg.report.figures.comparisons import difference_plot, paired_plot, training_curves
+from harmoseg.metrics.measures import known_measure
+from harmoseg.report.figures.cases import difference_plot, paired_plot
+from harmoseg.report.figures.curves import training_curves
 from harmoseg.report.figures.forest import colour_of, forest_plot, reach
 from harmoseg.report.figures.ladders import (
     condition_figure,
@@ -22,13 +23,9 @@ from harmoseg.report.figures.ladders import (
     ladder_figure,
     weight_figure,
 )
-from harmoseg.report.figures.of_study import study_figures
-from harmoseg.report.figures.reliability import calibration_error, pool_bins, reliability_figure
-from harmoseg.report.figures.rings import (
-    read_ring_curves,
-    ring_figure,
-    ring_places,
-)
+from harmoseg.report.figures.overview import comparison_figures
+from harmoseg.report.figures.reliability import reliability_figure
+from harmoseg.report.figures.rings import ring_figure, ring_places
 from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
@@ -39,10 +36,12 @@ from harmoseg.report.figures.style import (
     text_width,
     wrapped,
 )
+from harmoseg.report.gallery import Gallery
+from harmoseg.scores.table import CLEAN, Scores
+from harmoseg.statistics.comparison import Difference, Where, compare
 from harmoseg.statistics.intervals import Estimate, estimate_mean
-from harmoseg.study.estimates import estimate_point
-from harmoseg.study.rings import ring_correlations, ring_table
-from harmoseg.study.tables import Difference, paired_differences
+from harmoseg.statistics.reliability import pooled_bins
+from harmoseg.statistics.rings import ring_correlations, ring_curves, ring_table
 
 MANY = (
     *("unet", "unet@sample", "unet+scc@sample", "unet+rings:0.1@sample", "unet+rings@sample"),
@@ -50,27 +49,15 @@ MANY = (
 )
 
 
-def difference(task, method, reference, store, estimate, kind="without the term") -> Difference:
-    return Difference(task, store, store, method, reference, kind, "DSC", estimate)
+def difference(block, method, reference, estimate, kind="without the term", measure="DSC"):
+    known = known_measure(measure)
+    return Difference(block, method, reference, kind, known, Where(), estimate, primary=True)
 
 
-def differences(task: Any, store: str | None = None) -> list[Difference]:
-    found = []
-    for name in task.stores:
-        for method in task.methods:
-            for reference in references_of(method, task.methods)[:1]:
-                if store not in (None, name):
-                    continue
-                ours, theirs = task.paired(method, reference.method, name, "DSC")
-                estimate = (
-                    estimate_mean(ours - theirs, task.groups(name), resamples=200)
-                    if len(ours)
-                    else Estimate(float("nan"), None, None, 0, 0, 0)
-                )
-                found.append(
-                    difference(task.name, method, reference.method, name, estimate, reference.kind)
-                )
-    return found
+def made_blocks(made, count: int = 1) -> list[Any]:
+    given = {"unet": [[50.0] * 6], "unet+scc": [[60.0] * 6]}
+    names = [f"t{i}" for i in range(count)]
+    return [made.make_comparison(given, name=name).blocks[0] for name in names]
 
 
 def scores(methods=("unet", "unet+scc"), seeds=3, cases=6, step=2.0) -> dict[str, np.ndarray]:
@@ -113,9 +100,9 @@ def test_long_names_are_cut_in_the_middle_and_broken_at_signs() -> None:
     assert text_width("$a$") > text_width("a") > text_width(" ") == 0
 
 
-def test_the_means_of_seeds_end_where_the_first_seed_ends(make_task, tmp_path) -> None:
-    task = make_task(scores(), logs=tmp_path, epochs={"unet": (4, 7, 6), "unet+scc": (1, 1, 1)})
-    figure = training_curves(task, method_styles(task.methods))
+def test_the_means_of_seeds_end_where_the_first_seed_ends(made) -> None:
+    epochs = {"unet": (4, 7, 6), "unet+scc": (1, 1, 1)}
+    figure = training_curves(made.make_logs(epochs), list(epochs), method_styles(list(epochs)))
     loss, dsc = figure.axes
     lines = [np.asarray(line.get_xydata()) for line in loss.lines]
     assert [len(line) for line in lines] == [4, 7, 6, 4, 1, 1, 1, 1]
@@ -126,19 +113,16 @@ def test_the_means_of_seeds_end_where_the_first_seed_ends(make_task, tmp_path) -
     np.testing.assert_allclose(dsc.lines[1].get_xdata(), [2, 4, 6, 7])
 
 
-def test_runs_without_validation_are_told(make_task, tmp_path) -> None:
-    task = make_task(scores(), logs=tmp_path)
-    for run in task.runs:
-        (run.folder / "log.csv").write_text("epoch,train_total\n1,2.0\n2,1.0\n")
-    figure = training_curves(task, method_styles(task.methods))
+def test_runs_without_validation_are_told(made) -> None:
+    logs = made.make_logs({"unet": (2, 2)}, validated=False)
+    figure = training_curves(logs, ["unet"], method_styles(["unet"]))
     assert len(figure.axes) == 1
     assert "Training loss (no part of the data validated)" in texts(figure)
 
 
-def test_pairs_are_drawn_where_they_are_and_counted(make_task) -> None:
+def test_pairs_are_drawn_where_they_are_and_counted(made) -> None:
     given = {"unet": [[50, 60, 70, 80, np.nan]], "unet+scc": [[55, 58, 70, 90, 50]]}
-    task = make_task(given)
-    figure = paired_plot(task, differences(task))
+    figure = paired_plot(made.make_comparison(given).headline)
     higher, lower, same = figure.axes[0].lines[1:]
     np.testing.assert_allclose(higher.get_xydata(), [[50, 55], [80, 90]])
     np.testing.assert_allclose(lower.get_xydata(), [[60, 58]])
@@ -146,28 +130,31 @@ def test_pairs_are_drawn_where_they_are_and_counted(make_task) -> None:
     assert {"▲ 2", "▼ 1", "= 1"} <= set(texts(figure))
 
 
-def test_scores_near_100_are_told_apart_and_low_ones_to_scale(make_task) -> None:
-    task = make_task({"unet": [[60, 90, 95]], "unet+scc": [[55, 91, 99]]})
-    figure = paired_plot(task, differences(task))
+def test_scores_near_100_are_told_apart_and_low_ones_to_scale(made) -> None:
+    near = made.make_comparison({"unet": [[60, 90, 95]], "unet+scc": [[55, 91, 99]]})
+    figure = paired_plot(near.headline)
     places = figure.axes[0].transData.transform([[60, 0], [80, 0], [90, 0], [100, 0]])[:, 0]
     gaps = np.diff(places)
     assert (gaps > 0).all() and gaps[2] > gaps[0]
-    task = make_task({"unet": [[0, 10, 35]], "unet+scc": [[0, 12, 30]]})
-    (axes,) = paired_plot(task, differences(task)).axes
+    low = made.make_comparison({"unet": [[0, 10, 35]], "unet+scc": [[0, 12, 30]]})
+    (axes,) = paired_plot(low.headline).axes
     assert axes.get_xscale() == "linear" and 40 <= axes.get_xlim()[1] < 42
 
 
-def test_differences_of_cases_are_means_over_the_seeds_both_have(make_task) -> None:
+def test_differences_of_cases_are_means_over_the_seeds_both_have(made) -> None:
     given = {"unet": [[50, 60], [52, 60]], "unet+scc": [[55, 61], [90, 90]]}
-    task = make_task(given, seeds={"unet": (0, 1), "unet+scc": (1, 2)})
-    figure = difference_plot(task, differences(task))
+    comparison = made.make_comparison(given, seeds={"unet": (0, 1), "unet+scc": (1, 2)})
+    figure = difference_plot(comparison.headline)
     # Seed 1 is the second row of the one and the first of the other.
     np.testing.assert_allclose(np.sort(figure.axes[0].collections[0].get_offsets()[:, 0]), [1, 3])
 
 
-def test_the_forest_has_every_number_and_its_colour(make_task) -> None:
-    tasks = [make_task(scores(seeds=s, step=d), name=n) for n, s, d in (("a", 3, 9), ("b", 3, -9))]
-    found = [item for task in tasks for item in differences(task)]
+def test_the_forest_has_every_number_and_its_colour(made) -> None:
+    found = [
+        item
+        for name, step in (("a", 9), ("b", -9))
+        for item in made.make_comparison(scores(step=step), name=name).headline
+    ]
     figure = forest_plot(found)
     axes = figure.axes[0]
     points = [line for line in axes.lines if line.get_marker() == "o"]
@@ -184,16 +171,23 @@ def test_the_forest_has_every_number_and_its_colour(make_task) -> None:
         assert any(text.startswith(f"{mean} [") for text in written)
 
 
-def test_colours_follow_the_interval() -> None:
-    assert colour_of(Estimate(1, 0.5, 2, 3, 9, 0)) == GAIN
-    assert colour_of(Estimate(-1, -2, -0.5, 3, 9, 0)) == LOSS
-    assert colour_of(Estimate(1, -0.5, 2, 3, 9, 0)) == UNDECIDED
-    assert colour_of(Estimate(9, None, None, 1, 9, 0)) == UNDECIDED
+def test_colours_follow_the_word(made) -> None:
+    (block,) = made_blocks(made)
+
+    def colour(estimate: Estimate, measure: str = "DSC") -> str:
+        return colour_of(difference(block, "unet+scc", "unet", estimate, measure=measure))
+
+    assert colour(Estimate(1, 0.5, 2, 3, 9, 0)) == GAIN
+    assert colour(Estimate(-1, -2, -0.5, 3, 9, 0)) == LOSS
+    assert colour(Estimate(-1, -2, -0.5, 3, 9, 0), "HD95_mm") == GAIN
+    assert colour(Estimate(1, -0.5, 2, 3, 9, 0)) == UNDECIDED
+    assert colour(Estimate(9, None, None, 1, 9, 0)) == UNDECIDED
 
 
-def test_one_wide_interval_does_not_squeeze_the_others() -> None:
-    narrow = [difference("a", f"m{i}", "c", "s", Estimate(1, -1, 2, 3, 9, 0)) for i in range(9)]
-    wide = difference("a", "w", "c", "s", Estimate(1, -40, 50, 2, 9, 0))
+def test_one_wide_interval_does_not_squeeze_the_others(made) -> None:
+    (block,) = made_blocks(made)
+    narrow = [difference(block, f"m{i}", "c", Estimate(1, -1, 2, 3, 9, 0)) for i in range(9)]
+    wide = difference(block, "w", "c", Estimate(1, -40, 50, 2, 9, 0))
     limit = reach([*narrow, wide])
     assert 2 < limit < 5
     figure = forest_plot([*narrow, wide])
@@ -202,13 +196,13 @@ def test_one_wide_interval_does_not_squeeze_the_others() -> None:
     assert any("[\N{MINUS SIGN}40.0, +50.0]" in text for text in texts(figure))
 
 
-def test_forty_rows_keep_their_height_and_names_their_place() -> None:
+def test_forty_rows_keep_their_height_and_names_their_place(made) -> None:
+    blocks = made_blocks(made, 4)
     rows = [
         difference(
-            f"t{i // 10}",
+            blocks[i // 10],
             f"method-{i}" * 8,
             "control" * 9,
-            "s",
             Estimate(i, i - 1, i + 1, 3, 9, 0),
         )
         for i in range(40)
@@ -228,51 +222,45 @@ def test_forty_rows_keep_their_height_and_names_their_place() -> None:
     assert not overlaps
 
 
-def test_rings_without_power_are_left_out_and_not_counted_as_perfect(made_studies) -> None:
-    rings = made_studies.make_rings(2, 2, [[[0.9, np.nan], [0.5, 0.2]], [[np.nan, np.nan]] * 2])
-    found = ring_correlations(rings)
+def test_rings_without_power_are_left_out_and_not_counted_as_perfect() -> None:
+    given = np.array([[[0.9, np.nan], [0.5, 0.2]], [[np.nan, np.nan]] * 2])
+    cross, power = np.nan_to_num(given), 2.0 * np.isfinite(given)
+    found = ring_correlations(cross, power)
     np.testing.assert_allclose(found, [[0.7, 0.2], [np.nan, np.nan]])
-    noise = replace(rings, power=rings.power + 1e-29)
-    np.testing.assert_allclose(ring_correlations(noise)[0], [0.7, 0.2])
+    np.testing.assert_allclose(ring_correlations(cross, power + 1e-29)[0], [0.7, 0.2])
 
 
-def test_ring_curves_are_the_means_of_cases_and_paired_gains(make_task, made_studies) -> None:
+def test_ring_curves_are_the_means_of_cases_and_paired_gains(made) -> None:
     random = np.random.default_rng(0)
     given = {m: random.uniform(0.2, 0.9, (6, 1, 4)) for m in ("unet", "unet+scc")}
     given["unet"][2, 0, 3] = np.nan
-    rings = {m: made_studies.make_rings(6, 1, values) for m, values in given.items()}
-    task = make_task(scores(), rings=rings)
-    curves = read_ring_curves(task, "made")
-    found = curves.estimates("unet", (0, 1, 2))
+    comparison = made.make_comparison(scores(), rings=given)
+    curves = ring_curves(comparison.scores, comparison.blocks[0])
+    found = curves.estimates("unet")
     np.testing.assert_allclose([x.mean for x in found], np.nanmean(given["unet"][:, 0], 0))
     assert [x.dropped for x in found] == [0, 0, 0, 1]
-    gains = curves.gains("unet+scc", "unet", (0, 1))
+    gains = curves.gains("unet+scc", "unet")
     np.testing.assert_allclose(
         [x.mean for x in gains], np.nanmean(given["unet+scc"] - given["unet"], axis=(0, 1))
     )
-    styles = method_styles(task.methods)
-    figure = ring_figure(task, "made", differences(task), styles)
+    styles = method_styles(comparison.methods)
+    figure = ring_figure(curves, comparison.headline, styles)
     points = drawn(figure, styles["unet"].colour, styles["unet"].marker)
     np.testing.assert_allclose(np.concatenate(points), [x.mean for x in found])
     assert {"0 (area)", "1/2", "1/8"} <= set(texts(figure))
 
 
-def test_each_kind_of_control_has_a_panel_of_ring_gains(make_task, made_studies) -> None:
+def test_each_kind_of_control_has_a_panel_of_ring_gains(made) -> None:
     random = np.random.default_rng(0)
     methods = ("unet", "unet@sample", "unet+scc:1", "unet+rings:1")
-    rings = {m: made_studies.make_rings(6, 1, random.uniform(0.2, 0.9, (6, 1, 4))) for m in methods}
-    task = make_task(scores(methods), rings=rings)
-    curves, styles = read_ring_curves(task, "made"), method_styles(methods)
-    estimate = Estimate(1, 0, 2, 3, 6, 0)
-    found = [
-        difference("made", method, reference.method, "made", estimate, reference.kind)
-        for method in methods
-        for reference in references_of(method, methods)
-    ]
+    rings = {m: random.uniform(0.2, 0.9, (6, 1, 4)) for m in methods}
+    comparison = made.make_comparison(scores(methods), rings=rings)
+    curves = ring_curves(comparison.scores, comparison.blocks[0])
+    styles, found = method_styles(methods), comparison.headline
     assert {item.kind for item in found} == {
         *("without the term", "overlap term instead", "no control")
     }
-    figure = ring_figure(task, "made", found, styles)
+    figure = ring_figure(curves, found, styles)
     panels = {axes.get_title(loc="left"): axes for axes in figure.axes}
     style = styles["unet+rings:1"]
     for title, reference in (
@@ -285,27 +273,20 @@ def test_each_kind_of_control_has_a_panel_of_ring_gains(make_task, made_studies)
             if line.get_marker() == style.marker
             and to_hex(line.get_color()) == style.colour.lower()
         ]
-        expected = [x.mean for x in curves.gains("unet+rings:1", reference, (0, 1, 2))]
+        expected = [x.mean for x in curves.gains("unet+rings:1", reference)]
         np.testing.assert_allclose(np.concatenate(points), expected)
-    assert "Difference to the first method" not in panels
-    alone = ring_figure(task, "made", [item for item in found if item.kind == "no control"], styles)
+    assert "Difference to the reference" not in panels
+    alone = ring_figure(curves, [item for item in found if item.kind == "no control"], styles)
     assert [axes.get_title(loc="left") for axes in alone.axes] == [
-        *("Ring correlation", "Difference to the first method")
+        *("Ring correlation", "Difference to the reference")
     ]
 
 
-def test_small_ring_gains_keep_their_sign(make_task, made_studies, make_study) -> None:
+def test_small_ring_gains_keep_their_sign(made) -> None:
     random = np.random.default_rng(0)
     base = random.uniform(0.2, 0.9, (20, 1, 4))
-    rings = {
-        "unet": made_studies.make_rings(20, 1, base),
-        "unet+scc": made_studies.make_rings(
-            20, 1, base - 4e-4 + random.normal(0, 1e-4, base.shape)
-        ),
-    }
-    study = make_study(make_task(scores(cases=20), rings=rings))
-    headline = [item for item in paired_differences(study) if item.metric == "DSC"]
-    (row,) = ring_table(study, headline).rows
+    rings = {"unet": base, "unet+scc": base - 4e-4 + random.normal(0, 1e-4, base.shape)}
+    (row,) = ring_table(made.make_comparison(scores(cases=20), rings=rings)).rows
     for cell in row[3:]:
         assert re.fullmatch(r"-0\.000\d+ \[-0\.000\d+, -0\.000\d+\]", cell)
         assert all(float(number) < 0 for number in re.findall(r"[-+][\d.]+", cell))
@@ -316,32 +297,33 @@ def test_rings_stand_an_octave_apart_and_zero_before_them() -> None:
     np.testing.assert_allclose(places, [-5, -3, -2, -1])
 
 
-def test_pooled_bins_are_those_of_all_pixels(made_studies) -> None:
-    one, two = made_studies.make_bins(), made_studies.make_bins(0.5)
-    one.count[0], one.confidence[0], one.frequency[0] = 0, np.nan, np.nan
-    two.count[:] = 3000
-    pooled = pool_bins([one, two])
+def test_pooled_bins_are_those_of_all_pixels(made) -> None:
+    one, two = made.make_bins(), made.make_bins(0.5)
+    one.loc[0, ["count", "confidence_sum", "right_sum"]] = 0
+    two[["count", "confidence_sum", "right_sum"]] *= 3
+    table = made.make_scores({"unet": [[50.0] * 3, [60.0] * 3]})
+    keys = {"trained_on": "made", "method": "unet", "tested_on": "made", "condition": CLEAN}
+    bins = [part.assign(**keys, seed=str(i), case="case1") for i, part in enumerate((one, two))]
+    table = Scores.of(table.frame, bins=pd.concat(bins))
+    pooled = pooled_bins(table, compare(table).blocks[0], "unet")
     assert pooled.count.tolist() == [3000, *[4000] * 9]
-    np.testing.assert_allclose(
-        pooled.confidence, one.confidence[1:].tolist()[:0] + two.confidence.tolist()
-    )
-    wanted = [0.025, *(0.25 * one.frequency[1:] + 0.75 * two.frequency[1:])]
+    np.testing.assert_allclose(pooled.confidence, np.linspace(0.05, 0.95, 10))
+    shares = np.linspace(0.05, 0.95, 10)
+    wanted = [0.025, *(0.25 * shares[1:] + 0.75 * 0.5 * shares[1:])]
     np.testing.assert_allclose(pooled.frequency, wanted)
     gaps = np.abs(pooled.frequency - pooled.confidence)
-    np.testing.assert_allclose(
-        calibration_error(pooled), 100 * np.average(gaps, weights=pooled.count)
-    )
-    empty = replace(one, count=np.zeros(10, np.int64))
-    assert np.isnan(calibration_error(pool_bins([empty])))
+    np.testing.assert_allclose(pooled.error, 100 * np.average(gaps, weights=pooled.count))
+    assert np.isnan(replace(pooled, count=np.zeros(10)).error)
 
 
-def test_reliability_draws_the_bins_and_tells_the_error(make_task, made_studies) -> None:
-    bins = {"unet": made_studies.make_bins(0.8), "unet+scc": made_studies.make_bins(1.0)}
+def test_reliability_draws_the_bins_and_tells_the_error(made) -> None:
+    bins = {"unet": made.make_bins(0.8), "unet+scc": made.make_bins(1.0)}
     also = {f"other{i}": scores() for i in range(3)}
-    task = make_task(scores(), bins=bins, also=also)
-    figure = reliability_figure(task, method_styles(task.methods))
+    comparison = made.make_comparison(scores(), bins=bins, also=also)
+    styles = method_styles(comparison.methods)
+    figure = reliability_figure(comparison.scores, comparison.blocks, styles)
     unet, scc = figure.axes[0].lines[1:]
-    np.testing.assert_allclose(unet.get_ydata(), bins["unet"].frequency)
+    np.testing.assert_allclose(unet.get_ydata(), bins["unet"]["right_sum"] / 1000)
     np.testing.assert_allclose(scc.get_xydata()[:, 0], scc.get_ydata())
     assert {"ECE 10.00", "ECE 0.00", "other2", "share of foreground"} <= set(texts(figure))
 
@@ -358,14 +340,15 @@ def test_families_need_three_weights_and_know_their_plain_method() -> None:
     assert find_families(MANY[2:])[0].plain is None
 
 
-def test_weights_are_drawn_from_the_plain_method_on(make_task) -> None:
-    task = make_task(scores(MANY), also={"other": scores(MANY, cases=4)})
-    styles = method_styles(task.methods)
-    figure = weight_figure(task, find_families(task.methods), styles)
-    for axes, store in zip(figure.axes, task.stores, strict=False):
+def test_weights_are_drawn_from_the_plain_method_on(made) -> None:
+    comparison = made.make_comparison(scores(MANY), also={"other": scores(MANY, cases=4)})
+    styles = method_styles(comparison.methods)
+    families = find_families(comparison.methods)
+    figure = weight_figure(comparison, comparison.blocks, families, styles)
+    for axes, block in zip(figure.axes, comparison.blocks, strict=False):
         for place, method in enumerate(MANY[1:2] + MANY[3:6]):
             (line,) = (x for x in axes.lines if x.get_marker() == styles[method].marker)
-            wanted = task.values(method, store, "DSC").mean()
+            wanted = block.values(method, comparison.primary).mean()
             np.testing.assert_allclose(line.get_xydata(), [[place, wanted]])
         assert [t.get_text() for t in axes.get_xticklabels()] == ["0", "0.1", "0.2", "1"]
 
@@ -380,22 +363,27 @@ def test_ladders_go_from_mild_to_bad() -> None:
     assert single == ["blur:1.5"]
 
 
-def test_corruptions_are_drawn_at_their_scores(make_task) -> None:
+def test_conditions_of_others_stand_alone() -> None:
+    assert find_ladders(("scanner B", "gaussian:0.01")) == ([], ["scanner B", "gaussian:0.01"])
+
+
+def test_corruptions_are_drawn_at_their_scores(made) -> None:
     given = scores()
     names = ("gaussian:0.002", "gaussian:0.05", "blur:1.5")
     damaged = {name: {m: v - 5 * i for m, v in given.items()} for i, name in enumerate(names)}
-    task = make_task(given, damaged=damaged)
-    styles = method_styles(task.methods)
-    ladders, single = find_ladders(task.conditions)
-    figure = ladder_figure(task, "made", ladders, styles)
+    comparison = made.make_comparison(given, damaged=damaged)
+    (block,) = comparison.blocks
+    styles = method_styles(comparison.methods)
+    ladders, single = find_ladders(names)
+    figure = ladder_figure(comparison, block, ladders, styles)
     for method, style in styles.items():
         wanted = [
-            task.values(method, "made", "DSC", condition=name).mean()
+            block.values(method, comparison.primary, condition=name).mean()
             for name in (CLEAN, *names[:2])
         ]
         points = drawn(figure, style.colour, style.marker)
         np.testing.assert_allclose(np.concatenate(points), wanted)
-    figure = condition_figure(task, "made", single, styles)
+    figure = condition_figure(comparison, block, single, styles)
     lines = [x for x in figure.axes[0].lines if x.get_marker() == styles["unet"].marker]
     np.testing.assert_allclose(
         [x.get_xdata()[0] for x in lines], [given["unet"].mean(), given["unet"].mean() - 10]
@@ -403,22 +391,14 @@ def test_corruptions_are_drawn_at_their_scores(make_task) -> None:
     assert "blur:1.5" in texts(figure)
 
 
-def test_an_interval_ends_where_scores_end(make_task) -> None:
-    task = make_task({"unet": [[100, 100, 90], [100, 95, 60]]})
-    figure = condition_figure(task, "made", (), method_styles(task.methods))
+def test_an_interval_ends_where_scores_end(made) -> None:
+    comparison = made.make_comparison({"unet": [[100, 100, 90], [100, 95, 60]]})
+    (block,) = comparison.blocks
+    figure = condition_figure(comparison, block, (), method_styles(["unet"]))
     bar = next(line for line in figure.axes[0].lines if len(line.get_xdata()) == 2)
     assert bar.get_xdata()[1] == 100
-    assert estimate_point(task.values("unet", "made", "DSC"), task.groups("made")).high > 100
-
-
-def predictions_of(task: Any, store: str, _: Any) -> Any:
-    labels = task.stores[store].labels
-    return lambda _, number: np.roll(labels[number], 2, 0)
-
-
-def all_figures(study: Any) -> list[Any]:
-    found = [item for task in study.tasks for item in differences(task)]
-    return study_figures(study, found, predictions=predictions_of)
+    values = block.values("unet", comparison.primary)
+    assert estimate_mean(values, block.group_codes).high > 100
 
 
 CASES = {
@@ -437,48 +417,67 @@ CASES = {
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_every_figure_stands_at_the_edges(make_task, make_study, tmp_path, name) -> None:
+def test_every_figure_stands_at_the_edges(made, name) -> None:
     values = CASES[name]["scores"]
     damaged = dict.fromkeys(("gaussian:0.01", "gaussian:0.02", "blur:1.5"), values)
-    task = make_task(
-        values, damaged=damaged, logs=tmp_path, name="$a$_b", seeds=CASES[name].get("seeds")
-    )
-    found = all_figures(make_study(task))
+    seeds = CASES[name].get("seeds")
+    comparison = made.make_comparison(values, damaged=damaged, name="$a$_b", seeds=seeds)
+    gallery = Gallery((made.make_gallery_part(comparison, name="$a$_b"),))
+    logs = made.make_logs(dict.fromkeys(values, (5,)), trained_on="$a$_b")
+    found = comparison_figures(comparison, gallery, logs)
     for item in found:
         item.figure.draw_without_rendering()
         assert re.fullmatch(r"[a-z0-9-]+", item.name) and item.caption.endswith(".")
-    kinds = {item.name.split("-")[-1] if item.name == "gains" else item.name for item in found}
+    kinds = {item.name for item in found}
     assert {"a-b-training", "a-b-reliability", "a-b-rings-a-b", "a-b-ladders-a-b"} <= kinds
     assert ("gains" in kinds) == (name != "one method")
+    assert ("a-b-cases-a-b" in kinds) == (name != "nothing defined")
 
 
-def test_a_study_of_many_methods_and_tasks_has_its_own_names(
-    make_task, make_study, tmp_path
-) -> None:
-    tasks = [
-        make_task(scores(MANY, 1, 3), logs=tmp_path, name="d a", also={"d+a": scores(MANY, 1, 3)}),
-        make_task(scores(("unet",), 1, 3), logs=tmp_path, name="d_a", classes=("x", "y")),
+def test_many_methods_and_sets_have_their_own_names(made) -> None:
+    parts = [
+        made.make_scores(scores(MANY, 1, 3), name="d a", also={"d+a": scores(MANY, 1, 3)}),
+        made.make_scores(scores(("unet",), 1, 3), name="d_a", classes=("x", "y")),
     ]
-    found = all_figures(make_study(*tasks))
+    logs = [made.make_logs({"unet": (3,)}, trained_on=name) for name in ("d a", "d_a")]
+    found = comparison_figures(compare(Scores.concat(parts)), None, pd.concat(logs))
     names = [item.name for item in found]
     assert len(set(names)) == len(names) and names[0] == "gains"
     assert "d-a-weights" in names and "d-a-training-2" in names
     caption = next(item.caption for item in found if item.name == "gains")
-    assert "14 comparisons on 2 test sets" in caption
+    assert re.search(r"\d+ comparisons on 2 test sets", caption)
     assert not any("conditions" in name or "ladders" in name for name in names)
 
 
-def test_files_are_the_same_bytes_and_names_are_text(make_task, tmp_path) -> None:
-    task = make_task(scores(), name="a$b$c", also={"<x>": scores()})
-    styles = method_styles(task.methods)
+def test_figures_of_a_bare_table_need_nothing_else() -> None:
+    frame = pd.DataFrame(
+        [
+            {"method": m, "seed": s, "case": f"c{c}", "HD95_mm": 5.0 + c + s + (m == "a")}
+            for m in "ab"
+            for s in range(3)
+            for c in range(6)
+        ]
+    )
+    found = comparison_figures(compare(Scores.of(frame), reference="a"))
+    assert [item.name for item in found] == ["gains", "pairs", "differences"]
+    assert "all cases" in found[1].title
+    written = texts(found[0].figure)
+    assert "difference in mm of HD95" in written and "◂ method better" in written
+
+
+def test_files_are_the_same_bytes_and_names_are_text(made, tmp_path) -> None:
+    comparison = made.make_comparison(scores(), name="a$b$c", also={"<x>": scores()})
+    styles = method_styles(comparison.methods)
+    curves = ring_curves(comparison.scores, comparison.blocks[0])
     saved = []
     for name in ("one", "two"):
-        figure = ring_figure(task, "made" if "made" in task.stores else "a$b$c", [], styles)
+        figure = ring_figure(curves, [], styles)
         picture = save_figure(figure, tmp_path / "new" / f"v1.{name}")
         assert picture == (tmp_path / "new" / f"v1.{name}.png").read_bytes()
         saved.append((picture, (tmp_path / "new" / f"v1.{name}.svg").read_bytes()))
     assert saved[0] == saved[1]
-    save_figure(reliability_figure(task, styles), tmp_path / "r")
+    figure = reliability_figure(comparison.scores, comparison.blocks, styles)
+    save_figure(figure, tmp_path / "r")
     drawing = (tmp_path / "r.svg").read_text(encoding="utf-8")
     assert "a$b$c</text>" in drawing and "&lt;x&gt;</text>" in drawing
     assert not re.search(r"<dc:date>|matplotlib\.org|Matplotlib v", drawing)

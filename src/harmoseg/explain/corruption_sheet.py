@@ -10,8 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.report.figures.overlays import fullest_plane
-from harmoseg.report.preview import save_png
+from harmoseg.explain.preview import fullest_plane, save_png
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store
 

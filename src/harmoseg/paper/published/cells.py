@@ -14,7 +14,7 @@ from importlib.resources import files
 from harmoseg.errors import HarmosegError
 
 TABLES = (1, 2, 3, 4, 5, 6)
-_HERE = files("harmoseg.study.published")
+_HERE = files("harmoseg.paper.published")
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""The numbers of the paper, and its six tables with ours beside them."""

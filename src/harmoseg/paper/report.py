@@ -1,0 +1,20 @@
+"""The report of a study, with the table of the paper that its recipe names."""
+
+from __future__ import annotations
+
+from harmoseg.paper.tables import make_paper_tables
+from harmoseg.statistics.tables import Table
+from harmoseg.study.report import write_study_report
+from harmoseg.study.results import Study
+
+
+def write_paper_report(study: Study) -> list[Table]:
+    """Write the report of a study, the paper's table first where its recipe names one."""
+    comparison = study.compare()
+    tables: list[Table] = []
+    if study.table is not None:
+        cards = {
+            name: store.info.card for task in study.tasks for name, store in task.stores.items()
+        }
+        tables = make_paper_tables(comparison, cards, [int(study.table.removeprefix("table"))])
+    return write_study_report(study, comparison, tables=tables)
