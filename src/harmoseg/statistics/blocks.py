@@ -75,14 +75,15 @@ class Block:
         """
         array = self._array(measure.name)
         places = [self.seeds[method].index(seed) for seed in self._seeds(method, seeds)]
-        chosen = array[self.methods.index(method), places, self.conditions.index(condition)]
+        at = self.methods.index(method), places, self.conditions.index(condition)
+        chosen = array[at]
         if measure.per == "case":
             found = np.fmax.reduce(chosen, axis=-1)  # repeated in the rows of the case's classes
         elif label is not None:
             found = chosen[..., self.classes.index(label)]
         else:
             found = mean_of_defined(chosen, axis=-1)
-            found[self._lacks_rows(method, places, condition)] = np.nan
+            found[self._lacking[at]] = np.nan
             found[np.isinf(chosen).any(axis=-1)] = np.nan
             if measure.needs_both and self.has_counts:
                 counts = self.counts(method, condition, seeds=seeds)[:, :, : len(self.classes)]
@@ -98,13 +99,11 @@ class Block:
         rows[tuple(self._place_of_row.values())] = True
         return rows[..., :-1]
 
-    def _lacks_rows(self, method: str, places: Sequence[int], condition: str) -> NDArray[np.bool_]:
-        """Return where a class has a row of another method and none of this: (seeds, cases)."""
-        at = self.conditions.index(condition)
-        rows = self.present[:, :, at]
-        expected = rows.any(axis=(0, 1))
-        lacking = expected & ~rows[self.methods.index(method), places]
-        return np.asarray(lacking.any(axis=-1))
+    @cached_property
+    def _lacking(self) -> NDArray[np.bool_]:
+        """Return (methods, seeds, conditions, cases) where only other runs have a row of a class."""
+        expected = self.present.any(axis=(0, 1))
+        return np.asarray((expected & ~self.present).any(axis=-1))
 
     def paired(
         self, method: str, reference: str, measure: Measure, **where: Any
