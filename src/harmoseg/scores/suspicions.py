@@ -11,6 +11,7 @@ from harmoseg.scores.table import BACKGROUND, COUNTS, Scores
 
 _OFTEN = 0.05
 _LEAST = 8
+_APART = 1.5
 _DISTANCES = ("HD95", "HD", "ASSD")
 
 
@@ -67,18 +68,21 @@ def _repeated(scores: Scores, frame: pd.DataFrame) -> Iterator[str]:
     for name, measure in scores.measures.items():
         if measure.per == "case":
             continue
-        values = frame[name].to_numpy()
-        defined = values[np.isfinite(values)]
-        if not measure.is_share and measure.family in _DISTANCES and len(defined):
-            # Distances between voxels repeat by nature; a penalty is the largest of all.
-            often = int((defined == defined.max()).sum())
-            value = float(defined.max())
+        defined = frame[name].to_numpy()
+        defined = defined[np.isfinite(defined)]
+        numbers, counts = np.unique(defined, return_counts=True)
+        if measure.family in _DISTANCES:
+            # Distances between voxels repeat by nature; a penalty stands apart from all of them.
+            stands_out = len(numbers) > 1 and numbers[-1] > _APART * numbers[-2]
+            at = len(numbers) - 1
         else:
-            between = defined[(defined != 0) & (defined != 1)]
-            numbers, counts = np.unique(between, return_counts=True)
-            if not len(counts):
-                continue
-            often, value = int(counts.max()), float(numbers[counts.argmax()])
+            counts = np.where((numbers == 0) | (numbers == 1), 0, counts)
+            # Values that were rounded repeat too, each about as often as its neighbours.
+            at = int(counts.argmax()) if len(counts) else 0
+            stands_out = len(counts) > 0 and counts[at] > _APART * np.sort(counts)[-2:-1].sum()
+        if not stands_out:
+            continue
+        often, value = int(counts[at]), float(numbers[at])
         if often >= _LEAST and often > _OFTEN * len(defined):
             yield (
                 f"repeated number: {name} is {value * measure.scale:g} in {often} of "

@@ -101,7 +101,7 @@ class Block:
 
     @cached_property
     def _lacking(self) -> NDArray[np.bool_]:
-        """Return (methods, seeds, conditions, cases) where only other runs have a row of a class."""
+        """Return where other runs alone have a class: (methods, seeds, conditions, cases)."""
         expected = self.present.any(axis=(0, 1))
         return np.asarray((expected & ~self.present).any(axis=-1))
 
