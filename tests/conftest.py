@@ -20,6 +20,7 @@ from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation.predicting import Prediction, predict_planes
+from harmoseg.messages import show_messages
 from harmoseg.store.reading import Store
 
 # A pool of compilers would import PyTorch in every one of its processes.
@@ -31,6 +32,12 @@ settings.register_profile(
     "harmoseg", derandomize=True, deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
 settings.load_profile("harmoseg")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _messages() -> None:
+    """Show messages of the library on stderr, as the command line does."""
+    show_messages()
 
 
 @pytest.fixture(autouse=True)

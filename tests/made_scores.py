@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from harmoseg.report.gallery import GalleryCase, GalleryPart
 from harmoseg.scores.table import BACKGROUND, CLEAN, Scores
+from harmoseg.statistics.blocks import split_into_blocks
 from harmoseg.statistics.comparison import Comparison, compare
 
 SIDE = 24
@@ -182,3 +183,14 @@ def _ring_rows(
         for c, label in enumerate(classes)
         for ring in range(count)
     ]
+
+
+def counts_of(
+    scores: Scores, classes: Sequence[str] = (), condition: str = CLEAN
+) -> NDArray[np.int64]:
+    """Return the counts of the one run of scores, (cases, classes, 4), the background first."""
+    (block,) = split_into_blocks(scores)
+    found = block.counts(block.methods[0], condition)[0]
+    names = [*block.classes, BACKGROUND]
+    order = [names.index(name) for name in (BACKGROUND, *(classes or block.classes))]
+    return found[:, order].astype(np.int64)

@@ -1,7 +1,9 @@
 """harmoseg: does a spectral objective make medical image segmentation better?
 
-The losses, the spectral functions and `create_model`; importing them needs torch alone. Tables of
-scores are read by `read_scores` and judged by `compare`.
+The losses, the spectral functions and `create_model`; importing them needs torch alone. Every
+command is a function too: `prepare`, `prepare_folder`, `train`, `evaluate`, `predict`, `run_study`,
+`open_study`; `read_scores` reads a table of scores, `compare` judges it, and `write_report` writes
+the result as a page.
 """
 
 from importlib import import_module
@@ -10,12 +12,23 @@ from typing import TYPE_CHECKING, Any
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:
+    from harmoseg.api import (
+        evaluate,
+        open_study,
+        predict,
+        prepare,
+        prepare_folder,
+        run_study,
+        train,
+    )
     from harmoseg.evaluation.scoring import score
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
     from harmoseg.models import create_model
     from harmoseg.models.saved import load_model as load
+    from harmoseg.report.gallery import Gallery
+    from harmoseg.report.html import write_report
     from harmoseg.scores.files import read_scores
     from harmoseg.scores.table import Scores
     from harmoseg.spectrum import (
@@ -34,25 +47,43 @@ __version__ = "0.1.0"
 __all__ = [
     "Comparison",
     "DeepSupervisionLoss",
+    "Gallery",
     "HarmonizedLoss",
     "HarmosegError",
     "Scores",
     "SpectralCorrelationLoss",
     "compare",
     "create_model",
+    "evaluate",
     "load",
     "log_magnitude",
     "make_rings",
+    "open_study",
     "plan",
     "power_spectrum",
+    "predict",
+    "prepare",
+    "prepare_folder",
     "read_scores",
     "ring_correlation",
+    "run_study",
     "score",
     "spectral_correlation",
+    "train",
     "window_weights",
+    "write_report",
 ]
 
 _PLACES = {
+    **{
+        name: ("api", name)
+        for name in (
+            *("evaluate", "open_study", "predict", "prepare", "prepare_folder"),
+            *("run_study", "train"),
+        )
+    },
+    "Gallery": ("report.gallery", "Gallery"),
+    "write_report": ("report.html", "write_report"),
     "Comparison": ("statistics.comparison", "Comparison"),
     "Scores": ("scores.table", "Scores"),
     "compare": ("statistics.comparison", "compare"),

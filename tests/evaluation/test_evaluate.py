@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from PIL import Image
@@ -46,16 +47,27 @@ def run(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_an_evaluation_is_written_and_read_back(run, phantom_store, tmp_path) -> None:
     found = evaluate(run, phantom_store, tmp_path / "e")
     again = open_evaluation(tmp_path / "e")
-    assert again.cases == found.cases and np.array_equal(again.counts, found.counts)
+    pd.testing.assert_frame_equal(again.scores.frame, found.scores.frame)
     assert again.summary == found.summary
-    with (tmp_path / "e" / "cases.csv").open(newline="") as stream:
+    with (tmp_path / "e" / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 8 * 4
+    store = open_store(phantom_store)
+    groups = {case.case: case.group for case in store.cases}
+    assert all(row["group"] == groups[row["case"]] for row in rows)
+    assert (
+        {row["trained_on"] for row in rows}
+        == {"phantom-multiclass"}
+        == {row["tested_on"] for row in rows}
+    )
+    assert {(row["method"], row["seed"]) for row in rows} == {("unet", "0")}
     assert {row["class"] for row in rows} == {"background", "organ", "vessel", "lesion"}
     for row in rows:
-        tp, fp, fn = (int(row[name]) for name in ("tp", "fp", "fn"))
+        tp, fp, fn = (int(row[name]) for name in ("TP", "FP", "FN"))
         if row["DSC"]:
-            assert float(row["DSC"]) == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-6)
+            assert float(row["DSC"]) == pytest.approx(2 * tp / (2 * tp + fp + fn), abs=1e-12)
+        elif row["class"] == "background":
+            assert tp + fp + fn > 0 and row["ECE"]
         else:
             assert tp + fp + fn == 0
     assert "8 cases at native resolution" in format_summary(found.summary)
@@ -148,6 +160,7 @@ def thresholding(monkeypatch, tmp_path) -> SimpleNamespace:
         width=32,
         method="unet",
         seed=0,
+        store_name="made",
         key="k",
         classes=("background", "x"),
         options=SimpleNamespace(precision="32"),
@@ -168,16 +181,15 @@ def test_conditions_are_scored_beside_the_clean_images(tmp_path) -> None:
     given = ["gaussian@5", "clean", "bernoulli", "gaussian:0.05"]
     found = evaluate(tmp_path, store, out, conditions=given)
     names = ["clean", "gaussian:0.05", "bernoulli:0.01"]
-    assert list(found.counts_of) == names
+    assert list(found.conditions) == names
     assert list(found.summary["conditions"]) == names[1:]
     again = open_evaluation(out)
-    assert again.summary == found.summary and list(again.counts_of) == names
-    assert all(np.array_equal(again.counts_of[name], found.counts_of[name]) for name in names)
-    assert again.counts is again.counts_of["clean"]
-    with (out / "cases.csv").open(newline="") as stream:
+    assert again.summary == found.summary and list(again.conditions) == names
+    pd.testing.assert_frame_equal(again.scores.frame, found.scores.frame)
+    with (out / "scores.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert len(rows) == 3 * 6 * 2
-    assert [row["condition"] for row in rows[::12]] == names
+    assert [row["condition"] for row in rows[::12]] == ["clean", "bernoulli:0.01", "gaussian:0.05"]
     assert [row["subset"] for row in rows[:12:2]] == ["A", "B", "A", "", "B", "A"]
     clean, gaussian, bernoulli = (
         part["aggregates"]["DSC"]["per_image"]["value"]
@@ -190,7 +202,7 @@ def test_conditions_are_scored_beside_the_clean_images(tmp_path) -> None:
 
 
 @pytest.mark.usefixtures("thresholding")
-def test_a_condition_is_the_same_among_others_and_alone(tmp_path) -> None:
+def test_a_condition_is_the_same_among_others_and_alone(made, tmp_path) -> None:
     store = hospitals(tmp_path / "s")
     among = evaluate(tmp_path, store, tmp_path / "a", conditions=["blur", "gaussian"])
     alone = evaluate(tmp_path, store, tmp_path / "b", conditions=["gaussian"])
@@ -202,18 +214,19 @@ def test_a_condition_is_the_same_among_others_and_alone(tmp_path) -> None:
         options=EvaluationOptions(corruption_seed=1),
     )
     name = "gaussian:0.01"
-    assert np.array_equal(among.counts_of[name], alone.counts_of[name])
-    assert not np.array_equal(other.counts_of[name], alone.counts_of[name])
-    assert np.array_equal(other.counts, alone.counts)
+    counts = [made.counts_of(found.scores, condition=name) for found in (among, alone, other)]
+    assert np.array_equal(counts[0], counts[1]) and not np.array_equal(counts[2], counts[1])
+    clean = made.counts_of(alone.scores)
+    assert np.array_equal(made.counts_of(other.scores), clean)
     plain = evaluate(tmp_path, store, tmp_path / "d")
-    assert np.array_equal(plain.counts, alone.counts) and not plain.summary["conditions"]
+    assert np.array_equal(made.counts_of(plain.scores), clean) and not plain.summary["conditions"]
 
 
 @pytest.mark.usefixtures("thresholding")
-def test_subsets_are_summed_up_apart(tmp_path) -> None:
+def test_subsets_are_summed_up_apart(made, tmp_path) -> None:
     found = evaluate(tmp_path, hospitals(tmp_path / "s"), tmp_path / "e")
     assert list(found.summary["subsets"]) == ["A", "B"]
-    counts = found.counts[[0, 2, 5]]
+    counts = made.counts_of(found.scores)[[0, 2, 5]]
     subset = found.summary["subsets"]["A"]
     assert subset["aggregates"]["DSC"]["pooled"] == {
         "value": float(overlap_metric("DSC", counts.sum(0))[1]),
@@ -262,14 +275,18 @@ def test_a_damaged_evaluation_is_named(run, phantom_store, tmp_path) -> None:
     evaluate(run, phantom_store, out)
     with pytest.raises(HarmosegError, match="exists already"):
         evaluate(run, phantom_store, out)
-    lines = (out / "cases.csv").read_text().splitlines()
-    (out / "cases.csv").write_text("\n".join(lines[:-1]) + "\n")
-    with pytest.raises(HarmosegError, match="31 rows do not fit summary.json"):
+    lines = (out / "scores.csv").read_text().splitlines()
+    (out / "scores.csv").write_text("\n".join(lines[:-1]) + "\n")
+    with pytest.raises(HarmosegError, match="31 rows of scores do not fit summary.json"):
         open_evaluation(out)
-    (out / "cases.csv").write_text(
-        "\n".join([*lines[:-1], lines[-1].replace(",clean,", ",clean,x", 1)])
-    )
-    with pytest.raises(HarmosegError, match="a value of tp is no number"):
+    last = lines[-1].split(",")
+    last[lines[0].split(",").index("TP")] = "x"
+    (out / "scores.csv").write_text("\n".join([*lines[:-1], ",".join(last)]))
+    with pytest.raises(HarmosegError, match="row 33, column 'TP': 'x' is no number"):
+        open_evaluation(out)
+    (out / "scores.csv").write_text("\n".join(lines) + "\n")
+    (out / "rings.csv").unlink()
+    with pytest.raises(HarmosegError, match="the table of ring sums is missing"):
         open_evaluation(out)
     summary = json.loads((out / "summary.json").read_text())
     (out / "summary.json").write_text(json.dumps(summary | {"schema": 0}))
@@ -452,8 +469,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, limit) -> None:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, handler)
     assert not (tmp_path / "e").exists() and not list(tmp_path.rglob("*.partial"))
-    whole = evaluate(tmp_path, store, tmp_path / "e")
-    assert whole.counts.shape == (6, 2, 4)
+    assert len(evaluate(tmp_path, store, tmp_path / "e").scores) == 6 * 2
 
 
 def test_probabilities_of_a_volume_are_whole_or_not_there(

@@ -87,7 +87,7 @@ def run(monkeypatch, tmp_path):
         experiment = SimpleNamespace(
             mode="binary" if len(classes) == 2 else "multiclass",
             channels=1, height=SIZE, width=SIZE, classes=classes,
-            method="unet", seed=0, key="k", options=SimpleNamespace(precision="32"),
+            method="unet", seed=0, store_name="made", key="k", options=SimpleNamespace(precision="32"),
         )  # fmt: skip
         monkeypatch.setattr(module, "open_run", lambda _: (experiment, Lookup(np.array(logits))))
 
@@ -110,12 +110,12 @@ def volumes(tmp_path, run):
     return SimpleNamespace(store=store.path, samples=samples)
 
 
-def test_volumes_are_scored_whole_at_their_spacing(volumes, tmp_path) -> None:
+def test_volumes_are_scored_whole_at_their_spacing(made, volumes, tmp_path) -> None:
     found = evaluate(tmp_path, volumes.store, tmp_path / "e")
-    rows = {(row["case"], row["class"]): row for row in read(tmp_path / "e" / "cases.csv")}
+    rows = {(row["case"], row["class"]): row for row in read(tmp_path / "e" / "scores.csv")}
     for i, (pred, truth) in enumerate(volumes.samples):
         counts = confusion_counts(pred, truth, 3)
-        assert np.array_equal(found.counts[i], counts)
+        assert np.array_equal(made.counts_of(found.scores, CLASSES[1:])[i], counts)
         for c in (1, 2):
             row = rows[f"c{i}", CLASSES[c]]
             surface = surface_distances(pred == c, truth == c, spacing=SPACING)
@@ -127,7 +127,7 @@ def test_volumes_are_scored_whole_at_their_spacing(volumes, tmp_path) -> None:
             }.items():
                 assert float(row[name]) == pytest.approx(value, rel=1e-6)
         background = rows[f"c{i}", "background"]
-        assert background["DSC"] and not background["HD_mm"]
+        assert background["TP"] and not background["DSC"] and not background["HD_mm"]
     mean = np.mean([float(row["HD_mm"]) for row in rows.values() if row["HD_mm"]])
     summed = found.summary["distances"]["HD_mm"]
     assert summed == {"value": pytest.approx(mean, rel=1e-6), "scored": 4, "undefined": 0}
@@ -148,20 +148,22 @@ def test_calibration_is_that_of_all_pixels(volumes, tmp_path, band) -> None:
         if band is not None:
             where = boundary_band(truth, band, spacing=SPACING)
         bins = multiclass_calibration(probabilities, truth, where=where)
-        row = read(tmp_path / "e" / "calibration.csv")[i]
-        assert int(row["pixels"]) == (truth.size if where is None else where.sum())
-        assert row["where"] == (
-            "all pixels" if band is None else "within 3 mm of the truth's boundary"
+        row = read(tmp_path / "e" / "scores.csv")[3 * i]
+        mine = [x for x in read(tmp_path / "e" / "bins.csv") if x["case"] == f"c{i}"]
+        assert [int(x["count"]) for x in mine] == bins.count.tolist()
+        np.testing.assert_allclose(
+            [float(x["confidence_sum"]) for x in mine],
+            np.nan_to_num(bins.mean_confidence) * bins.count,
         )
         assert float(row["ECE"]) == pytest.approx(bins.ece(), abs=1e-6)
         assert float(row["NLL"]) == pytest.approx(bins.nll(), abs=1e-6)
         pooled = bins if pooled is None else pooled + bins
     summed = found.summary["calibration"]
-    assert summed["convention"] == "top-label"
+    assert summed["convention"] == "top-label" and summed["pixels"] == pooled.count.sum()
+    assert summed["where"] == (
+        "all pixels" if band is None else "within 3 mm of the truth's boundary"
+    )
     assert summed["pooled"]["MCE"] == pytest.approx(pooled.mce(), abs=1e-6)
-    filled = read(tmp_path / "e" / "bins.csv")
-    assert [int(row["count"]) for row in filled] == pooled.count.tolist()
-    assert all(bool(row["frequency"]) == (row["count"] != "0") for row in filled)
 
 
 def test_ring_sums_add_up_over_slices(volumes, tmp_path) -> None:
@@ -177,11 +179,13 @@ def test_ring_sums_add_up_over_slices(volumes, tmp_path) -> None:
         for part in parts[1:]:
             pooled += part
         chosen = [row for row in rows if (row["case"], row["class"]) == (f"c{i}", CLASSES[c])]
-        correlation = [float(row["correlation"]) for row in chosen]
-        assert correlation == pytest.approx(pooled.correlation.tolist(), abs=1e-6)
+        for name in ("cross", "power"):
+            sums = [float(row[name]) for row in chosen]
+            assert sums == pytest.approx(getattr(pooled, name).tolist(), rel=1e-9, abs=1e-6)
     first = volumes.samples[0]
     maps = [log_magnitude_correlation(p == 1, t == 1) for p, t in zip(*first, strict=True)]
-    row = read(tmp_path / "e" / "cases.csv")[1]
+    row = read(tmp_path / "e" / "scores.csv")[1]
+    assert row["class"] == CLASSES[1]
     assert float(row["log_magnitude_r"]) == pytest.approx(np.mean(maps), abs=1e-6)
     assert 0 < float(row["cutoff_cycles_per_px"]) < 0.5
     assert found.summary["spectral"]["log_magnitude_r"]["scored"] == 4
@@ -214,12 +218,12 @@ def test_misses_are_counted_and_punished_only_if_asked(images, tmp_path) -> None
         options = EvaluationOptions(measuring=Measuring(on_empty=rule))
         punished = evaluate(tmp_path, images, tmp_path / rule, options=options).summary
         assert punished["distances"]["HD_px"]["scored"] == 3
-        values = [row["HD_px"] for row in read(tmp_path / rule / "cases.csv")[1::2]]
+        values = [row["HD_px"] for row in read(tmp_path / rule / "scores.csv")[1::2]]
         missed = math.hypot(SIZE, SIZE) if rule == "diagonal" else 0.0
         assert float(values[1]) == pytest.approx(missed, rel=1e-6)
         assert float(values[2]) == third
-        legacy = [row.get("DSC_transunet") for row in read(tmp_path / rule / "cases.csv")[1::2]]
-        assert legacy[2] == (None if dsc is None else "0")
+        legacy = [row.get("DSC_transunet") for row in read(tmp_path / rule / "scores.csv")[1::2]]
+        assert legacy[2] == (None if dsc is None else "0.0")
         assert f"scored by the rule '{rule}'" in plain(punished)
 
 
@@ -229,7 +233,7 @@ def test_binary_calibration_is_of_the_foreground(images, tmp_path) -> None:
     assert kept.shape == (1, 1, SIZE, SIZE) and kept.dtype == np.float16
     truth = open_store(images).native_label(0)
     bins = binary_calibration(kept[:, 0].astype(np.float32), truth)
-    row = read(tmp_path / "e" / "calibration.csv")[0]
+    row = read(tmp_path / "e" / "scores.csv")[0]
     assert float(row["ECE"]) == pytest.approx(bins.ece(), abs=1e-3)
 
 

@@ -219,7 +219,8 @@ def test_the_command_scores_what_the_function_does(folders, capsys) -> None:
     words = [f"a={folders / 'a'}", f"b={folders / 'b'}", "--truth", str(folders / "truth")]
     words += ["--classes", "organ=1", "tumour=2", "--groups", r"(\d)", "--out", str(out)]
     assert main(["score", *words]) == 0
-    assert "3 cases, 2 methods" in capsys.readouterr().out
+    told = capsys.readouterr()
+    assert "3 cases, 2 methods" in told.err and "next: harmoseg compare" in told.out
     found = score(
         {"a": folders / "a", "b": folders / "b"},
         folders / "truth",

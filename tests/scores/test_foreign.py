@@ -27,7 +27,10 @@ def values(scores, measure="DSC", **keys):
     return dict(zip(frame["case"], frame[measure], strict=True))
 
 
-def test_a_long_table_is_read_as_it_is_and_the_reading_is_logged(tmp_path, caplog) -> None:
+def test_a_long_table_is_read_as_it_is_and_the_reading_is_logged(
+    tmp_path, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("harmoseg"), "propagate", True)  # the CLI ends it
     with caplog.at_level(logging.INFO, logger="harmoseg"):
         scores = read_scores(write(tmp_path, LONG))
     assert values(scores, method="u") == {"A 1": 0.9, "A 2": 0.7}

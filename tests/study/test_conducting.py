@@ -13,6 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from harmoseg import HarmosegError
@@ -27,7 +28,6 @@ from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.running import executor_for, side_by_side
 from harmoseg.study.status import study_status, tell_status
-from harmoseg.study.tables import paired_differences
 from harmoseg.training.experiment import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
@@ -51,7 +51,7 @@ def study(phantom_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Stud
 
 
 def read(study: Study) -> list[dict[str, str]]:
-    with (study.folder / "results.csv").open(newline="") as stream:
+    with (study.folder / "scores.csv").open(newline="") as stream:
         return list(csv.DictReader(stream))
 
 
@@ -62,7 +62,7 @@ def test_results_hold_every_measure_of_every_case_once(study, phantom_store) -> 
     names = ("method", "seed", "condition", "case", "class")
     keys = {tuple(row[name] for name in names) for row in rows}
     classes = len(store.info.card.classes) - 1
-    assert len(rows) == len(keys) == 2 * 2 * 2 * 8 * classes
+    assert len(rows) == len(keys) == 2 * 2 * 2 * 8 * (classes + 1)  # and the background
     assert {row["case"] for row in rows} == tested
     assert {row["condition"] for row in rows} == {"clean", "gaussian:0.01"}
     assert {"DSC", "HD95_pooled_px", "ECE", "log_magnitude_r"} < rows[0].keys()
@@ -71,23 +71,24 @@ def test_results_hold_every_measure_of_every_case_once(study, phantom_store) -> 
 def test_values_are_those_of_the_evaluation(study) -> None:
     task = study.tasks[0]
     run = next(run for run in task.runs if run.experiment.seed == 1)
-    method, evaluation = run.experiment.method, run.evaluations["phantom"]
-    counts = evaluation.counts[:, 1].astype(float)
-    dice = 2 * counts[:, 0] / (2 * counts[:, 0] + counts[:, 1] + counts[:, 2])
-    first = evaluation.classes[1]
-    assert np.allclose(task.values(method, "phantom", "DSC", label=first)[1], 100 * dice, rtol=1e-6)
-    noisy = task.values(method, "phantom", "ECE", condition="gaussian:0.01")
+    method, frame = run.experiment.method, run.evaluations["phantom"].scores.frame
+    (block,) = study.compare().blocks
+    first, measures = block.classes[0], block.measures
+    mine = frame[(frame["class"] == first) & (frame["condition"] == "clean")]
+    dice = 2 * mine["TP"] / (2 * mine["TP"] + mine["FP"] + mine["FN"])
+    assert np.allclose(block.values(method, measures["DSC"], label=first)[1], 100 * dice)
+    noisy = block.values(method, measures["ECE"], condition="gaussian:0.01")
     assert noisy.shape == (2, 8)
-    assert np.allclose(noisy[1], 100 * evaluation.measures["ECE"]["gaussian:0.01"])
-    distances = task.values(method, "phantom", "HD95_pooled_px", label=first)[1]
-    told = evaluation.measures["HD95_pooled_px"]["clean"][:, 1]
-    assert np.array_equal(distances, told, equal_nan=True)
+    rows = frame[(frame["class"] == first) & (frame["condition"] == "gaussian:0.01")]
+    assert np.allclose(noisy[1], 100 * rows["ECE"])
+    distances = block.values(method, measures["HD95_pooled_px"], label=first)[1]
+    assert np.array_equal(distances, mine["HD95_pooled_px"], equal_nan=True)
 
 
 def test_differences_pair_cases_and_seeds(study) -> None:
-    task = study.tasks[0]
-    ours, theirs = task.paired("unet+scc", "unet", "phantom", "DSC")
-    difference = next(item for item in paired_differences(study) if item.metric == "DSC")
+    comparison = study.compare()
+    (difference,) = comparison.headline
+    ours, theirs = difference.block.paired("unet+scc", "unet", comparison.primary)
     assert (difference.method, difference.reference) == ("unet+scc", "unet")
     assert difference.estimate.mean == pytest.approx(np.nanmean(ours - theirs), abs=1e-3)
 
@@ -99,8 +100,8 @@ def test_a_second_call_repeats_nothing(study, phantom_store, monkeypatch) -> Non
     monkeypatch.setattr(carrying_out, "evaluate", refuse)
     monkeypatch.setattr(carrying_out, "train", refuse)
     again = run_study(plan(phantom_store), study.folder)
-    expected = study.tasks[0].scores("unet", "phantom", "DSC")
-    assert np.array_equal(again.tasks[0].scores("unet", "phantom", "DSC"), expected)
+    expected = study.scores.select(condition="clean").frame.astype({"condition": str})
+    pd.testing.assert_frame_equal(again.scores.frame.astype({"condition": str}), expected)
 
 
 def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_path) -> None:
@@ -121,33 +122,6 @@ def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_p
     shutil.move(new / "study", tmp_path / "alone")
     with pytest.raises(HarmosegError, match=r"runs, which the study uses, is not there"):
         open_study(tmp_path / "alone")
-
-
-def test_a_class_that_was_missed_does_not_shorten_a_distance(study) -> None:
-    (task,) = study.tasks
-    run, measure = task.runs[0], "HD95_pooled_px"
-    evaluation = run.evaluations["phantom"]
-    truth = (evaluation.counts[..., 0] + evaluation.counts[..., 2])[:, 1:] > 0
-    values = np.where(
-        np.insert(truth, 0, True, axis=1), [9.0, 2.0, *[40.0] * 9][: truth.shape[1] + 1], np.nan
-    )
-    case, number = np.argwhere(truth.sum(1) > 1)[0][0], 1
-
-    def means(found: np.ndarray) -> np.ndarray:
-        measures = {
-            **evaluation.measures,
-            measure: {**evaluation.measures[measure], "clean": found},
-        }
-        made = replace(run, evaluations={"phantom": replace(evaluation, measures=measures)})
-        return replace(task, runs=(made,)).values(run.experiment.method, "phantom", measure)[0]
-
-    whole = means(values)
-    assert np.allclose(whole, np.nanmean(values[:, 1:], axis=1))
-    values[case, number] = np.nan
-    missed = means(values)
-    assert np.isnan(missed[case]) and np.array_equal(
-        np.delete(missed, case), np.delete(whole, case)
-    )
 
 
 @pytest.mark.parametrize(
@@ -182,7 +156,8 @@ def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypa
     )
     assert other.tasks[0].runs[0].folder == study.tasks[0].runs[0].folder
     # What the first study scored beside the clean images stays.
-    assert "gaussian:0.01" in other.tasks[0].runs[0].evaluations["phantom"].counts_of
+    assert "gaussian:0.01" in other.tasks[0].runs[0].evaluations["phantom"].conditions
+    assert other.scores.values_of("condition") == ["clean"]
 
 
 def test_a_wider_study_keeps_the_runs_it_has(study, phantom_store, tmp_path) -> None:
@@ -218,7 +193,7 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
         ("unet+scc", 0),
         ("unet+scc", 1),
     }
-    assert not paired_differences(found)  # the first seed of unet alone: no pair
+    assert not found.compare().differences  # the first seed of unet alone: no pair
     kept = "".join(file.read_text() for file in (found.folder / "failures").iterdir())
     assert "Traceback" in kept  # of the defect, for whoever mends it
     status = study_status(found.folder)

@@ -43,6 +43,7 @@ def run(arguments: Namespace) -> None:
         methods=("unet", "unet+scc"),
         options=TrainingOptions(encoder="resnet18", epochs=14),
         also=stores[1:],
+        controls="reduction",
     )
     plan = StudyPlan((dataset,), seeds=2)
     out = arguments.out / "study"

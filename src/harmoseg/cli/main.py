@@ -13,6 +13,7 @@ from typing import Any
 import harmoseg
 from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.messages import show_messages
 
 _COMMANDS = (
     "demo",
@@ -58,6 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if given[0] == "--version":
         print(f"harmoseg {harmoseg.__version__}")
         return 0
+    show_messages()
     try:
         status = _run(given[0], given[1:])
         sys.stdout.flush()  # here, where a reader that went away is no error

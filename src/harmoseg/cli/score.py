@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import re
 from pathlib import Path
 from typing import Any, Literal
@@ -91,14 +90,13 @@ def run(arguments: Namespace) -> None:
     from harmoseg.evaluation.measuring import Measuring
     from harmoseg.evaluation.scoring import score
 
-    logging.getLogger("harmoseg").setLevel(logging.WARNING)  # what is logged is printed below
     predictions: dict[str, list[str]] = {}
     for text in arguments.predictions:
         name, equals, folder = text.partition("=")
         if not (name and equals and folder):
             raise HarmosegError(f"{text!r}: expected NAME=FOLDER, for example unet=predictions/a")
         predictions.setdefault(name, []).append(folder)
-    scores = score(
+    score(
         predictions,
         arguments.truth,
         classes=_classes(arguments.classes),
@@ -112,7 +110,6 @@ def run(arguments: Namespace) -> None:
         out=arguments.out,
         overwrite=arguments.overwrite,
     )
-    print("\n".join([scores.summary(), *scores.remarks]))
     print(f"wrote {arguments.out}; next: harmoseg compare {arguments.out}")
 
 

@@ -62,7 +62,7 @@ def run(arguments: Namespace) -> int:
     from harmoseg.statistics.tables import to_markdown
     from harmoseg.study.conducting import run_study
     from harmoseg.study.recipe import read_recipe, with_options
-    from harmoseg.study.results import tell_failures
+    from harmoseg.study.results import describe_failures
     from harmoseg.study.running import executor_for
 
     values = arguments.as_dict()
@@ -87,4 +87,6 @@ def run(arguments: Namespace) -> int:
     study = run_study(plan, out, runs=runs, executor=executor)
     print(to_markdown(write_paper_report(study)[0]))
     print(f"report: {out / REPORT_FILE}")
-    return tell_failures(study)
+    failures = describe_failures(study)
+    print("\n".join(failures), end="\n" if failures else "")
+    return 1 if failures else 0

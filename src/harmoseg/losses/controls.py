@@ -11,6 +11,8 @@ from harmoseg.losses.method import parse_method
 Controls = Literal["none", "reduction", "all"]
 """Which controls a study adds where they are missing: none; for every method with a term the same
 network and reduction without it; that, and the same with an overlap term of equal weight."""
+DEFAULT_CONTROLS: Controls = "all"
+"""A gain without its overlap control says nothing about the spectrum."""
 Kind = Literal["without the term", "overlap term instead", "control", "no control"]
 
 

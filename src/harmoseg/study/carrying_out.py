@@ -11,7 +11,6 @@ evaluations, so that studies that share a folder of runs share them too::
 from __future__ import annotations
 
 import json
-import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -26,6 +25,7 @@ from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.reading import SUMMARY_FILE, Evaluation, open_evaluation
 from harmoseg.files import make_folder
 from harmoseg.locks import LockedError, take_lock
+from harmoseg.messages import LOGGER
 from harmoseg.scores.table import CLEAN
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
@@ -194,7 +194,7 @@ def _lock(folder: Path) -> BaseFileLock:
             return take_lock(beside / "lock", busy=str(folder))
         except LockedError:
             if not told:
-                print(f"waiting for another process at {folder}", file=sys.stderr)
+                LOGGER.info("waiting for another process at %s", folder)
             told = True
             time.sleep(_POLL_SECONDS)
 

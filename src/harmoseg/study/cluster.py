@@ -20,6 +20,7 @@ from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder
+from harmoseg.messages import LOGGER
 from harmoseg.study import worker
 from harmoseg.study.carrying_out import Work, is_done
 from harmoseg.study.failures import failure_file, keep_failure, read_failures
@@ -59,7 +60,7 @@ def on_cluster(kind: Kind, jobs: int, resources: Resources) -> Executor:
         ]
         waiting = [(work, 1) for work in works if work.name not in left]
         for job in running:
-            print(f"job {job.number} is at {job.work.name} already", file=sys.stderr)
+            LOGGER.info("job %s is at %s already", job.number, job.work.name)
         with ending_by_sigterm():
             try:
                 while waiting or running:

@@ -15,9 +15,9 @@ A study is a folder::
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 
+from harmoseg.messages import LOGGER
 from harmoseg.study.carrying_out import all_work
 from harmoseg.study.layout import RUNS
 from harmoseg.study.plan import StudyPlan, settle, tell_plan, write_plan
@@ -38,7 +38,7 @@ def run_study(
     tasks = settle(plan)
     write_plan(out, runs or out / RUNS, plan, tasks)
     for line in tell_plan(plan, tasks):
-        print(line, file=sys.stderr)
+        LOGGER.info("%s", line)
     run_all(out, all_work(out), executor)
     study = open_study(out)
     write_study_scores(study)

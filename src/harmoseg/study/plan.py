@@ -15,7 +15,7 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.files import make_folder, write_json
-from harmoseg.losses.controls import Controls, with_controls
+from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.layout import Split
@@ -49,17 +49,27 @@ class DatasetPlan:
     also: tuple[Path, ...] = ()
     split: Split = "test"
     conditions: tuple[str, ...] = ()
-    controls: Controls = "none"
+    controls: Controls = DEFAULT_CONTROLS
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """Methods on datasets over seeds; `table` names the table of the paper that the study makes."""
+    """Methods on datasets over seeds; `table` names the table of the paper that the study makes.
+
+    `margin` is the largest difference in DSC, in points, that counts as none; without one nothing
+    is called equivalent.
+    """
 
     datasets: tuple[DatasetPlan, ...]
     seeds: int
     title: str = ""
     table: str | None = None
+    margin: float | None = None
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError for a margin that cannot be."""
+        if self.margin is not None and not 0 < self.margin < 100:
+            raise HarmosegError(f"margin must be above 0 and below 100 points, got {self.margin}")
 
 
 @dataclass(frozen=True)
@@ -141,6 +151,7 @@ def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) ->
             "title": plan.title,
             "table": plan.table,
             "seeds": plan.seeds,
+            "margin": plan.margin,
             "runs_folder": place_in_plan(out, runs),
             "datasets": [_dataset_to_json(task, out) for task in tasks],
         },

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from collections.abc import Sequence
 
+from harmoseg.messages import LOGGER
 from harmoseg.progress import format_time
 from harmoseg.study.carrying_out import Work
 from harmoseg.study.durations import Durations
@@ -29,8 +29,9 @@ class Progress:
     def begin(self) -> None:
         """Say what there is to do."""
         if self._total:
-            told = f"{self._total} runs, {self._ended} finished earlier{self._estimate()}"
-            print(told, file=sys.stderr)
+            LOGGER.info(
+                "%d runs, %d finished earlier%s", self._total, self._ended, self._estimate()
+            )
 
     def ended(self, work: Work, failure: str | None) -> None:
         """Tell a work that has ended, well or not."""
@@ -41,10 +42,10 @@ class Progress:
             state = f"FAILED: {failure}"
         else:
             self._durations.add_file(work.stores[0].name, work.folder / DONE_FILE)
-        print(
-            f"[{self._ended}/{self._total}] {work.stores[0].name}: {work.method}, seed {work.seed}:"
-            f" {state}{self._estimate()}",
-            file=sys.stderr,
+        LOGGER.info(
+            "[%d/%d] %s: %s, seed %d: %s%s",
+            *(self._ended, self._total, work.stores[0].name, work.method, work.seed),
+            *(state, self._estimate()),
         )
 
     def _estimate(self) -> str:

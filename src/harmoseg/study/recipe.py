@@ -14,7 +14,7 @@ import jsonargparse
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_yaml
-from harmoseg.losses.controls import Controls
+from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
 from harmoseg.losses.method import parse_method
 from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.plan import DatasetPlan, StudyPlan
@@ -22,7 +22,7 @@ from harmoseg.training.experiment import TrainingOptions
 
 TABLES = tuple(f"table{number}" for number in range(1, 7))
 _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")
-_OF_STUDY = ("title", "table", "seeds", "datasets", *_OF_BOTH)
+_OF_STUDY = ("title", "table", "seeds", "margin", "datasets", *_OF_BOTH)
 _OF_DATASET = ("store", "also", "split", *_OF_BOTH)
 _STORE_NAME = re.compile(r"[^/\\]+")
 
@@ -48,6 +48,9 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
     seeds = values.get("seeds", 3)
     if not isinstance(seeds, int) or isinstance(seeds, bool):
         raise HarmosegError(f"{where}: seeds: expected a whole number, got {seeds!r}")
+    margin = values.get("margin")
+    if margin is not None and (not isinstance(margin, int | float) or isinstance(margin, bool)):
+        raise HarmosegError(f"{where}: margin: expected a number of points, got {margin!r}")
     shared = {key: values[key] for key in _OF_BOTH if key in values}
     plans = tuple(
         _dataset(shared, entry, number, file, stores) for number, entry in enumerate(datasets, 1)
@@ -58,6 +61,7 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
         seeds=seeds,
         title=str(values.get("title") or ""),
         table=table,
+        margin=margin,
     )
 
 
@@ -102,7 +106,9 @@ def _dataset(
         conditions=_texts(values.get("conditions", []), f"{where}: conditions"),
         controls=cast(
             Controls,
-            _choice(values.get("controls", "all"), get_args(Controls), f"{where}: controls"),
+            _choice(
+                values.get("controls", DEFAULT_CONTROLS), get_args(Controls), f"{where}: controls"
+            ),
         ),
     )
 

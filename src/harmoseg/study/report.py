@@ -5,12 +5,12 @@ from __future__ import annotations
 import platform
 from collections.abc import Sequence
 from dataclasses import fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
 
-import harmoseg
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.models.cards import file_card
@@ -82,7 +82,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
         ("Trained with", "; also ".join(dict.fromkeys(map(_packages, made)))),
         (
             "Report made with",
-            f"harmoseg {harmoseg.__version__}, PyTorch {torch.__version__}, Python "
+            f"harmoseg {version('harmoseg')}, PyTorch {torch.__version__}, Python "
             f"{platform.python_version()}",
         ),
     ]

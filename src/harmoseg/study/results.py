@@ -14,6 +14,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.reading import Evaluation
 from harmoseg.files import read_csv
 from harmoseg.report.figures.curves import LOG_COLUMNS
+from harmoseg.report.html import REPORT_FILE
 from harmoseg.scores.files import write_scores
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.comparison import Comparison, compare
@@ -85,6 +86,7 @@ class Study:
     title: str
     table: str | None
     seeds: int
+    margin: float | None
     tasks: tuple[StudyTask, ...]
     failures: dict[str, str]
     failed: tuple[Work, ...]
@@ -104,8 +106,21 @@ class Study:
 
     def compare(self, **options: Any) -> Comparison:
         """Compare the methods with their controls; `options` are those of `harmoseg.compare`."""
-        options = {"reference": self.tasks[0].methods[0], "title": self.title, **options}
+        own = {
+            "reference": self.tasks[0].methods[0],
+            "title": self.title,
+            "margin": self.margin,
+            "primary": "DSC",
+        }
+        options = {**own, **options}
         return compare(self.scores, **options)
+
+    def write_report(self) -> Path:
+        """Write tables, figures and ``report.html`` into the study's folder; return the page."""
+        from harmoseg.study.report import write_study_report  # which reads studies
+
+        write_study_report(self)
+        return self.folder / REPORT_FILE
 
     def training_logs(self) -> pd.DataFrame:
         """Return the logs of all finished runs: a row per run and epoch."""
@@ -156,6 +171,7 @@ def open_study(folder: Path) -> Study:
         plan["title"] or _title(tasks),
         plan["table"],
         plan["seeds"],
+        plan.get("margin"),  # plans of harmoseg 0.1.0 have none
         tuple(tasks),
         failures,
         tuple(work for work in works if work.name in failures),
@@ -163,12 +179,13 @@ def open_study(folder: Path) -> Study:
     )
 
 
-def tell_failures(study: Study) -> int:
-    """Print the runs that failed; return the status of the command, 1 where there are some."""
-    for work in study.failed:
-        told = study.failures[work.name]
-        print(f"failed: {work.method}, seed {work.seed}, on {work.stores[0].name}: {told}")
-    return 1 if study.failed else 0
+def describe_failures(study: Study) -> list[str]:
+    """Return a line for every run that failed."""
+    return [
+        f"failed: {work.method}, seed {work.seed}, on {work.stores[0].name}: "
+        f"{study.failures[work.name]}"
+        for work in study.failed
+    ]
 
 
 def write_study_scores(study: Study) -> None:

@@ -10,12 +10,14 @@ import sys
 from pathlib import Path
 
 from harmoseg.errors import HarmosegError, Terminated
+from harmoseg.messages import show_messages
 from harmoseg.study.carrying_out import work_named
 from harmoseg.study.running import attempt
 
 
 def main(study: str, name: str) -> int:
     """Carry out the run, and return the process's status."""
+    show_messages()
     folder = Path(study)
     try:
         failure = attempt(folder, work_named(folder, name))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor
 
 from harmoseg.files import write_csv
+from harmoseg.messages import LOGGER
 from harmoseg.progress import Progress
 from harmoseg.training.ranks import summed, world_size
 
@@ -79,7 +79,7 @@ class EpochLog(pl.Callback):
                 shown += f", validation DSC {100 * row['val_dsc']:.1f}"
             elif "val_total" in row:
                 shown += f", validation loss {row['val_total']:.3f} (no foreground to score)"
-            print(f"  epoch {epoch} of {trainer.max_epochs}: {shown}", file=sys.stderr)
+            LOGGER.info("  epoch %d of %s: %s", epoch, trainer.max_epochs, shown)
 
 
 class ProgressLines(pl.Callback):

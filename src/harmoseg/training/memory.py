@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,6 +12,7 @@ from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harmoseg.errors import HarmosegError
+from harmoseg.messages import LOGGER
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.network import TrainedNetwork
 
@@ -105,7 +105,7 @@ def available_memory() -> int | None:
 
 
 def tell_memory(network: TrainedNetwork, *, devices: int) -> None:
-    """Say on stderr what a batch will take, and warn where there is not as much.
+    """Log what a batch will take, and warn where there is not as much.
 
     `devices` share every batch; without a GPU they also share the memory.
     """
@@ -113,13 +113,13 @@ def tell_memory(network: TrainedNetwork, *, devices: int) -> None:
     needed = estimate_memory(network, math.ceil(batch_size / devices))
     if not torch.cuda.is_available():
         needed *= devices
-    print(f"about {_gigabytes(needed)} of memory for batch {batch_size}", file=sys.stderr)
+    LOGGER.info("about %s of memory for batch %d", _gigabytes(needed), batch_size)
     free = available_memory()
     if free is not None and needed > free:
-        print(
-            f"warning: only {_gigabytes(free)} of memory are free, this will probably not fit; "
-            + _what_to_do(network.experiment),
-            file=sys.stderr,
+        LOGGER.warning(
+            "only %s of memory are free, this will probably not fit; %s",
+            _gigabytes(free),
+            _what_to_do(network.experiment),
         )
 
 

@@ -43,6 +43,7 @@ from harmoseg.files import (
 )
 from harmoseg.locks import locked
 from harmoseg.losses.method import parse_method
+from harmoseg.messages import LOGGER
 from harmoseg.models.checkpointing import checkpoint_blocks
 from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.training_view import TrainingView, open_training_view
@@ -273,7 +274,7 @@ def _continued_from(out: Path) -> Path | None:
     found, damaged = newest_checkpoint(out / CHECKPOINT_FOLDER)
     for file in damaged:
         instead = f"the one before it, {found.name}, is used" if found else "training starts anew"
-        print(f"warning: {file}: damaged (its hash does not fit); {instead}", file=sys.stderr)
+        LOGGER.warning("%s: damaged (its hash does not fit); %s", file, instead)
     return found
 
 
@@ -322,7 +323,7 @@ def _finish(
             exchanged=view.exchanged, score=best.score, ties=best.ties, best=best.epoch
         )
         if remark:
-            print(f"note: {remark}", file=sys.stderr)
+            LOGGER.info("note: %s", remark)
     save_model(out, model_info(network.experiment, view), weights)
     write_json(
         out / DONE_FILE,

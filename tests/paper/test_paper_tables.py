@@ -1,4 +1,4 @@
-"""The paper's tables from a study: right numbers in right places, bold where it is supported."""
+"""The paper's tables from scores: right numbers in right places, bold where it is supported."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import numpy as np
 import pytest
 
 from harmoseg.datasets.catalogue import load_card
+from harmoseg.metrics.measures import known_measure
+from harmoseg.paper import tables as paper_tables
+from harmoseg.paper.published import published_columns, read_published
+from harmoseg.paper.tables import make_paper_tables
 from harmoseg.statistics import intervals, significance
-from harmoseg.study import paper_tables
-from harmoseg.study.paper_tables import make_paper_tables
-from harmoseg.study.published import published_columns, read_published
-from harmoseg.study.writing import to_latex, to_markdown, write_table_files
+from harmoseg.statistics.tables import to_latex, to_markdown, write_tables
 
 NOISE = ("clean", "gaussian:0.01", "bernoulli:0.01")
 PAPER = ("unet", "transunet", "unet+scc", "transunet+scc")
@@ -32,36 +33,40 @@ def _quick():
         yield
 
 
+class Block:
+    """Made-up scores: every method has values of its own, drawn from what they are about."""
+
+    def __init__(self, task, tested_on, card):
+        self.trained_on, self.tested_on = next(iter(task.cards)), tested_on
+        self.methods, self.conditions, self.task = task.methods, task.conditions, task
+        self.seeds = {name: tuple(map(str, range(task.seeds))) for name in task.methods}
+        self.group_codes = np.arange(12) // 2
+        unit = "mm" if card.name == "acdc" else "px"
+        names = ("DSC", "IoU", "SE", "SP", f"HD95_pooled_{unit}", f"HD95_max_{unit}", "ECE", "MCE")
+        self.measures = {name: known_measure(name) for name in names}
+
+    def values(self, method, measure, *, condition="clean", label=None, seeds=None):
+        assert label is None or label in self.task.cards[self.tested_on].classes[1:]
+        assert condition in self.conditions and method in self.methods
+        self.task.asked.add((self.tested_on, measure.name, condition, label))
+        return self.task.values(method, self.tested_on, measure.name, condition, label)
+
+
 class Task:
-    """Made-up results: every method has values of its own, drawn from what they are about."""
+    """A training set with its test sets."""
 
     def __init__(
         self, *cards, methods=("unet", "unet+scc"), seeds=3, conditions=("clean",), gain=0.0
     ):
         self.methods, self.seeds, self.conditions, self.gain = methods, seeds, conditions, gain
-        self.stores = {}
+        self.cards = {}
         for text in cards:  # a card, under its own name or as name=card
             name, _, card = text.rpartition("=")
-            spacing = (1.0, 1.0, 1.0) if card == "acdc" else ()
-            self.stores[name or card] = SimpleNamespace(
-                info=SimpleNamespace(card=load_card(card)), cases=[SimpleNamespace(spacing=spacing)]
-            )
+            self.cards[name or card] = load_card(card)
+        self.blocks = [Block(self, name, card) for name, card in self.cards.items()]
         self.asked = set()
 
-    def groups(self, store):
-        return tuple(f"{store}{i // 2}" for i in range(12))
-
-    def seeds_of(self, method):
-        return tuple(range(self.seeds))
-
-    @property
-    def shared_seeds(self):
-        return tuple(range(self.seeds))
-
-    def values(self, method, store, measure, *, condition="clean", label=None, seeds=None):
-        assert label is None or label in self.stores[store].info.card.classes[1:]
-        assert condition in self.conditions and method in self.methods
-        self.asked.add((store, measure, condition, label))
+    def values(self, method, store, measure, condition="clean", label=None):
         seed = zlib.crc32(repr((store, measure, condition, label)).encode())
         cases = np.random.default_rng(seed).normal(60, 5, (1, 12))
         number = self.methods.index(method)
@@ -70,7 +75,9 @@ class Task:
 
 
 def tables_of(*tasks):
-    return {table.name: table for table in make_paper_tables(tasks)}
+    blocks = [block for task in tasks for block in task.blocks]
+    cards = {name: card for task in tasks for name, card in task.cards.items()}
+    return {t.name: t for t in make_paper_tables(SimpleNamespace(blocks=blocks), cards)}
 
 
 def record(table, **wanted):
@@ -105,7 +112,9 @@ def test_a_study_of_everything_has_all_columns_of_the_paper_in_its_order(everyth
             (r["method"], r["tested_on"], r["published"]) for r in table.records if r["published"]
         ]
         assert sorted(beside) == sorted(published)
-        assert "not in this study" not in table.caption and "not in the paper" not in table.caption
+        assert (
+            "not in these scores" not in table.caption and "not in the paper" not in table.caption
+        )
         assert len(table.levels[-1]) == len(table.header) == len(table.rows[0])
     first = everything["paper-table1"]
     assert len(first.header) == 2 + len(published_columns(1))
@@ -123,7 +132,7 @@ def test_a_study_of_everything_has_all_columns_of_the_paper_in_its_order(everyth
 def test_numbers_are_those_of_the_study(everything) -> None:
     task = ALL[5]
     values = task.values("unet+scc", "acdc", "HD95_pooled_mm", label="MYO")
-    expected = estimate_mean(values, task.groups("acdc"))
+    expected = estimate_mean(values, task.blocks[0].group_codes)
     found = record(
         everything["paper-table2"],
         **{"method": "unet+scc", "tested_on": "acdc", "class": "MYO", "metric": "HD95"},
@@ -186,7 +195,8 @@ def test_what_a_study_has_not_is_left_out_and_named() -> None:
     assert list(tables) == ["paper-table2", "paper-table5"]
     assert tables["paper-table2"].header[3:] == ("ACDC mean", "ACDC MYO", "ACDC RV", "ACDC LV")
     assert (
-        "In the paper and not in this study: Synapse multi-organ." in tables["paper-table2"].caption
+        "In the paper and not in these scores: Synapse multi-organ."
+        in tables["paper-table2"].caption
     )
     assert len(tables["paper-table5"].header) == 2 + 2
     assert "ACDC under bernoulli:0.01" in tables["paper-table5"].caption
@@ -202,7 +212,7 @@ def test_other_datasets_than_the_papers_have_columns_of_their_own() -> None:
         "Kvasir-SEG → ETIS-Larib",
         "ISIC-2018 Task 1 → PH2",
     ]
-    assert "study: ISIC-2018 Task 1 → ISIC-2017 Task 1." in table.caption
+    assert "scores: ISIC-2018 Task 1 → ISIC-2017 Task 1." in table.caption
     assert "not in the paper: Kvasir-SEG → ETIS-Larib; ISIC-2018 Task 1 → PH2." in table.caption
     for row in table.records:
         assert (row["published"] is None) == (row["tested_on"] in ("etis-larib", "ph2"))
@@ -235,8 +245,8 @@ def test_sensitivity_needs_methods_that_differ_in_the_weight_alone() -> None:
 
 def test_undefined_values_are_left_out_and_counted() -> None:
     class Holes(Task):
-        def values(self, method, store, measure, **how):
-            values = super().values(method, store, measure, **how)
+        def values(self, method, store, measure, *how):
+            values = super().values(method, store, measure, *how)
             values[0, 0] = np.nan
             if measure == "IoU":
                 values[:] = np.nan
@@ -253,9 +263,9 @@ def test_undefined_values_are_left_out_and_counted() -> None:
 
 def test_intervals_stay_where_a_measure_can_be() -> None:
     class Edge(Task):
-        def values(self, method, store, measure, **how):
+        def values(self, method, store, measure, *how):
             return (
-                super().values(method, store, measure, **how) * 0
+                super().values(method, store, measure, *how) * 0
                 + np.linspace(99, 100, 12) ** 9 / 1e16
             )
 
@@ -265,7 +275,7 @@ def test_intervals_stay_where_a_measure_can_be() -> None:
 
 
 def test_every_table_can_be_written(everything, tmp_path) -> None:
-    write_table_files(list(everything.values()), tmp_path)
+    write_tables(list(everything.values()), tmp_path)
     for name, table in everything.items():
         with (tmp_path / f"{name}.csv").open(newline="") as stream:
             rows = list(csv.DictReader(stream))

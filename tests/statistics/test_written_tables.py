@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.study.writing import Table, to_latex, to_markdown, write_table_files
+from harmoseg.statistics.tables import Table, to_latex, to_markdown, write_tables
 
 HOSTILE = r"a_b & 50% of $x^2 #1 {y} ~ \z < > | [q] *"
 TABLE = Table(
@@ -98,7 +98,7 @@ def test_latex_compiles(tmp_path) -> None:
 
 
 def test_csv_has_numbers_or_nothing(tmp_path) -> None:
-    write_table_files([TABLE], tmp_path / "tables")
+    write_tables([TABLE], tmp_path / "tables")
     with (tmp_path / "tables" / "my_table.csv").open(newline="", encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))
     assert rows == [
@@ -110,11 +110,11 @@ def test_csv_has_numbers_or_nothing(tmp_path) -> None:
 
 
 def test_a_table_without_records_has_its_text_as_csv(tmp_path) -> None:
-    write_table_files([Table("t", "T", "", ("a", "b"), (("1", "2"),))], tmp_path)
+    write_tables([Table("t", "T", "", ("a", "b"), (("1", "2"),))], tmp_path)
     assert (tmp_path / "t.csv").read_text() == "a,b\n1,2\n"
 
 
 def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
     (tmp_path / "tables").touch()
     with pytest.raises(HarmosegError, match="tables: cannot be written"):
-        write_table_files([TABLE], tmp_path / "tables")
+        write_tables([TABLE], tmp_path / "tables")

@@ -14,13 +14,13 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.losses.method import parse_method
-from harmoseg.store.corruptions import parse_corruption
-from harmoseg.study.published import (
+from harmoseg.paper.published import (
     PublishedColumn,
     find_published,
     published_columns,
     read_published,
 )
+from harmoseg.store.corruptions import parse_corruption
 
 ROOT = Path(__file__).parents[2]
 PAPER = ROOT.parent / "shared" / "paper.md"
@@ -235,7 +235,7 @@ def test_a_table_that_the_paper_does_not_have_is_refused() -> None:
 
 
 def test_they_are_read_without_torch() -> None:
-    code = "import sys, harmoseg.study.published as p; p.read_published(1); print('torch' in sys.modules)"
+    code = "import sys, harmoseg.paper.published as p; p.read_published(1); print('torch' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 
