@@ -22,6 +22,7 @@ All lie in [0, 1].
 # What the paper's tables have, and studies compare; precision is reported beside them.
 METRICS: tuple[Metric, ...] = ("DSC", "IoU", "SE", "SP", "ACC")
 _FEW = 10
+_BLOCK = 1 << 17
 
 
 def confusion_counts(
@@ -65,13 +66,15 @@ def _count_bytes(
     pred: NDArray[np.integer], truth: NDArray[np.integer], classes: int
 ) -> NDArray[np.int64]:
     """Count few classes of bytes: comparisons take a quarter of the time of a histogram."""
-    counts = np.empty((classes, 4), dtype=np.int64)
-    for c in range(classes):
-        ours, theirs = pred == c, truth == c
-        n_pred, n_truth = np.count_nonzero(ours), np.count_nonzero(theirs)
-        tp = np.count_nonzero(ours & theirs)
-        counts[c] = tp, n_pred - tp, n_truth - tp, pred.size - n_pred - n_truth + tp
-    return counts
+    ours, theirs = pred.ravel(), truth.ravel()
+    sums = np.zeros((classes, 3), dtype=np.int64)
+    for start in range(0, ours.size, _BLOCK):  # small enough to stay in the processor's cache
+        p, t = ours[start : start + _BLOCK], theirs[start : start + _BLOCK]
+        for c in range(classes):
+            in_p, in_t = p == c, t == c
+            sums[c] += [np.count_nonzero(mask) for mask in (in_p & in_t, in_p, in_t)]
+    tp, n_pred, n_truth = sums.T
+    return np.stack((tp, n_pred - tp, n_truth - tp, pred.size - n_pred - n_truth + tp), axis=1)
 
 
 def overlap_metric(metric: Metric, counts: NDArray[np.integer]) -> NDArray[np.float64]:
