@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         run_study,
         train,
     )
+    from harmoseg.evaluation.scoring import score
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
         window_weights,
     )
     from harmoseg.statistics.comparison import Comparison, compare
+    from harmoseg.statistics.planning import plan
 
 __version__ = "0.1.0"
 
@@ -57,6 +59,7 @@ __all__ = [
     "log_magnitude",
     "make_rings",
     "open_study",
+    "plan",
     "power_spectrum",
     "predict",
     "prepare",
@@ -64,6 +67,7 @@ __all__ = [
     "read_scores",
     "ring_correlation",
     "run_study",
+    "score",
     "spectral_correlation",
     "train",
     "window_weights",
@@ -83,6 +87,8 @@ _PLACES = {
     "Comparison": ("statistics.comparison", "Comparison"),
     "Scores": ("scores.table", "Scores"),
     "compare": ("statistics.comparison", "compare"),
+    "plan": ("statistics.planning", "plan"),
+    "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),
     "load": ("models.saved", "load_model"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scipy import stats
 
 from harmoseg import HarmosegError, Scores, compare, read_scores
 from harmoseg.metrics import METRICS, aggregate
@@ -238,3 +239,62 @@ def test_only_the_primary_measure_is_corrected() -> None:
     found = compare(Scores.of(made(0.05)))
     assert all((item.p_holm is not None) == item.primary for item in found.differences)
     assert replace(found.headline[0], p=None).p is None
+
+
+def test_one_training_per_method_speaks_for_these_networks_alone() -> None:
+    found = compare(Scores.of(made(0.05, seeds=1)))
+    (item,) = found.headline
+    gap = made(0.05, seeds=1).pivot(index="case", columns="method", values="DSC")
+    gap = 100 * (gap["unet+scc"] - gap["unet"]).to_numpy()
+    half = stats.t.ppf(0.975, 19) * gap.std(ddof=1) / np.sqrt(20)
+    assert [item.estimate.low, item.estimate.high] == pytest.approx(
+        [gap.mean() - half, gap.mean() + half]
+    )
+    assert item.word == "better" and item.verdict == "better for these networks"
+    assert item.estimate.detectable is None and item.p is None
+    assert "over 20 cases, for these networks." in found.sentences[0]
+    assert "rest open, for these networks." in found.sentences[1]
+    tables = make_tables(found)
+    assert all("it speaks for these networks" in table.caption for table in tables)
+    assert "better for these networks" in to_markdown(tables[1])
+    assert set(found.to_frame()["word"]) == {"better for these networks"}
+
+
+def test_the_interval_over_patients_counts_images_of_a_patient_once() -> None:
+    values = np.repeat(np.random.default_rng(0).normal(1, 1, 12), 5)[None]
+    (found,) = estimate_means(
+        [Sample(values, [str(i // 5) for i in range(60)])], fixed_networks=True
+    )
+    (alone,) = estimate_means([Sample(values[:, ::5])], fixed_networks=True)
+    assert (found.low, found.high) == pytest.approx((alone.low, alone.high))
+
+
+def test_one_run_under_two_names_is_named() -> None:
+    frame = made(0.02)
+    copy = frame[frame["method"] == "unet"].assign(method="unet2")
+    scores = Scores.of(pd.concat([frame, copy]))
+    notes = compare(scores, controls={"unet2": "unet", "unet+scc": "unet"}).notes
+    assert len(notes) == 3 and "unet and unet2 have identical scores" in notes[0]
+    seeds = pd.concat([frame, frame[frame["seed"] == "0"].assign(seed="9")])
+    assert "Seeds 0 and 9 of unet have" in compare(Scores.of(seeds)).sentences[-2]
+
+
+def test_cases_that_one_method_lacks_are_counted_and_left_out() -> None:
+    frame = made(0.05)
+    frame = frame[(frame["method"] != "unet") | (frame["case"] > "c03")]
+    found = compare(Scores.of(frame))
+    assert found.headline[0].estimate.cases == 16
+    assert "4 of 20 cases have scores of one method only and are left out" in found.sentences[-1]
+    frame = made(0.05).query("case < 'c05' or method == 'unet'")
+    with pytest.raises(HarmosegError, match="have no case in common: unet.scc has c00, c01"):
+        compare(Scores.of(frame[(frame["method"] != "unet") | (frame["case"] > "c04")]))
+
+
+def test_a_class_without_a_row_is_a_failure_and_no_smaller_mean() -> None:
+    frame = with_classes(missed=False).drop(columns=["TP", "FP", "FN", "TN"])
+    lost = (frame["case"] == "0") & (frame["class"] == "y") & (frame["method"] == "unet")
+    found = compare(Scores.of(frame[~lost & (frame["class"] != BACKGROUND)]), primary="DSC")
+    assert found.headline[0].estimate.dropped == 1
+    undefined = frame["DSC"].mask(lost)
+    found = compare(Scores.of(frame.assign(DSC=undefined)[frame["class"] != BACKGROUND]))
+    assert "In 1 cases unet+scc and unet are averaged over different classes" in found.notes[0]

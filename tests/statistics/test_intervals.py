@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.stats import ttest_1samp, wilcoxon
 
 from harmoseg.metrics import METRICS
+from harmoseg.metrics.measures import known_measure
+from harmoseg.statistics.comparison import Difference, Where, count_false_marks
 from harmoseg.statistics.intervals import Design, Estimate, estimate_mean
-from harmoseg.statistics.sentences import describe_difference
+from harmoseg.statistics.sentences import describe_difference, sentence
 from harmoseg.statistics.significance import adjust_holm, signed_rank_p, supported_best
-from harmoseg.study.tables import (
-    Difference,
-    _differences,
-    count_false_marks,
-    format_estimate,
-    format_p,
-)
+from harmoseg.statistics.tables import difference_table, format_estimate, format_p
 
 
 def bounds(estimate: Estimate) -> tuple[float, float, float]:
@@ -412,7 +410,7 @@ def test_small_differences_are_printed_with_the_decimals_they_need(interval, pri
     estimate = Estimate(*interval, 3, 120, 0, detectable=0.034)
     assert printed in describe_difference(estimate, "b", "a", "points")
     value = printed.split(": ")[1].removesuffix(" points")
-    assert format_estimate(estimate, signed=True) == value
+    assert format_estimate(estimate, DSC, signed=True) == value
 
 
 def empty_truths(ours: list[float], theirs: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -434,12 +432,12 @@ def test_false_alarms_that_pairing_drops_are_told() -> None:
         assert count_false_marks(b, a) == counts
         estimate = estimate_mean(b - a)
         found = [difference("b", "a", "x", m, estimate, 1.0, counts) for m in METRICS]
-        assert found[0].sentence() == (
+        assert sentence(found[0]) == (
             "On x: no difference between b and a can be seen: +0.0 [+0.0, +0.0] points of DSC over "
             "3 seed(s) and 20 cases; 20 cases left out, undefined under some run; on 20 of them "
             f"{guilty}. Its control: the same without the term."
         )
-        table = _differences(found)
+        table = tabulate(found)
         assert column(table, "DSC left out") == [f"20 ({counts[0]} / {counts[1]})"]
         assert "does not count this against it" in table.caption
 
@@ -464,7 +462,7 @@ def test_what_is_left_out_is_said_whatever_else_is_said() -> None:
         sentence = describe_difference(estimate, "b", "a", "points")
         assert sentence.startswith(start)
         assert sentence.endswith("; 1 case left out, undefined under some run.")
-        table = _differences([difference("b", "a", "x", m, estimate) for m in METRICS])
+        table = tabulate([difference("b", "a", "x", m, estimate) for m in METRICS])
         assert column(table, "DSC left out") == ["1"]
         assert "In parentheses" not in table.caption
 
@@ -473,12 +471,12 @@ def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
     values = np.random.default_rng(0).normal(30, 0.1, (1, 500))
     estimate, p = estimate_mean(values), signed_rank_p(values)
     found = [difference("b", "a", "x", metric, estimate, p) for metric in METRICS]
-    assert found[0].sentence() == (
+    assert sentence(found[0]) == (
         "On x: not known whether b differs from a: +30.0 points of DSC over 1 seed(s) and 500 "
         "cases; an interval needs two seeds and two patients or more. Its control: the same "
         "without the term."
     )
-    table = _differences(found)
+    table = tabulate(found)
     assert set(column(table, "DSC")) == {"+30.0 (interval not available)"}
     assert column(table, "DSC p (Holm)") == ["none"]
     assert "No p-value from one seed" in table.caption and "Wilcoxon" not in table.caption
@@ -487,8 +485,31 @@ def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
 # -- the table -----------------------------------------------------------------------------------
 
 
-def difference(method, reference, store, *rest) -> Difference:
-    return Difference(store, store, store, method, reference, "without the term", *rest)
+DSC = known_measure("DSC")
+
+
+def difference(method, reference, store, metric, estimate, p=None, marks=(0, 0)) -> Difference:
+    block = SimpleNamespace(place=store, trained_on=store, tested_on=store)
+    measure, primary = known_measure(metric), metric == "DSC"
+    found = Difference(
+        block, method, reference, "without the term", measure, Where(), estimate, primary
+    )
+    return replace(found, p=p if primary else None, false_marks=marks)
+
+
+def tabulate(items):
+    """Make the table of differences; p-values are corrected for all of them, as `compare` does."""
+    corrected = adjust_holm([item.p for item in items])
+    items = [replace(item, p_holm=p) for item, p in zip(items, corrected, strict=True)]
+    comparison = SimpleNamespace(
+        primary=DSC,
+        measures=tuple(map(known_measure, METRICS)),
+        margins={},
+        differences=items,
+        blocks=(),
+        find=lambda **_: items,
+    )
+    return difference_table(comparison)
 
 
 def column(table, name) -> list[str]:
@@ -502,7 +523,7 @@ def test_the_table_corrects_the_headline_for_all_comparisons() -> None:
         for method, p in (("a", 0.01), ("b", 0.04), ("c", 0.03), ("d", 0.0001))
         for metric in METRICS
     ]
-    table = _differences(rows)
+    table = tabulate(rows)
     assert column(table, "DSC p (Holm)") == ["0.030", "0.060", "0.060", "<0.001"]
     assert column(table, "DSC detectable") == ["1.0"] * 4
     assert "mean over 3 seeds, Holm-corrected over the 4 comparison(s)" in table.caption
@@ -512,20 +533,20 @@ def test_the_table_corrects_the_headline_for_all_comparisons() -> None:
 def test_one_seed_has_no_p_and_the_table_says_why() -> None:
     values = np.random.default_rng(0).normal(5, 1, (1, 50))
     estimate, p = estimate_mean(values), signed_rank_p(values)
-    table = _differences([difference("a", "unet", "x", m, estimate, p) for m in METRICS])
+    table = tabulate([difference("a", "unet", "x", m, estimate, p) for m in METRICS])
     assert column(table, "DSC p (Holm)") == column(table, "DSC detectable") == ["none"]
     assert "No p-value from one seed" in table.caption
 
 
 def test_one_patient_has_no_p_and_the_table_says_why() -> None:
     estimate = estimate_mean(np.random.default_rng(0).normal(5, 1, (3, 50)), ["p"] * 50)
-    table = _differences([difference("b", "a", "x", m, estimate) for m in METRICS])
+    table = tabulate([difference("b", "a", "x", m, estimate) for m in METRICS])
     assert "No p-value: it needs two seeds and two patients" in table.caption
     assert "Wilcoxon" not in table.caption
 
 
 def test_nothing_to_compare_makes_an_empty_table() -> None:
-    assert _differences([]).rows == ()
+    assert tabulate([]).rows == ()
 
 
 def test_p_values_are_never_printed_as_zero() -> None:

@@ -21,6 +21,8 @@ All lie in [0, 1].
 
 # What the paper's tables have, and studies compare; precision is reported beside them.
 METRICS: tuple[Metric, ...] = ("DSC", "IoU", "SE", "SP", "ACC")
+_FEW = 10
+_BLOCK = 1 << 17
 
 
 def confusion_counts(
@@ -48,6 +50,8 @@ def confusion_counts(
                 f"label values {labels.min()} to {labels.max()} found in the {name}, expected 0 to "
                 f"{classes - 1}"
             )
+    if classes <= _FEW and pred.dtype == truth.dtype == np.uint8:
+        return _count_bytes(pred, truth, classes)
     joint = np.bincount(
         truth.ravel().astype(np.int64) * classes + pred.ravel().astype(np.int64, copy=False),
         minlength=classes * classes,
@@ -56,6 +60,21 @@ def confusion_counts(
     tp = np.diagonal(table)
     fp, fn = table.sum(0) - tp, table.sum(1) - tp
     return np.stack((tp, fp, fn, table.sum() - tp - fp - fn), axis=1)
+
+
+def _count_bytes(
+    pred: NDArray[np.integer], truth: NDArray[np.integer], classes: int
+) -> NDArray[np.int64]:
+    """Count few classes of bytes: comparisons take a quarter of the time of a histogram."""
+    ours, theirs = pred.ravel(), truth.ravel()
+    sums = np.zeros((classes, 3), dtype=np.int64)
+    for start in range(0, ours.size, _BLOCK):  # small enough to stay in the processor's cache
+        p, t = ours[start : start + _BLOCK], theirs[start : start + _BLOCK]
+        for c in range(classes):
+            in_p, in_t = p == c, t == c
+            sums[c] += [np.count_nonzero(mask) for mask in (in_p & in_t, in_p, in_t)]
+    tp, n_pred, n_truth = sums.T
+    return np.stack((tp, n_pred - tp, n_truth - tp, pred.size - n_pred - n_truth + tp), axis=1)
 
 
 def overlap_metric(metric: Metric, counts: NDArray[np.integer]) -> NDArray[np.float64]:

@@ -30,13 +30,14 @@ def _of_seeds(comparison: Comparison) -> list[str]:
     fewest, most = min(counts), max(counts)
     if fewest < 2 <= most:
         return [
-            f"Seeds: {fewest} to {most}, where some runs are missing. Of a method with one seed no "
-            "interval is known."
+            f"Seeds: {fewest} to {most}, where some runs are missing. With one "
+            "seed an interval is over patients alone, for these networks."
         ]
     if most < 2:
         return [
-            "One seed: how much training varies is not known, so no interval is available and no "
-            "conclusion about a method can be drawn."
+            "One seed: how much training varies is not known, so intervals are over patients "
+            "alone, and every verdict is for these networks. No conclusion about a method can be "
+            "drawn."
         ]
     if fewest < _FEW_SEEDS:
         found = f"{fewest}" if fewest == most else f"{fewest} to {most}"

@@ -301,7 +301,7 @@ def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
 def _check_range(column: pd.Series, measure: Measure, source: str) -> None:
     low = -np.inf if measure.low is None else measure.low - _TOLERANCE
     high = np.inf if measure.high is None else measure.high + _TOLERANCE
-    outside = np.flatnonzero(np.isfinite(column) & ((column < low) | (column > high)))
+    outside = np.flatnonzero((column < low) | (column > high))
     if outside.size:
         advice = "; percent must be declared as such" if measure.is_share else ""
         raise HarmosegError(

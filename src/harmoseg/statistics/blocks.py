@@ -75,19 +75,35 @@ class Block:
         """
         array = self._array(measure.name)
         places = [self.seeds[method].index(seed) for seed in self._seeds(method, seeds)]
-        chosen = array[self.methods.index(method), places, self.conditions.index(condition)]
+        at = self.methods.index(method), places, self.conditions.index(condition)
+        chosen = array[at]
         if measure.per == "case":
             found = np.fmax.reduce(chosen, axis=-1)  # repeated in the rows of the case's classes
         elif label is not None:
             found = chosen[..., self.classes.index(label)]
         else:
             found = mean_of_defined(chosen, axis=-1)
+            found[self._lacking[at]] = np.nan
             found[np.isinf(chosen).any(axis=-1)] = np.nan
             if measure.needs_both and self.has_counts:
                 counts = self.counts(method, condition, seeds=seeds)[:, :, : len(self.classes)]
                 in_truth = counts[..., 0] + counts[..., 2] > 0
                 found[(in_truth & np.isnan(chosen)).any(axis=-1)] = np.nan
         return np.asarray(found * measure.scale)
+
+    @cached_property
+    def present(self) -> NDArray[np.bool_]:
+        """Return what has a row, shape (methods, seeds, conditions, cases, classes)."""
+        shape = self._array(next(iter(self.measures))).shape
+        rows = np.zeros((*shape[:-1], shape[-1] + 1), dtype=bool)
+        rows[tuple(self._place_of_row.values())] = True
+        return rows[..., :-1]
+
+    @cached_property
+    def _lacking(self) -> NDArray[np.bool_]:
+        """Return where other runs alone have a class: (methods, seeds, conditions, cases)."""
+        expected = self.present.any(axis=(0, 1))
+        return np.asarray((expected & ~self.present).any(axis=-1))
 
     def paired(
         self, method: str, reference: str, measure: Measure, **where: Any

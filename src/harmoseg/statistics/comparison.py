@@ -17,9 +17,12 @@ from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import Block, Values, split_into_blocks
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
+from harmoseg.statistics.remarks import find_remarks
 from harmoseg.statistics.significance import adjust_holm, signed_rank_p
 
 Word = Literal["better", "worse", "equivalent", "open"]
+FOR_THESE_NETWORKS = "for these networks"
+"""End of every verdict from one training per method."""
 
 
 class Where(NamedTuple):
@@ -91,6 +94,11 @@ class Difference:
             return "equivalent"
         return "better" if low > 0 else "worse" if high < 0 else "open"
 
+    @property
+    def verdict(self) -> str:
+        """Return the word; with one training per method it ends 'for these networks'."""
+        return f"{self.word} {FOR_THESE_NETWORKS}" if self.estimate.seeds == 1 else self.word
+
 
 @dataclass(frozen=True, eq=False)
 class Comparison:
@@ -104,6 +112,7 @@ class Comparison:
         references: For every training set, the (method, reference, kind) that are compared.
         differences: All of them: by measure, condition, class and centre.
         title: What was compared on what.
+        notes: What was found beside the differences: one run under two names, cases left out.
     """
 
     scores: Scores
@@ -150,7 +159,7 @@ class Comparison:
             if block.has_rows(method, where.condition)
             for values in [_values(block, method, measure, where)]
         ]
-        estimates = estimate_means([sample for _, sample in found])
+        estimates = estimate_means([sample for _, sample in found], fixed_networks=True)
         return tuple(
             replace(item, estimate=within(estimate, item.measure))
             for (item, _), estimate in zip(found, estimates, strict=True)
@@ -240,7 +249,9 @@ def compare(
             primary measure, or a mapping from measures. Without one nothing is called equivalent.
         title: Heading of the report.
 
-    Raises HarmosegError for a method or measure that the table does not have.
+    With one training per method the interval is over patients, and every verdict ends 'for these
+    networks'. Cases that one of two methods lacks are left out and counted. Raises HarmosegError
+    for a method or measure that the table does not have, and where no two methods share a case.
     """
     names = scores.values_of("method")
     chosen = _choose_measures(scores, measures)
@@ -256,6 +267,7 @@ def compare(
         for block in blocks
         for method, other, kind in _references(block, reference, controls)
     ]
+    notes = find_remarks(planned, main)
     return Comparison(
         scores,
         blocks,
@@ -264,6 +276,7 @@ def compare(
         margins,
         tuple(_differences(planned, chosen, main, margins)),
         title or _title(scores),
+        notes,
     )
 
 
@@ -390,7 +403,8 @@ def _differences(
                 )
                 samples.append(gap)
     corrected = adjust_holm([item.p for item in found])
-    for item, estimate, p in zip(found, estimate_means(samples), corrected, strict=True):
+    estimates = estimate_means(samples, fixed_networks=True)
+    for item, estimate, p in zip(found, estimates, corrected, strict=True):
         yield replace(item, estimate=estimate, p_holm=p)
 
 
@@ -456,7 +470,7 @@ def record_of(item: Difference) -> dict[str, Any]:
         "mean": estimate.mean,
         "low": estimate.low,
         "high": estimate.high,
-        "word": item.word,
+        "word": item.verdict,
         "margin": item.margin,
         "seeds": estimate.seeds,
         "cases": estimate.cases,

@@ -36,7 +36,8 @@ class Estimate:
     (patients) nothing of how much patients do. `cases` counts the cases that were scored under
     every seed; `dropped` those left out because some value is undefined. `detectable` is the
     smallest true mean whose interval would exclude 0 in four of five repetitions of the whole
-    study, in the unit of the values.
+    study, in the unit of the values. `fixed_networks` says that there was one training, and that
+    the interval is over patients alone: it speaks for these networks and not for their method.
     """
 
     mean: float
@@ -46,6 +47,7 @@ class Estimate:
     cases: int
     dropped: int
     detectable: float | None = None
+    fixed_networks: bool = False
 
     @property
     def excludes_zero(self) -> bool:
@@ -157,7 +159,9 @@ def estimate_mean(
     return estimate_means([Sample(values, groups)], resamples=resamples)[0]
 
 
-def estimate_means(samples: Sequence[Sample], *, resamples: int = RESAMPLES) -> list[Estimate]:
+def estimate_means(
+    samples: Sequence[Sample], *, resamples: int = RESAMPLES, fixed_networks: bool = False
+) -> list[Estimate]:
     """Estimate the mean of every sample.
 
     The interval speaks for other trainings and for other patients. Its width is that of a
@@ -166,6 +170,9 @@ def estimate_means(samples: Sequence[Sample], *, resamples: int = RESAMPLES) -> 
     The bootstrap alone would be far too narrow: from three seeds it can draw only what three seeds
     show. Samples with as many seeds and groups share the draws, so that the result of a sample is
     the same at every call and beside any other sample. Infinite values count as undefined.
+
+    From one seed nothing is known of other trainings. With `fixed_networks` the interval is then
+    that over patients: Student's quantile times the standard error of the patients' mean.
     """
     found: dict[int, Estimate] = {}
     drawn: dict[tuple[int, int], list[tuple[int, _Sums]]] = {}
@@ -174,6 +181,8 @@ def estimate_means(samples: Sequence[Sample], *, resamples: int = RESAMPLES) -> 
         found[place] = sums.estimate()
         if found[place].cases and sums.seeds > 1 and len(sums.sizes) > 1:
             drawn.setdefault((sums.seeds, len(sums.sizes)), []).append((place, sums))
+        elif fixed_networks and found[place].cases and sums.seeds == 1 and len(sums.sizes) > 1:
+            found[place] = _over_patients(found[place], sums)
     tail = (1 - _LEVEL) / 2
     for shape, items in drawn.items():
         for start in range(0, len(items), _AT_ONCE):
@@ -221,6 +230,41 @@ def _with_interval(estimate: Estimate, sums: _Sums, low: float, high: float) -> 
         low=round_off(estimate.mean + width * down),
         high=round_off(estimate.mean + width * up),
         detectable=round_off(design.detectable()),
+    )
+
+
+def analyse_sample(sample: Sample) -> Design | None:
+    """Return the mean squares of a sample; None with fewer than two seeds or groups."""
+    sums = _sum_groups(sample)
+    if sums.seeds < 2 or len(sums.sizes) < 2:
+        return None
+    return _analyse(sums.sums, sums.sizes)
+
+
+def variance_of_mean(sample: Sample) -> float:
+    """Return the variance of a sample's mean over seeds and groups; of one seed, over groups."""
+    sums = _sum_groups(sample)
+    if sums.seeds == 1:
+        return _error_over_patients(sums) ** 2
+    design = _analyse(sums.sums, sums.sizes)
+    of_groups = max(float(design.between_groups - design.residual), 0.0)
+    return max(float(design.between_seeds) + of_groups, float(design.between_groups))
+
+
+def _error_over_patients(sums: _Sums) -> float:
+    groups = len(sums.sizes)
+    moves = (sums.sums[0] - sums.mean * sums.sizes) / sums.sizes.mean()
+    return float(np.sqrt((moves**2).sum() / (groups * (groups - 1))))
+
+
+def _over_patients(estimate: Estimate, sums: _Sums) -> Estimate:
+    """Add the interval over patients of one training."""
+    half = float(stdtrit(len(sums.sizes) - 1, (1 + _LEVEL) / 2)) * _error_over_patients(sums)
+    return replace(
+        estimate,
+        low=round_off(estimate.mean - half),
+        high=round_off(estimate.mean + half),
+        fixed_networks=True,
     )
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harmoseg.losses.controls import Kind
-from harmoseg.statistics.comparison import Comparison, Difference, Where
+from harmoseg.statistics.comparison import FOR_THESE_NETWORKS, Comparison, Difference, Where
 from harmoseg.statistics.intervals import Estimate
 from harmoseg.statistics.tables import format_estimate
 
 _FEW = 8
 """Each of so many comparisons gets a sentence; of more only those that show something."""
+_NEEDED = "two seeds and two patients or more"
 _KINDS: dict[Kind, str] = {
     "without the term": "Its control: the same without the term.",
     "overlap term instead": "Its control: an overlap term of the same weight instead.",
@@ -25,7 +26,7 @@ def describe(comparison: Comparison) -> list[str]:
     if not items:
         return [_nothing_to_compare(comparison)]
     found = _few(items) if len(items) <= _FEW else _many(comparison, items)
-    return [*found, *_secondary(comparison)]
+    return [*found, *_secondary(comparison), *comparison.notes]
 
 
 def sentence(item: Difference) -> str:
@@ -77,6 +78,9 @@ def describe_difference(
     if not difference.cases:
         return f"{unknown}: no case could be scored{left_out}."
     over = f"over {difference.seeds} seed(s) and {difference.cases} cases"
+    if difference.fixed_networks:
+        over = f"over {difference.cases} cases"
+        left_out += f", {FOR_THESE_NETWORKS}"
     decimals = max(difference.decimals, decimals)
 
     def number(value: float) -> str:
@@ -85,8 +89,8 @@ def describe_difference(
 
     if difference.low is None or difference.high is None:
         return (
-            f"{unknown}: {number(difference.mean)} {unit} {over}; an interval needs two seeds and "
-            f"two patients or more{left_out}."
+            f"{unknown}: {number(difference.mean)} {unit} {over}; an interval needs "
+            f"{_NEEDED}{left_out}."
         )
     interval = f"[{number(difference.low)}, {number(difference.high)}]"
     value = f"{number(difference.mean)} {interval} {unit} {over}"
@@ -142,12 +146,12 @@ def _many(comparison: Comparison, items: Sequence[Difference]) -> list[str]:
     if others:
         rest.append(
             f"Of {len(others)} comparisons with no control, where more than a term may differ, "
-            f"{len(differing)} show a difference."
+            f"{len(differing)} show a difference{_networks(others)}."
         )
     if len(with_interval) < len(items):
         rest.append(
             f"Of {len(items) - len(with_interval)} comparisons nothing can be said: an interval "
-            "needs two seeds and two patients or more."
+            f"needs {_NEEDED}."
         )
     if not known:
         return [*rest, *differing]
@@ -159,10 +163,15 @@ def _many(comparison: Comparison, items: Sequence[Difference]) -> list[str]:
         f"Of {len(known)} comparisons of a method with a control in {comparison.primary.title}: "
         f"gains {len(gains)}, losses {len(losses)}{alike}, no difference that can be seen "
         f"{len(known) - len(gains) - len(losses) - equal}. Where there is none at all, one in "
-        "twenty intervals shows one by chance."
+        f"twenty intervals shows one by chance{_networks(known)}."
     )
     told = [sentence(item) + _beside(item, known) for item in (*gains, *losses)]
     return [first, *told, *rest, *differing]
+
+
+def _networks(items: Sequence[Difference]) -> str:
+    """Return what restricts verdicts on which one training per method was seen."""
+    return f", {FOR_THESE_NETWORKS}" if any(item.estimate.fixed_networks for item in items) else ""
 
 
 def _beside(item: Difference, known: Sequence[Difference]) -> str:
@@ -192,7 +201,8 @@ def _secondary(comparison: Comparison) -> list[str]:
     measures = len({item.measure.name for item in items})
     return [
         f"Secondary measures ({measures}): of {len(items)} differences {told}{alike}, the rest "
-        "open. They were not declared beforehand and are not corrected for their number."
+        f"open{_networks(items)}. They were not declared beforehand and are not corrected for "
+        "their number."
     ]
 
 

@@ -162,7 +162,7 @@ def mean_table(comparison: Comparison) -> Table:
     seeds = format_seed_range(comparison.blocks)
     caption = (
         f"Mean per case{_over_classes(comparison)}, over {seeds} seed(s); "
-        f"brackets: 95 % interval over seeds and patients. {_units(shown)} "
+        f"brackets: {_brackets(item.estimate for item in items)}. {_units(shown)} "
         f"{'; '.join(_cases(comparison, block) for block in comparison.blocks)}."
     )
     return Table("means", "Test results", caption, header, rows, records=records)
@@ -252,8 +252,9 @@ def _part_tables(comparison: Comparison) -> Iterable[Table]:
             header = (tables[0].header[0], _PARTS[part], *tables[0].header[1:])
             records = tuple(record for table in tables for record in table.records)
             caption = (
-                "Method minus reference, paired by case and seed; brackets: 95 % interval over "
-                f"seeds and patients, not corrected for their number. {_units(known)}"
+                "Method minus reference, paired by case and seed; brackets: "
+                f"{_brackets(item.estimate for item in comparison.differences)}, not corrected "
+                f"for their number. {_units(known)}"
             )
             yield Table(name, title, caption, header, rows, records=records)
 
@@ -278,7 +279,7 @@ def _differences(
         key = (item.block.place, item.method, item.reference, item.kind)
         cells[*key, item.measure.name] = format_estimate(item.estimate, item.measure, signed=True)
         if item.primary and where.is_whole:
-            cells[*key, "word"] = item.word
+            cells[*key, "word"] = item.verdict
             cells[*key, "p (Holm)"] = format_p(item.p_holm)
             cells[*key, "detectable"] = _format_detectable(item)
             cells[*key, "left out"] = _format_left_out(item)
@@ -286,9 +287,10 @@ def _differences(
     header, rows = _pivot(cells, stub, shown, extra, primary=comparison.primary.title)
     tested = [item for item in items if item.primary]
     caption = (
-        f"Method minus reference, paired by case and seed; brackets: 95 % interval over seeds and "
-        f"patients. {_units(shown)} {comparison.primary.title} is the primary measure, the others "
-        f"are secondary. {_explain_words(comparison)} The reference is a control: the same without "
+        f"Method minus reference, paired by case and seed; brackets: "
+        f"{_brackets(item.estimate for item in items)}. {_units(shown)} "
+        f"{comparison.primary.title} is the primary measure, the others are secondary. "
+        f"{_explain_words(comparison)} The reference is a control: the same without "
         "the term, or with an overlap term of the same weight instead; otherwise more than a term "
         f"may differ. {_explain_p(tested)} Detectable: the true difference in "
         f"{comparison.primary.title} that an interval of this design would tell from 0 in four of "
@@ -342,6 +344,16 @@ def _aggregate(block: Block, method: str, how: Any, metric: Any) -> float | None
     values = [aggregate(how, metric, of_seed.astype(np.int64)).value for of_seed in ordered]
     known = [100 * value for value in values if not math.isnan(value)]
     return round(float(np.mean(known)), 9) if known else None
+
+
+def _brackets(estimates: Iterable[Estimate]) -> str:
+    """Say what the intervals of a table speak for."""
+    if any(estimate.fixed_networks for estimate in estimates):
+        return (
+            "95 % interval over patients alone, as there is one training per method: it speaks for "
+            "these networks"
+        )
+    return "95 % interval over seeds and patients"
 
 
 def _range(counts: set[int]) -> str:

@@ -26,7 +26,7 @@ from harmoseg.report.figures.style import (
     text_width,
 )
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.comparison import FOR_THESE_NETWORKS, Difference
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
@@ -255,7 +255,9 @@ def _head(axes: Axes, columns: _Columns, first: Difference) -> None:
 
 def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> None:
     measure = differences[0].measure
-    axes.set_xlabel(f"difference in {measure.unit} of {measure.title}".replace("in  of", "in"))
+    networks = f", {FOR_THESE_NETWORKS}" if _are_fixed(differences) else ""
+    label = f"difference in {measure.unit} of {measure.title}{networks}"
+    axes.set_xlabel(label.replace("in  of", "in"))
     axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
         handles=_legend(differences),
@@ -266,6 +268,11 @@ def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> Non
     )
 
 
+def _are_fixed(differences: Sequence[Difference]) -> bool:
+    """Return whether there is one training per method somewhere."""
+    return any(item.estimate.fixed_networks for item in differences)
+
+
 def _legend(differences: Sequence[Difference]) -> list[Line2D]:
     """Explain the marks that there are."""
     found = {(x.word, x.estimate.low is not None) for x in differences}
@@ -274,7 +281,7 @@ def _legend(differences: Sequence[Difference]) -> list[Line2D]:
         ("worse", True, "worse: on the side of losses"),
         ("equivalent", True, "equivalent: within the margin"),
         ("open", True, "open: holds 0"),
-        ("open", False, "no interval (fewer than two seeds or patients)"),
+        ("open", False, "no interval (too few seeds or patients)"),
     )
     return [
         Line2D(

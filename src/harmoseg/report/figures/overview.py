@@ -30,8 +30,11 @@ from harmoseg.statistics.comparison import Comparison, Difference, Where
 from harmoseg.statistics.rings import ring_curves
 from harmoseg.statistics.tables import format_count
 
-_INTERVAL = "95 % interval over seeds and patients"
-_HOLLOW = "A hollow marker has no interval, which needs two seeds and two patients."
+_INTERVAL = (
+    "95 % interval over seeds and patients (with one training per method over patients alone, for "
+    "these networks)"
+)
+_HOLLOW = "A hollow marker has no interval: too few seeds or patients."
 _FOREST = ("NSD", "HD95", "ECE")
 """Families of secondary measures that have a forest of their own."""
 

@@ -1,0 +1,51 @@
+"""harmoseg plan: how many seeds and cases a study needs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from jsonargparse import Namespace
+
+from harmoseg.cli.parsing import Parser
+
+SUMMARY = "Plan a study: the seeds and cases that would show a difference."
+
+
+def make_parser() -> Parser:
+    """Describe the command."""
+    parser = Parser(
+        prog="harmoseg plan",
+        description=f"{SUMMARY} The variance is that of a pilot with two seeds or more.",
+    )
+    parser.add_argument("scores", type=Path, help="The pilot's scores: any table or folder.")
+    parser.add_argument(
+        "--detect", type=float, required=True, help="The difference to be seen, in points or mm."
+    )
+    parser.add_argument("--method", type=str, default=None, help="The method that is compared.")
+    parser.add_argument("--reference", type=str, default=None, help="What it is compared with.")
+    parser.add_argument("--primary", type=str, default=None, help="The measure; DSC if absent.")
+    parser.add_argument(
+        "--measure", type=str, nargs="*", default=[], help="Declared measures, as in compare."
+    )
+    parser.add_argument(
+        "--hours_per_run", type=float, default=None, help="Hours of one training, for the cost."
+    )
+    return parser
+
+
+def run(arguments: Namespace) -> None:
+    """Print what is needed."""
+    from harmoseg.scores.files import read_scores
+    from harmoseg.statistics.planning import plan
+
+    found = plan(
+        read_scores(arguments.scores, measures=arguments.measure),
+        detect=arguments.detect,
+        method=arguments.method,
+        reference=arguments.reference,
+        primary=arguments.primary,
+        hours_per_run=arguments.hours_per_run,
+    )
+    print("\n".join(found.sentences))
+    if arguments.hours_per_run is not None:
+        print(found.to_frame().to_string(index=False))

@@ -1,0 +1,199 @@
+"""Masks in files: which file is of which case, and what a file holds."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
+from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.pictures import SUFFIXES, read_image, read_mask_values
+from harmoseg.datasets.sources import list_files
+from harmoseg.datasets.volumes import open_nifti
+from harmoseg.errors import HarmosegError
+
+NIFTI = (".nii.gz", ".nii")
+_MARK = re.compile(
+    r"[_-](masks?|pred(iction)?s?|seg(mentation)?s?|labels?|gt|groundtruth|manual)$", re.IGNORECASE
+)
+_WHITE = (1, 255, 65535)
+_MOST_LABELS = 256
+_FEW = 10
+_BLOCK = 1 << 17
+
+
+@dataclass(frozen=True, eq=False)
+class MaskFile:
+    """A label map (H, W) or (D, H, W) with its sorted values, and what its file says of it.
+
+    `white` is the value that was read as 1 where the file holds 0 and one of 1, 255 and 65535.
+    `spacing` is in mm along the axes of `labels`, None where the file has none.
+    """
+
+    path: Path
+    labels: NDArray[np.integer]
+    values: Sequence[int]
+    white: int | None = None
+    spacing: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+
+
+def find_masks(source: str | Path, what: str) -> dict[str, Path]:
+    """Return the mask files of a folder, or of a pattern with one ``*``, by case.
+
+    The case is the file's path in the folder without ending and without marks such as ``_mask``;
+    of a pattern it is what the ``*`` stands for. Raises HarmosegError naming the folder where there
+    are none, and two files of one case.
+    """
+    text = str(source)
+    if "*" in text:
+        folder, name = Path(text).parent, Path(text).name
+        pattern = re.compile(r"(.+)".join(map(re.escape, name.split("*", 1))))
+        names = {file: pattern.fullmatch(file.name) for file in sorted(folder.glob(name))}
+        keyed = [(found[1], file) for file, found in names.items() if found]
+    else:
+        folder = Path(source)
+        if not folder.is_dir():
+            raise HarmosegError(f"{what} {folder}: no such folder; expected a folder of masks")
+        files = [f for f in list_files(folder) if mask_suffix(f)]
+        keyed = [(_case(file, folder), file) for file in files]
+    if not keyed:
+        raise HarmosegError(
+            f"{what} {source}: no mask in it; expected files ending in "
+            f"{', '.join((*sorted(SUFFIXES), *NIFTI))}"
+        )
+    found_files: dict[str, Path] = {}
+    for case, file in keyed:
+        if case in found_files:
+            raise HarmosegError(
+                f"{what} {source}: two files of case {case!r}, {found_files[case].name} and "
+                f"{file.name}; keep one of them"
+            )
+        found_files[case] = file
+    return found_files
+
+
+def split_by_class(
+    files: Mapping[str, Path], classes: Sequence[str], source: str | Path
+) -> dict[str, dict[str, Path]]:
+    """Return files of single classes by case and class.
+
+    ``001/liver``, ``liver/001`` and ``001_liver`` are the class liver of case 001.
+    Raises HarmosegError for a file that names no class, or several.
+    """
+    found: dict[str, dict[str, Path]] = {}
+    for key, file in files.items():
+        fits = []
+        for name in classes:
+            parts = key.split("/")
+            if name in parts:
+                fits.append((name, "/".join(part for part in parts if part != name)))
+            elif ends := re.fullmatch(rf"(.+)[_-]{re.escape(name)}", key):
+                fits.append((name, ends[1]))
+        if len(fits) != 1:
+            raise HarmosegError(
+                f"{source}: {file.name} names {'no class' if not fits else 'several classes'}; "
+                f"expected one of {', '.join(classes)} as its folder or the end of its name"
+            )
+        name, case = fits[0]
+        found.setdefault(case, {})[name] = file
+    return found
+
+
+def read_mask(path: Path, colours: Sequence[tuple[int, int, int]] = ()) -> MaskFile:
+    """Read a mask as labels; with `colours`, the colour of every class becomes its place from 1.
+
+    Raises HarmosegError for other colours, and for values that are no labels.
+    """
+    if mask_suffix(path) in NIFTI:
+        return _read_volume(path)
+    if colours:
+        labels = _by_colour(read_image(path, 3).pixels, colours, path)
+        return MaskFile(path, labels, labels_of(labels))
+    mask = read_mask_values(path)
+    values = labels_of(mask.pixels)
+    if mask.lossy or len(values) > _MOST_LABELS:
+        labels = BlackAndWhite().apply(mask, path)
+        return MaskFile(path, labels, labels_of(labels), 255)
+    return _with_white(path, mask.pixels, values)
+
+
+def labels_of(labels: NDArray[np.integer]) -> list[int]:
+    """Return the values of a label map, sorted."""
+    if labels.dtype != np.uint8:
+        return [int(value) for value in np.unique(labels)]
+    flat, found = labels.ravel(), set[int]()
+    # Comparing cached blocks takes a small part of the time of a histogram.
+    for block in (flat[start : start + _BLOCK] for start in range(0, flat.size, _BLOCK)):
+        top = int(block.max())
+        likely = range(top + 1) if top < _FEW else (0, top)
+        counts = {value: np.count_nonzero(block == value) for value in likely}
+        if sum(counts.values()) < block.size:
+            found |= set(np.flatnonzero(np.bincount(block)).tolist())
+        found |= {value for value, count in counts.items() if count}
+    return sorted(found)
+
+
+def mask_suffix(path: Path) -> str:
+    """Return the ending of a mask file in lower case; empty where it is none."""
+    name = path.name.lower()
+    return next((ending for ending in (*NIFTI, *SUFFIXES) if name.endswith(ending)), "")
+
+
+def _case(file: Path, folder: Path) -> str:
+    key = file.relative_to(folder).as_posix()
+    key = key[: -len(mask_suffix(file))]
+    return _MARK.sub("", key)
+
+
+def _with_white(path: Path, labels: NDArray[np.integer], values: Sequence[int]) -> MaskFile:
+    """Read black and white as 0 and 1, whatever the value of white."""
+    if len(values) <= 2 and values[0] == 0:
+        white = values[-1]
+        if white in _WHITE:
+            bits = (labels > 0).view(np.uint8)
+            return MaskFile(path, bits, [min(value, 1) for value in values], white)
+    return MaskFile(path, labels, values)
+
+
+def _read_volume(path: Path) -> MaskFile:
+    image = open_nifti(path)
+    voxels = np.asanyarray(image.dataobj)
+    if voxels.dtype.kind == "f":
+        whole = np.rint(voxels)
+        if not np.array_equal(whole, voxels):
+            raise HarmosegError(
+                f"{path}: values that are no whole numbers, expected labels; threshold "
+                "probabilities, or resample with the nearest neighbour"
+            )
+        voxels = whole.astype(np.int32)
+    affine = affine_in_mm(image)
+    frame = Frame.of(affine, image.shape, None)
+    labels = np.ascontiguousarray(frame.slices(voxels))
+    found = _with_white(path, labels, labels_of(labels))
+    return replace(found, spacing=frame.spacing(zooms_in_mm(image, path)), affine=affine)
+
+
+def _by_colour(
+    pixels: NDArray[np.uint8], colours: Sequence[tuple[int, int, int]], path: Path
+) -> NDArray[np.integer]:
+    codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
+    labels = np.zeros(codes.shape, dtype=np.uint8)
+    known = codes == 0
+    for label, (red, green, blue) in enumerate(colours, start=1):
+        here = codes == 65536 * red + 256 * green + blue
+        labels[here] = label
+        known |= here
+    if not known.all():
+        other: Any = int(codes[~known][0])
+        raise HarmosegError(
+            f"{path}: {int((~known).sum())} pixels have other colours, the first #{other:06x}; "
+            "expected black and the colours of the classes"
+        )
+    return labels

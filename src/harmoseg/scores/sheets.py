@@ -1,0 +1,194 @@
+"""Read a table of anybody's from a file: CSV and its relatives, Excel, JSON."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+import re
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from harmoseg.errors import HarmosegError
+from harmoseg.scores.naming import role_of
+
+ENDINGS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".gz")
+"""Endings of files that may hold a table."""
+MOST_COLUMNS = 1000
+UNDEFINED = ("", "nan", "NaN", "NAN", "NA", "N/A", "None", "null")
+_DELIMITERS = (";", "\t", ",", "|")
+_NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
+_WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
+
+
+def read_bytes(file: Path) -> bytes:
+    """Return the bytes of a file, unpacked where it is a gzip file.
+
+    Raises HarmosegError where it is missing, a folder, or cannot be read.
+    """
+    try:
+        data = file.read_bytes()
+        return gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
+    except FileNotFoundError as error:
+        raise HarmosegError(f"{file}: no such file; expected a table of scores") from error
+    except IsADirectoryError as error:
+        raise HarmosegError(f"{file}: a folder, expected a table of scores") from error
+    except (OSError, EOFError) as error:
+        raise HarmosegError(f"{file}: cannot be read as a CSV file in UTF-8 ({error})") from error
+
+
+def read_json(file: Path, data: bytes) -> Any:
+    """Return the content of a JSON file; a bare ``NaN``, as nnU-Net writes it, is allowed."""
+    try:
+        return json.loads(data.decode("utf-8-sig"))
+    except (UnicodeDecodeError, ValueError) as error:
+        raise HarmosegError(f"{file}: not a JSON file ({error}); expected scores") from error
+
+
+def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
+    """Read a CSV, TSV or Excel file; return its columns, as text where mixed, and remarks.
+
+    Delimiter and decimal comma are recognised. Raises HarmosegError where the file is empty, no
+    table, has no header, a column twice, or more than `MOST_COLUMNS` columns.
+    """
+    frame = _read_excel(file, data) if data[:2] == b"PK" else _read_text(file, data)
+    remarks: list[str] = []
+    if len(frame.columns) > MOST_COLUMNS:
+        raise HarmosegError(
+            f"{file}: {len(frame.columns)} columns, expected at most {MOST_COLUMNS}; one row is "
+            "one case, so transpose the table or select the columns of measures"
+        )
+    names = list(frame.columns)
+    # MONAI repeats the last column, mean, in its headers; the values stand in the first.
+    first = [name != "mean" or place == names.index("mean") for place, name in enumerate(names)]
+    frame = frame.loc[:, first]
+    names = list(frame.columns)
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise HarmosegError(f"{file}: column {doubled[0]!r} is there more than once; keep one")
+    if any(re.fullmatch(_NUMBER, name) for name in names):
+        raise HarmosegError(
+            f"{file}: the first row has numbers ({', '.join(names[:4])}), expected a header with "
+            "the names of the columns; add one"
+        )
+    frame = frame.loc[:, [name != "" for name in names]].copy()
+    commas = False
+    for name in frame.columns:
+        if not pd.api.types.is_numeric_dtype(frame[name]):
+            text = frame[name].dropna().astype(str).str.strip()
+            numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
+            if numbers.all() and text.str.contains(",").any():
+                commas = True
+                frame[name] = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)
+    if commas:
+        remarks.append(f"{file.name}: decimal commas")
+    return frame, remarks
+
+
+def _read_text(file: Path, data: bytes) -> pd.DataFrame:
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise HarmosegError(f"{file}: cannot be read as a CSV file in UTF-8 ({error})") from error
+    header = text.split("\n", 1)[0].strip("\r")
+    if not header.strip():
+        raise HarmosegError(f"{file}: empty; expected a table of scores with a header")
+    delimiter = max(_DELIMITERS, key=lambda d: (header.count(d), d == ";"))
+    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    if len(names) < 2:
+        raise HarmosegError(
+            f"{file}: not a table: one column, {header[:40]!r}; expected a header and columns "
+            "divided by commas, semicolons or tabs"
+        )
+    # Names stay text, so that 001 and NA stay what they are.
+    keys = [
+        i for i, name in enumerate(names) if (role_of(name) or "value") not in ("value", "measure")
+    ]
+    undefined: dict[Any, list[str]] = {
+        i: list(UNDEFINED) for i in range(len(names)) if i not in keys
+    }
+    try:
+        with warnings.catch_warnings():
+            # A row with a field too many would lose it.
+            warnings.simplefilter("error", pd.errors.ParserWarning)
+            frame = pd.read_csv(
+                io.StringIO(text),
+                sep=delimiter,
+                header=None,
+                skiprows=1,
+                names=range(len(names)),
+                dtype=dict.fromkeys(keys, str),
+                keep_default_na=False,
+                na_values=undefined,
+                index_col=False,
+                low_memory=False,
+            )
+    except pd.errors.EmptyDataError as error:
+        raise HarmosegError(f"{file}: a header and no rows; expected a row per case") from error
+    except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
+        raise HarmosegError(f"{file}: not a table ({error}); expected CSV with a header") from error
+    if frame.empty:
+        raise HarmosegError(f"{file}: a header and no rows; expected a row per case")
+    return frame.set_axis(names, axis=1)
+
+
+def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
+    try:
+        frame = pd.read_excel(io.BytesIO(data), engine="openpyxl")
+    except ImportError as error:
+        raise HarmosegError(
+            f"{file}: Excel files need openpyxl; install it with pip install 'harmoseg[excel]', or "
+            "save the sheet as CSV"
+        ) from error
+    except (ValueError, KeyError, OSError) as error:
+        raise HarmosegError(f"{file}: cannot be read as an Excel file ({error})") from error
+    if frame.empty:
+        raise HarmosegError(f"{file}: the first sheet has no rows; expected a row per case")
+    names = ["" if str(name).startswith("Unnamed: ") else str(name) for name in frame.columns]
+    return frame.set_axis(names, axis=1)
+
+
+def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
+    """Return the table that a JSON file holds.
+
+    Accepts a list of records, columns of equal length, or method -> case -> value, or
+    method -> case -> measure -> value. Raises HarmosegError naming what was found otherwise.
+    """
+    rows = content
+    if isinstance(content, dict) and all(isinstance(value, list) for value in content.values()):
+        if len({len(value) for value in content.values()}) == 1:
+            rows = [
+                dict(zip(content, row, strict=True)) for row in zip(*content.values(), strict=True)
+            ]
+        else:
+            rows = next((v for v in content.values() if _are_records(v)), None)
+    elif isinstance(content, dict) and all(isinstance(v, dict) for v in content.values()):
+        rows = [
+            {"method": method, "case": case}
+            | (value if isinstance(value, dict) else {"value": value})
+            for method, cases in content.items()
+            for case, value in cases.items()
+        ]  # fmt: skip
+    if not _are_records(rows):
+        found = ", ".join(map(repr, list(content)[:6])) if isinstance(content, dict) else "a list"
+        hint = (
+            "it seems to be of detection; harmoseg judges segmentations"
+            if re.search(r"m?AP\b|froc|boxes|bbox|_IoU_|categories", json.dumps(content)[:5000])
+            else "expected nnU-Net's metric_per_case (v2) or results.all (v1), or a record per case"
+        )
+        raise HarmosegError(f"{file}: no scores of cases in it: found {found}; {hint}")
+    frame = pd.DataFrame(rows)
+    return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
+def _are_records(rows: Any) -> bool:
+    return (
+        isinstance(rows, Sequence)
+        and bool(rows)
+        and all(isinstance(row, dict) for row in rows)
+        and not any(isinstance(value, dict | list) for row in rows for value in row.values())
+    )

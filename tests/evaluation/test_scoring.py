@@ -1,0 +1,245 @@
+"""Folders of masks against truth: the numbers of independent libraries, and errors that name files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import nibabel
+import numpy as np
+import pytest
+from medpy.metric import binary as medpy
+from PIL import Image
+
+from harmoseg import HarmosegError, compare, read_scores, score
+from harmoseg.cli.main import main
+from harmoseg.evaluation import mask_pairs, scoring
+
+CHASE = Path(__file__).parents[3] / "shared" / "data" / "chase-db1"
+
+
+def disc(size=32, shift=0, radius=8):
+    y, x = np.mgrid[:size, :size]
+    return (np.hypot(y - 15, x - 15 - shift) < radius).astype(np.uint8)
+
+
+def save(path, labels, **how):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(labels).save(path, **how)
+
+
+def write_nifti(path, labels, spacing=(1.0, 1.0, 1.0), origin=0.0):
+    """Write (D, H, W) labels with spacing along D, H, W."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    affine = np.diag([*spacing[::-1], 1.0])
+    affine[:3, 3] = origin
+    nibabel.save(nibabel.Nifti1Image(labels.transpose(2, 1, 0), affine), path)
+
+
+@pytest.fixture
+def folders(tmp_path):
+    """Three cases of two labels; methods a (two trainings) and b shift them."""
+    for case in range(3):
+        truth = disc() + disc(radius=4 - case)
+        save(tmp_path / "truth" / f"{case}_mask.png", truth)
+        for method, seed, shift in (("a", "seed0", 1), ("a", "seed1", 2), ("b", "", 3)):
+            pred = disc(shift=shift) + disc(shift=shift, radius=3)
+            save(tmp_path / method / seed / f"{case}.png", pred)
+    return tmp_path
+
+
+def test_scores_equal_an_independent_implementation(folders) -> None:
+    scores = score(
+        {"a": folders / "a", "b": folders / "b"}, folders / "truth", classes=["organ", "tumour"]
+    )
+    assert scores.values_of("seed") == ["0", "1"] and scores.classes == ["organ", "tumour"]
+    for case in range(3):
+        truth = np.asarray(Image.open(folders / "truth" / f"{case}_mask.png"))
+        pred = np.asarray(Image.open(folders / "a" / "seed1" / f"{case}.png"))
+        for label, name in ((1, "organ"), (2, "tumour")):
+            keys = {"method": "a", "seed": "1", "case": str(case), "class": name}
+            row = scores.select(**keys).frame.iloc[0]
+            ours, theirs = pred == label, truth == label
+            assert row["DSC"] == pytest.approx(medpy.dc(ours, theirs))
+            assert row["IoU"] == pytest.approx(medpy.jc(ours, theirs))
+            assert row["HD_px"] == pytest.approx(medpy.hd(ours, theirs, connectivity=2))
+            assert row["HD95_pooled_px"] == pytest.approx(medpy.hd95(ours, theirs, connectivity=2))
+            assert (row["TP"], row["FN"]) == ((ours & theirs).sum(), (~ours & theirs).sum())
+    assert compare(scores, reference="b").blocks[0].has_background
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_black_and_white_means_the_same_however_white_is_stored(tmp_path, white) -> None:
+    save(tmp_path / "truth" / "1.png", disc() * 255)
+    save(tmp_path / "a" / "1.png", disc(shift=2) * np.uint8(white))
+    save(tmp_path / "b" / "1.tif", disc(shift=2) * np.uint8(white))
+    scores = score({"a": tmp_path / "a", "b": tmp_path / "b"}, tmp_path / "truth")
+    assert scores.classes == ["foreground"]
+    expected = medpy.dc(disc(shift=2), disc())
+    np.testing.assert_allclose(scores.select(**{"class": "foreground"}).frame["DSC"], expected)
+
+
+def test_volumes_are_measured_at_their_spacing(tmp_path) -> None:
+    truth = np.zeros((4, 20, 24), np.uint8)
+    truth[1:3, 5:12, 6:15] = 1
+    pred = np.roll(truth, 2, axis=2)
+    spacing = (3.0, 0.5, 0.8)
+    write_nifti(tmp_path / "truth" / "x.nii.gz", truth, spacing)
+    write_nifti(tmp_path / "a" / "x.nii.gz", pred.astype(np.float32), spacing)
+    scores = score({"a": tmp_path / "a"}, tmp_path / "truth")
+    row = scores.select(**{"class": "foreground"}).frame.iloc[0]
+    assert row["HD_mm"] == pytest.approx(1.6) and row["DSC"] == pytest.approx(medpy.dc(pred, truth))
+    assert row["ASSD_mm"] == pytest.approx(
+        np.mean(np.r_[medpy.__surface_distances(pred, truth, spacing, 3),
+                      medpy.__surface_distances(truth, pred, spacing, 3)]), abs=1e-6
+    )  # fmt: skip
+    in_pixels = score({"a": tmp_path / "a"}, tmp_path / "truth", spacing="pixel")
+    assert in_pixels.select(**{"class": "foreground"}).frame["HD_px"].iloc[0] == 2
+
+
+def test_files_of_single_classes_and_colours_are_label_maps(folders) -> None:
+    classes = {"organ": 1, "tumour": 2}
+    expected = score({"b": folders / "b"}, folders / "truth", classes=classes).frame
+    colours = {"organ": "#ff0000", "tumour": "#0000ff"}
+    palette = np.array([[0, 0, 0], [255, 0, 0], [0, 0, 255]], np.uint8)
+    for source, kind in (("truth", "truth"), ("b", "b")):
+        for file in sorted((folders / source).iterdir()):
+            labels = np.asarray(Image.open(file))
+            save(folders / "colour" / kind / file.name, palette[labels])
+            for name, label in classes.items():
+                case = file.stem.removesuffix("_mask")
+                at = f"{name}/{case}.png" if kind == "truth" else f"{case}_{name}.png"
+                save(folders / "single" / kind / at, (labels == label) * np.uint8(255))
+    single = folders / "single"
+    found = score({"b": single / "b"}, single / "truth", classes=list(classes), per_class=True)
+    np.testing.assert_array_equal(found.frame["DSC"], expected["DSC"])
+    colour = folders / "colour"
+    found = score({"b": colour / "b"}, colour / "truth", classes=colours)
+    np.testing.assert_array_equal(found.frame["HD_px"], expected["HD_px"])
+    with pytest.raises(HarmosegError, match="other colours, the first #0000ff"):
+        score({"b": colour / "b"}, colour / "truth", classes={"organ": "#ff0000"})
+    with pytest.raises(HarmosegError, match="names no class; expected one of organ as its folder"):
+        score({"b": folders / "b"}, folders / "truth", classes=["organ"], per_class=True)
+
+
+def test_patients_and_centres_come_from_tables_patterns_and_mappings(folders) -> None:
+    table = folders / "cases.csv"
+    table.write_text("case,group,subset\n0,p,x\n1,p,x\n2,q,y\n")
+    scores = score(
+        {"b": folders / "b"},
+        folders / "truth",
+        groups=table,
+        subsets={"0": "x", "1": "x", "2": "y"},
+    )
+    assert scores.values_of("group") == ["p", "q"] and scores.values_of("subset") == ["x", "y"]
+    scores = score({"b": folders / "b"}, folders / "truth", groups=r"^(\d)")
+    assert scores.values_of("group") == ["0", "1", "2"]
+    with pytest.raises(HarmosegError, match="group pattern 'x' does not fit 0, 1, 2"):
+        score({"b": folders / "b"}, folders / "truth", groups="x")
+    with pytest.raises(HarmosegError, match="no group is given for 2 cases: 1, 2"):
+        score({"b": folders / "b"}, folders / "truth", groups={"0": "p"})
+
+
+def test_interrupted_scoring_continues(folders, monkeypatch) -> None:
+    seen: list[str] = []
+
+    def interrupted(case, **named):
+        seen.append(case)
+        if case == "2" and seen.count("2") == 1:
+            raise KeyboardInterrupt
+        return mask_pairs.score_case(case, **named)
+
+    monkeypatch.setattr(scoring, "score_case", interrupted)
+    given = ({"b": folders / "b"}, folders / "truth")
+    with pytest.raises(KeyboardInterrupt):
+        score(*given, out=folders / "out")
+    assert not (folders / "out" / "scores.csv").exists()
+    found = score(*given, out=folders / "out")
+    assert sorted(seen) == ["0", "1", "2", "2"]
+    np.testing.assert_array_equal(found.frame["DSC"], score(*given).frame["DSC"])
+    np.testing.assert_array_equal(read_scores(folders / "out").frame["DSC"], found.frame["DSC"])
+    with pytest.raises(HarmosegError, match="exists"):
+        score(*given, out=folders / "out")
+    assert [p.name for p in (folders / "out").iterdir()] == ["scores.csv"]
+
+
+def refused(folders, message, truth="truth", **how) -> None:
+    with pytest.raises(HarmosegError, match=message):
+        score({"b": folders / "b"}, folders / truth, **how)
+
+
+def test_masks_that_do_not_fit_are_refused_by_name(folders) -> None:
+    refused(folders, "the predictions are the truth itself", truth="b")
+    refused(folders, "lies inside", truth=".")
+    refused(folders, "truth .*absent: no such folder", truth="absent")
+    refused(folders, "spacing .* has 3 numbers, the mask has 2 axes", spacing=(1, 1, 1))
+    refused(folders, "classes background; expected distinct", classes=["background"])
+    refused(folders, "class 'x' is 'red', expected a label above 0", classes={"x": "red"})
+    refused(folders, "label 2, expected 0, 1; declare", classes=["organ"])
+    save(folders / "b" / "9.png", disc())
+    refused(folders, "1 predictions have no truth: 9; complete them")
+    assert (
+        len(score({"b": folders / "b"}, folders / "truth", unmatched="skip").values_of("case")) == 3
+    )
+    (folders / "b" / "9.png").unlink()
+    (folders / "b" / "1.png").unlink()
+    refused(folders, "1 cases of the truth have no prediction: 1")
+    save(folders / "b" / "1.png", disc() * 3)
+    refused(folders, "1.png: label 3, which no truth has; expected 0, 1, 2")
+    save(folders / "b" / "1.png", disc() * 255)
+    refused(folders, "0 and 255 in this case, labels up to 2 in others")
+    save(folders / "b" / "1.png", disc(size=30))
+    refused(folders, "sizes differ: .*1.png is 30 x 30, .*1_mask.png is 32 x 32")
+    save(folders / "b" / "1_pred.png", disc())
+    refused(folders, "two files of case '1', 1.png and 1_pred.png")
+
+
+def test_names_that_never_match_are_shown(folders) -> None:
+    for case in range(3):
+        (folders / "b" / f"{case}.png").rename(folders / "b" / f"x{case}.png")
+    refused(folders, "no case in common: .* has 0, 1, 2, .* has x0, x1, x2")
+    with pytest.raises(HarmosegError, match="method 'b' has no folder"):
+        score({"b": []}, folders / "truth")
+
+
+def test_other_affines_are_refused(tmp_path) -> None:
+    labels = np.zeros((3, 8, 8), np.uint8)
+    labels[1, 2:5, 2:5] = 1
+    write_nifti(tmp_path / "truth" / "x.nii.gz", labels)
+    write_nifti(tmp_path / "a" / "x.nii.gz", labels, origin=5.0)
+    with pytest.raises(HarmosegError, match="affines differ: .* up to 5 mm apart; resample"):
+        score({"a": tmp_path / "a"}, tmp_path / "truth")
+    write_nifti(tmp_path / "b" / "x.nii.gz", labels + np.float32(0.5))
+    with pytest.raises(HarmosegError, match="no whole numbers, expected labels"):
+        score({"b": tmp_path / "b"}, tmp_path / "truth")
+
+
+def test_the_command_scores_what_the_function_does(folders, capsys) -> None:
+    out = folders / "out"
+    words = [f"a={folders / 'a'}", f"b={folders / 'b'}", "--truth", str(folders / "truth")]
+    words += ["--classes", "organ=1", "tumour=2", "--groups", r"(\d)", "--out", str(out)]
+    assert main(["score", *words]) == 0
+    told = capsys.readouterr()
+    assert "3 cases, 2 methods" in told.err and "next: harmoseg compare" in told.out
+    found = score(
+        {"a": folders / "a", "b": folders / "b"},
+        folders / "truth",
+        classes={"organ": 1, "tumour": 2},
+    )
+    np.testing.assert_array_equal(read_scores(out).frame["DSC"], found.frame["DSC"])
+    assert main(["score", str(folders / "a"), "--truth", "x"]) == 2
+    assert "expected NAME=FOLDER" in capsys.readouterr().err
+
+
+def test_a_damaged_journal_is_not_used(folders) -> None:
+    (folders / "out").mkdir()
+    (folders / "out" / ".scored.jsonl").write_text(json.dumps({"key": "x"}) + '\n{"key": "y", "fou')
+    assert len(score({"b": folders / "b"}, folders / "truth", out=folders / "out")) == 9
+
+
+@pytest.mark.skipif(not CHASE.is_dir(), reason=f"no {CHASE}: the second observer of CHASE_DB1")
+def test_a_second_observer_is_scored_as_published() -> None:
+    scores = score({"observer": f"{CHASE}/*_2ndHO.png"}, f"{CHASE}/*_1stHO.png")
+    dice = scores.select(**{"class": "foreground"}).frame["DSC"]
+    assert len(dice) == 28
+    assert (dice.mean(), dice.iloc[-8:].mean()) == pytest.approx((0.777, 0.798), abs=5e-4)

@@ -1,0 +1,234 @@
+"""Tables that other people made: what they hold is recognised, said, and equal to the file."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from harmoseg import HarmosegError, compare, read_scores
+from harmoseg.scores.suspicions import ScoresWarning
+
+LONG = "Case,Organ,Algorithm,Centre,Dice,HD95\nA 1.nii.gz,liver,u,x,0.9,3\nA 1.nii.gz,liver,v,x,0.8,4\nA 2.nii.gz,liver,u,y,0.7,5\nA 2.nii.gz,liver,v,y,0.6,\n"
+
+
+def write(tmp_path, text, name="table.csv"):
+    file = tmp_path / name
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(text, encoding="utf-8")
+    return file
+
+
+def values(scores, measure="DSC", **keys):
+    frame = scores.select(**keys).frame if keys else scores.frame
+    return dict(zip(frame["case"], frame[measure], strict=True))
+
+
+def test_a_long_table_is_read_as_it_is_and_the_reading_is_logged(
+    tmp_path, caplog, monkeypatch
+) -> None:
+    monkeypatch.setattr(logging.getLogger("harmoseg"), "propagate", True)  # the CLI ends it
+    with caplog.at_level(logging.INFO, logger="harmoseg"):
+        scores = read_scores(write(tmp_path, LONG))
+    assert values(scores, method="u") == {"A 1": 0.9, "A 2": 0.7}
+    assert scores.values_of("subset") == ["x", "y"] and scores.classes == ["liver"]
+    assert scores.measures["HD95"].direction == "lower" and not scores.measures["HD95"].unit
+    assert "2 cases, 2 methods" in caplog.text and "DSC as fractions (inferred)" in caplog.text
+    assert "1 undefined" in caplog.text and "the unit of HD95 is not stated" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("t.tsv", LONG.replace(",", "\t")),
+        ("t.csv", LONG.replace(",", ";").replace("0.", "0,")),
+        ("t.csv", LONG.replace("0.9", "90").replace("0.8", "80").replace("0.7", "70").replace("0.6", "60")),
+    ],
+)  # fmt: skip
+def test_delimiters_decimal_commas_and_percent_change_nothing(tmp_path, name, text) -> None:
+    expected = read_scores(write(tmp_path, LONG, "as_it_is.csv"))
+    found = read_scores(write(tmp_path, text, name))
+    pd.testing.assert_frame_equal(found.frame, expected.frame, check_exact=False, rtol=1e-15)
+
+
+def test_percent_may_be_declared_or_inferred_and_is_said(tmp_path) -> None:
+    file = write(tmp_path, "case,method,Dice\na,u,0.9\nb,u,0.7\n")
+    scores = read_scores(file, measures=["Dice:higher:percent"])
+    assert values(scores, "Dice") == {"a": 0.9 / 100, "b": 0.7 / 100}
+    assert "Dice" in scores.measures and scores.frame["Dice"].max() < 0.01
+    inferred = read_scores(write(tmp_path, "id,algo,dsc\na,u,90\nb,u,70\n"))
+    assert "DSC as percent (inferred)" in inferred.remarks
+
+
+def test_wide_tables_have_methods_measures_or_classes_in_columns(tmp_path) -> None:
+    rows = "id,unet,vnet\n001,0.5,0.6\n002,0.7,0.8\n"
+    by_method = read_scores(write(tmp_path, rows, "dice.csv"))
+    assert by_method.values_of("method") == ["unet", "vnet"]
+    assert values(by_method, method="vnet") == {"001": 0.6, "002": 0.8}
+    by_class = read_scores(write(tmp_path, rows, "dice.csv"), columns="classes")
+    assert by_class.classes == ["unet", "vnet"] and by_class.values_of("method") == ["dice"]
+    both = read_scores(
+        write(
+            tmp_path, "method,name,dice_liver,dice_spleen,hd95_liver,hd95_spleen\nu,a,1,0.5,0,2\n"
+        )
+    )
+    assert both.classes == ["liver", "spleen"] and list(both.measures) == ["DSC", "HD95"]
+
+
+def test_the_form_of_challenges_and_a_column_of_measures(tmp_path) -> None:
+    text = '"","task","alg_name","value","case"\n"1","T","A1",0.9,1\n"2","T","A2",0.8,1\n'
+    with pytest.raises(HarmosegError, match="neither column nor file names the measure; declare"):
+        read_scores(write(tmp_path, text))
+    scores = read_scores(write(tmp_path, text), measures=["DSC:higher:fraction"])
+    assert scores.values_of("tested_on") == ["T"] and values(scores, method="A2") == {"1": 0.8}
+    text = (
+        "case,method,metric,score\na,u,dice,0.9\na,u,hd95 (mm),3\na,v,dice,0.8\na,v,hd95 (mm),4\n"
+    )
+    scores = read_scores(write(tmp_path, text))
+    assert values(scores, "HD95_mm", method="v") == {"a": 4.0}
+
+
+def test_json_holds_records_columns_or_cases_of_methods(tmp_path) -> None:
+    records = [{"case": "a", "method": m, "dice": d} for m, d in (("u", 0.5), ("v", 0.75))]
+    columns = {name: [row[name] for row in records] for name in records[0]}
+    nested = {"u": {"a": {"dice": 0.5}}, "v": {"a": {"dice": 0.75}}}
+    for content in (records, columns, nested, {"cases": records, "about": ["x"]}):
+        scores = read_scores(write(tmp_path, json.dumps(content), "t.json"))
+        assert [values(scores, method=m)["a"] for m in "uv"] == [0.5, 0.75]
+
+
+def test_excel_is_read_where_openpyxl_is_there(tmp_path) -> None:
+    pytest.importorskip("openpyxl")
+    file = tmp_path / "t.xlsx"
+    pd.DataFrame({"case": ["a", "b"], "u": [0.5, 0.6], "v": [0.7, np.nan]}).to_excel(
+        file, index=False
+    )
+    scores = read_scores(file, measures=["Dice:higher:fraction"])
+    assert scores.frame["Dice"].isna().sum() == 1 and len(scores) == 4
+
+
+def test_without_openpyxl_excel_is_refused_with_the_cure(tmp_path, monkeypatch) -> None:
+    def fail(*_, **__):
+        raise ImportError("openpyxl")
+
+    monkeypatch.setattr(pd, "read_excel", fail)
+    file = tmp_path / "t.xlsx"
+    file.write_bytes(b"PK\x03\x04")
+    with pytest.raises(HarmosegError, match="need openpyxl; install it with"):
+        read_scores(file)
+
+
+def test_paths_are_no_part_of_a_case_unless_they_keep_cases_apart(tmp_path) -> None:
+    rows = "file,model,dice\n/a/b/x/001.nii.gz,u,0.5\nC:\\d\\002.nii.gz,u,0.6\n"
+    assert set(values(read_scores(write(tmp_path, rows)))) == {"001", "002"}
+    rows = "file,model,dice\n/d/p1/seg.png,u,0.5\n/d/p2/seg.png,u,0.6\n"
+    assert set(values(read_scores(write(tmp_path, rows)))) == {"p1/seg", "p2/seg"}
+
+
+MONAI = "filename,class0,class1,mean,mean,mean\ncase_2,0.9,nan,0.9\ncase_1,0.8,0.7,0.75\n"
+
+
+def test_metric_files_of_monai_and_auto3dseg(tmp_path) -> None:
+    scores = read_scores(write(tmp_path, MONAI, "mean_dice_raw.csv"))
+    assert scores.classes == ["class0", "class1"] and scores.frame["DSC"].isna().sum() == 1
+    calibration = read_scores(write(tmp_path, MONAI, "macro_ace_raw.csv"))
+    assert calibration.measures["macro_ace"].direction == "lower"
+    text = "case_name,class_1,class_2\n/data/img_1.nii.gz,0.9,0.8\n"
+    scores = read_scores(write(tmp_path, text, "raw.csv"))
+    assert list(scores.measures) == ["DSC"] and scores.classes == ["class_1", "class_2"]
+
+
+def test_files_of_named_methods_are_trainings(tmp_path) -> None:
+    file = {i: write(tmp_path, f"name,dice\na,0.{i}\nb,0.5\n", f"{i}.csv") for i in (1, 2, 3)}
+    scores = read_scores({"u": [file[1], file[2]], "v": file[3]})
+    assert values(scores, method="u", seed="1") == {"a": 0.2, "b": 0.5}
+    with pytest.raises(HarmosegError, match="holds the methods u, v, expected the scores of 'x'"):
+        read_scores({"x": write(tmp_path, LONG)})
+
+
+def test_a_folder_of_tables_names_methods_seeds_and_measures(tmp_path) -> None:
+    for method in ("unet", "vnet"):
+        for seed in (1, 2):
+            for measure, value in (("dsc", 0.5 + seed / 10), ("nsd", 0.2 + seed / 10)):
+                write(tmp_path, f"name,aorta,liver\na,{value},{value}\nb,,0.5\n",
+                      f"{method}/seed_{seed}/{measure}.csv")  # fmt: skip
+    scores = read_scores(tmp_path)
+    assert scores.values_of("method") == ["unet", "vnet"] and scores.values_of("seed") == ["1", "2"]
+    assert scores.classes == ["aorta", "liver"] and list(scores.measures) == ["DSC", "NSD"]
+    assert len(scores) == 16
+
+
+def test_repeats_in_a_folder_are_seeds(tmp_path) -> None:
+    for rep in (1, 2):
+        write(
+            tmp_path, f"dice,name,model\n0.{rep},a,unet\n0.5,b,unet\n", f"unet_seed42_rep{rep}.csv"
+        )
+    scores = read_scores(tmp_path)
+    assert scores.values_of("method") == ["unet"] and scores.values_of("seed") == ["1", "2"]
+
+
+def test_folds_of_a_column_are_one_run(tmp_path) -> None:
+    scores = read_scores(write(tmp_path, "case,fold,method,dice\na,0,u,0.5\nb,1,u,0.6\n"))
+    assert scores.values_of("seed") == ["cv"] and any("one run, cv" in r for r in scores.remarks)
+    scores = read_scores(write(tmp_path, "case,fold,method,dice\na,0,u,0.5\na,1,u,0.6\n"))
+    assert scores.values_of("seed") == ["fold_0", "fold_1"]
+    assert any("repeated trainings" in remark for remark in scores.remarks)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "empty; expected a table of scores"),
+        ("case,method,dice\n", "a header and no rows"),
+        ("just words\nand more\n", "not a table: one column"),
+        ("a,0.5,0.6\nb,0.7,0.8\n", r"the first row has numbers \(0.5, 0.6\)|the first row has numbers"),
+        ("case,method,dice\na,u,0.5\nb,u,good\nc,u,0.5\n", "row 3, column 'dice': 'good' is no number"),
+        ("case,method,dice\na,u,0.5\nb,u,inf\n", "row 3.*inf"),
+        ("case,method,dice\na,u,0.5\nb,u,0.6\nc,u,70\n", "row 4, DSC: 70 among values up to 1"),
+        ("case,method,dice\na,u,0.5\na,u,0.6\n", "row 3 repeats method 'u'"),
+        ("class,mean,std\nx,0.5,0.1\ny,0.6,0.1\n", "a table of means: found the columns class, mean"),
+        ("method,dice\nu,0.5\nv,0.6\nw,0.7\n", "no column names the case; found method, dice"),
+        ("case,method,quality\na,u,3\nb,u,4\n", "neither column nor file names the measure; declare"),
+        ("case," + ",".join(f"c{i}" for i in range(10_000)) + "\na" + ",0.5" * 10_000 + "\n",
+         "10001 columns, expected at most 1000"),
+    ],
+)  # fmt: skip
+def test_what_is_no_table_of_scores_is_refused_with_the_reason(tmp_path, text, message) -> None:
+    with pytest.raises(HarmosegError, match=message):
+        read_scores(write(tmp_path, text))
+
+
+def test_named_columns_are_taken_and_unknown_ones_named(tmp_path) -> None:
+    file = write(tmp_path, "Nr.,arm,dice\n1,u,0.5\n2,u,0.6\n")
+    scores = read_scores(file, names={"case": "Nr.", "method": "arm"})
+    assert scores.values_of("method") == ["u"] and set(values(scores)) == {"1", "2"}
+    with pytest.raises(HarmosegError, match="no column 'Scan'; found Nr., arm, dice"):
+        read_scores(file, names={"case": "Scan"})
+
+
+def test_what_looks_wrong_is_warned_of_by_name(tmp_path) -> None:
+    def warned(text):
+        with pytest.warns(ScoresWarning) as found:
+            scores = read_scores(write(tmp_path, text))
+        told = " ".join(str(item.message) for item in found)
+        assert all(str(item.message) in scores.remarks for item in found)
+        return told
+
+    assert "zero distance: HD95_mm" in warned("case,method,dice,HD95_mm\na,u,0,0\nb,u,0.5,2\n")
+    assert "empty scored 1: DSC" in warned(
+        "case,method,dice,TP,FP,FN,TN\na,u,1,0,0,0,9\nb,u,0.5,1,1,1,6\n"
+    )
+    rows = "".join(f"c{i},u,0.3333\n" for i in range(9))
+    assert "repeated number: DSC is 33.33" in warned("case,method,dice\nz,u,0.5\n" + rows)
+    rows = "".join(f"c{i},u,{60 + i}\n" for i in range(9))
+    assert "percent among fractions?" in warned("case,method,dice\nz,u,0.5\n" + rows)
+
+
+def test_a_table_read_is_judged(tmp_path) -> None:
+    rows = [f"c{i},0.{50 + i},0.{60 + i}" for i in range(9)]
+    scores = read_scores(write(tmp_path, "id,u,v\n" + "\n".join(rows), "dice.csv"))
+    (item,) = compare(scores, reference="u").headline
+    assert item.estimate.mean == pytest.approx(10)
