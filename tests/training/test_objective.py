@@ -9,9 +9,9 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError
+from harmoseg.losses import imported
 from harmoseg.losses.method import parse_method
-from harmoseg.training import objective as objective_module
-from harmoseg.training.objective import Objective, source_hash
+from harmoseg.training.objective import Objective
 
 DRAW = torch.Generator().manual_seed(0)
 BINARY = (
@@ -22,6 +22,10 @@ MULTICLASS = (
     torch.randn(2, 4, 16, 16, generator=DRAW),
     torch.randint(4, (2, 16, 16), generator=DRAW),
 )
+
+
+def source_of(method: str) -> str | None:
+    return imported.source_hash(parse_method(method).losses)
 
 
 def objective(text: str, mode: str = "binary") -> Objective:
@@ -94,23 +98,23 @@ def test_a_loss_in_the_current_folder(tmp_path, monkeypatch) -> None:
     logits, target = BINARY
     own = (logits.sigmoid() - target[:, None]).abs().mean() / 3
     assert torch.isclose(objective("unet+my_losses_7.third").terms(*BINARY)["own"], own)
-    before = source_hash(parse_method("unet+my_losses_7.third"))
+    before = source_of("unet+my_losses_7.third")
     with (tmp_path / "my_losses_7.py").open("a") as stream:
         stream.write("# changed\n")
     # What this process has imported is what it runs; the next one has another hash.
-    assert source_hash(parse_method("unet+my_losses_7.third")) == before
-    monkeypatch.setattr(objective_module, "_HASHES", {})
-    assert source_hash(parse_method("unet+my_losses_7.third")) != before
+    assert source_of("unet+my_losses_7.third") == before
+    monkeypatch.setattr(imported, "_HASHES", {})
+    assert source_of("unet+my_losses_7.third") != before
     (tmp_path / "my_losses_8.py").write_text(
         "from functools import partial\nfrom torch.nn.functional import l1_loss\n"
         "made = partial(l1_loss, reduction='sum')\n"
     )
-    assert source_hash(parse_method("unet+my_losses_8.made")) is not None
+    assert source_of("unet+my_losses_8.made") is not None
     (tmp_path / "my_losses_9.py").write_text("def loss(logits, target:\n")
     with pytest.raises(HarmosegError, match="cannot be imported .SyntaxError"):
         objective("unet+my_losses_9.loss")
     for name, message in (
-        ("text", "must give a tensor, got str"),
+        ("text", "must return a tensor, got str"),
         ("map", "one finite number that has a gradient"),
         ("broken", "KeyError"),
     ):
@@ -126,6 +130,6 @@ def test_a_loss_in_the_current_folder(tmp_path, monkeypatch) -> None:
 
 
 def test_only_an_imported_loss_has_a_source() -> None:
-    assert source_hash(parse_method("unet+rings")) is None
+    assert source_of("unet+rings") is None
     assert Path(torch.nn.__file__).exists()
-    assert len(source_hash(parse_method("unet+torch.nn.CrossEntropyLoss")) or "") == 64
+    assert len(source_of("unet+torch.nn.CrossEntropyLoss") or "") == 64

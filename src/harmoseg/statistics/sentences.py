@@ -13,6 +13,7 @@ _FEW = 8
 """Each of so many comparisons gets a sentence; of more only those that show something."""
 _KINDS: dict[Kind, str] = {
     "without the term": "Its control: the same without the term.",
+    "BCE + Dice instead": "Its control: BCE + Dice in the place of its base.",
     "overlap term instead": "Its control: an overlap term of the same weight instead.",
     "control": "Its control, as named.",
     "no control": "Not a control: more than a term may differ.",

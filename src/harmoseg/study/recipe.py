@@ -120,14 +120,14 @@ def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str
             continue
         method = parse_method(text)
         # Spelled and read again: so a weight that cannot be is refused as in any method.
-        head = f"{method.model}+{method.term}"
+        head = f"{method.stem}+{method.term}"
         tail = "" if method.reduction == "batch" else f"@{method.reduction}"
         found += [str(parse_method(f"{head}:{weight}{tail}")) for weight in weights]
     return tuple(found)
 
 
 def _takes_weight(text: str) -> bool:
-    return parse_method(text).term is not None and ":" not in text
+    return len(parse_method(text).terms) == 1 and ":" not in text
 
 
 def _check_lambdas(

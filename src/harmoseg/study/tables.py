@@ -41,6 +41,7 @@ NOT_AVAILABLE = "interval not available"
 NONE = "none"
 _KINDS: dict[Kind, str] = {
     "without the term": "Its control: the same without the term.",
+    "BCE + Dice instead": "Its control: BCE + Dice in the place of its base.",
     "overlap term instead": "Its control: an overlap term of the same weight instead.",
     "no control": "Not a control: more than a term may differ.",
 }

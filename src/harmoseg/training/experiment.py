@@ -13,11 +13,11 @@ import yaml
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, sha256_of
+from harmoseg.losses.imported import source_hash
 from harmoseg.losses.method import parse_method
 from harmoseg.models.precision import Precision, resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.training_view import TrainingView
-from harmoseg.training.objective import source_hash
 
 SCHEMA = 1
 
@@ -172,7 +172,7 @@ def resolve_experiment(
         height=store.height,
         width=store.width,
         channels=store.channels,
-        loss_sha256=source_hash(parsed),
+        loss_sha256=source_hash(parsed.losses),
         validation_exchanged=view.exchanged,
     )
 
