@@ -1,7 +1,7 @@
 """harmoseg: does a spectral objective make medical image segmentation better?
 
 The losses, the spectral functions and `create_model`; importing them needs torch alone. Tables of
-scores are read by `read_scores` and judged by `compare`.
+scores are read by `read_scores` and judged by `compare`; `xray` sees through a loss.
 """
 
 from importlib import import_module
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:
+    from harmoseg.diagnostics.card import LossCard, xray
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
@@ -34,6 +35,7 @@ __all__ = [
     "DeepSupervisionLoss",
     "HarmonizedLoss",
     "HarmosegError",
+    "LossCard",
     "Scores",
     "SpectralCorrelationLoss",
     "compare",
@@ -46,11 +48,14 @@ __all__ = [
     "ring_correlation",
     "spectral_correlation",
     "window_weights",
+    "xray",
 ]
 
 _PLACES = {
     "Comparison": ("statistics.comparison", "Comparison"),
+    "LossCard": ("diagnostics.card", "LossCard"),
     "Scores": ("scores.table", "Scores"),
+    "xray": ("diagnostics.card", "xray"),
     "compare": ("statistics.comparison", "compare"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),

@@ -59,9 +59,7 @@ class ForeignLoss(nn.Module):
         ):
             if value not in choices:
                 expected = " or ".join(str(choice).lower() for choice in choices)
-                raise HarmosegError(
-                    f"loss {self.name}: {option} must be {expected}, got {value!r}"
-                )
+                raise HarmosegError(f"loss {self.name}: {option} must be {expected}, got {value!r}")
         self.input, self.target, self.target_first = input, target, target_first
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:

@@ -13,6 +13,13 @@ from harmoseg.errors import HarmosegError
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
 from harmoseg.losses.method import BANDS, LossName
+from harmoseg.losses.regions import (
+    FocalLoss,
+    GeneralisedDiceLoss,
+    LovaszLoss,
+    TopKLoss,
+    TverskyLoss,
+)
 from harmoseg.losses.spectral import SpectralCorrelationLoss
 from harmoseg.spectrum import Reduction
 
@@ -72,6 +79,12 @@ _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "dice": functools.partial(_part, "dice"),
     "scc": functools.partial(_spectral, None),
     **{name: functools.partial(_spectral, name) for name in BANDS},
+    "focal": FocalLoss,
+    "topk": TopKLoss,
+    "tversky": TverskyLoss,
+    "focal-tversky": functools.partial(TverskyLoss, gamma=4 / 3),
+    "generalised-dice": GeneralisedDiceLoss,
+    "lovasz": LovaszLoss,
 }
 """By name: a function of the mode, with `reduction`, `across_ranks` and the loss's own options."""
 
@@ -88,7 +101,9 @@ def make_loss(
     if loss.is_imported:
         return import_loss(loss, mode)
     maker = _MAKERS[loss.name]
-    known = [name for name in inspect.signature(maker).parameters if name not in _SHARED]
+    parameters = inspect.signature(maker).parameters
+    known = [name for name in parameters if name not in _SHARED]
+    known += ["include_background"] if "shared" in parameters else []
     unknown = [name for name, _ in loss.options if name not in known]
     if unknown:
         raise HarmosegError(
@@ -100,4 +115,4 @@ def make_loss(
         raise HarmosegError(f"loss {loss}: {error}") from error
 
 
-_SHARED = ("mode", "reduction", "across_ranks")
+_SHARED = ("mode", "reduction", "across_ranks", "shared")

@@ -39,7 +39,7 @@ class Objective(nn.Module):
         )
         self.dice_weight = dice.weight if dice else 0.0
         self.base = None if method.base is None else make_loss(method.base, mode, **shared)
-        others = [term for term in method.terms if term not in (swept, dice)]
+        others = [term for term in method.terms if term is not swept and term is not dice]
         self.weights = [term.weight for term in others]
         self.others = nn.ModuleList(make_loss(term.loss, mode, **shared) for term in others)
 
@@ -56,9 +56,7 @@ class Objective(nn.Module):
         terms = self.harmonized.terms(logits, target)
         if self.base is not None:
             terms["base"] = self.base(logits, target)
-            terms["total"] = (
-                terms["base"] + self.harmonized.spectral_weight * terms["spectral"]
-            )
+            terms["total"] = terms["base"] + self.harmonized.spectral_weight * terms["spectral"]
         if self.dice_weight:
             terms["total"] = terms["total"] + self.dice_weight * terms["dice"]
         pairs = zip(self.others, self.weights, strict=True)
