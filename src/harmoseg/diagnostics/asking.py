@@ -35,17 +35,18 @@ class Answers:
 
 @dataclass(frozen=True)
 class Question:
-    """Masks (N, *S) of class indices, and graded predictions of them."""
+    """Masks (N, *S) of class indices, and graded predictions of them, with small `mistakes`."""
 
     mode: str
     channels: int
     masks: Tensor
     source: str
+    mistakes: bool = True
 
     @cached_property
     def states(self) -> list[State]:
         """The graded predictions."""
-        return graded_predictions(self.masks, self.channels)
+        return graded_predictions(self.masks, self.channels, mistakes=self.mistakes)
 
     @cached_property
     def references(self) -> dict[str, Answers]:
@@ -96,13 +97,12 @@ def as_loss(loss: Any, mode: str) -> tuple[str, nn.Module]:
 
     An object is called as ``loss(logits, target)``, as an imported function is.
     """
+    if isinstance(loss, str):
+        loss = parse_loss(loss)
     if isinstance(loss, LossName):
         return str(loss), make_loss(loss, mode)
-    if isinstance(loss, str):
-        name = parse_loss(loss)
-        return str(name), make_loss(name, mode)
-    name = getattr(loss, "__name__", type(loss).__name__)
-    if type(loss).__module__.startswith("harmoseg.losses"):
+    name = str(getattr(loss, "__name__", type(loss).__name__))
+    if isinstance(loss, nn.Module) and type(loss).__module__.startswith("harmoseg.losses"):
         return name, loss
-    target = "channel" if getattr(loss, "to_onehot_y", False) else "usual"
-    return name, ForeignLoss(loss, mode, name=name, target=target)
+    with_channel = bool(getattr(loss, "to_onehot_y", False))  # MONAI's conversion wants it
+    return name, ForeignLoss(loss, mode, name=name, target="channel" if with_channel else "usual")

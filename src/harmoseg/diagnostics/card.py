@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -14,7 +13,7 @@ import torch
 from torch import Tensor
 
 from harmoseg.diagnostics.asking import Question, as_loss, ask
-from harmoseg.diagnostics.contract import Check, check_contract, refusing_checks
+from harmoseg.diagnostics.contract import Check, check_contract
 from harmoseg.diagnostics.cost import Cost, measure_cost
 from harmoseg.diagnostics.gradients import (
     EDGES,
@@ -25,10 +24,10 @@ from harmoseg.diagnostics.gradients import (
     measure_pull,
     measure_spectrum,
 )
+from harmoseg.diagnostics.guard import passing_spellings
 from harmoseg.diagnostics.masks import COUNT, phantom_masks, store_masks
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.imported import CALLING, ForeignLoss
-from harmoseg.losses.method import LossName, parse_loss
+from harmoseg.losses.method import parse_loss
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,7 +158,7 @@ def make_question(
 def examine(loss: Any, question: Question) -> LossCard:
     """Return the card of a loss; see `xray`."""
     if isinstance(loss, str):
-        loss = parse_loss(loss)
+        loss = parse_loss(loss)  # spelled once, for the ways that are tried below
     name, made = as_loss(loss, question.mode)
     shape = " x ".join(map(str, question.masks.shape[1:]))
     masks = f"{len(question.masks)} masks ({question.source}), {shape} px"
@@ -168,7 +167,7 @@ def examine(loss: Any, question: Question) -> LossCard:
     except Exception as error:  # whatever a stranger's loss does, the card says it
         failed = Check("can be called", "fail", _first_line(error), refuses=True)
         card = LossCard(name, question.mode, masks, (failed,), {})
-        return replace(card, spellings=_spellings(loss, question))
+        return replace(card, spellings=passing_spellings(loss, question))
     means = answers.values.mean(1)
     values = {
         state.name if state.kind == "noise" else f"{state.name}, logit {state.confidence:g}": float(
@@ -178,7 +177,7 @@ def examine(loss: Any, question: Question) -> LossCard:
     }
     card = LossCard(name, question.mode, masks, check_contract(made, question, answers), values)
     if card.refusals:
-        card = replace(card, spellings=_spellings(loss, question))
+        card = replace(card, spellings=passing_spellings(loss, question))
     if any(check.name in ("one finite number", "has a gradient") for check in card.refusals):
         return card
     return replace(
@@ -195,38 +194,6 @@ def octave_names() -> list[str]:
     sizes = [round(1 / edge) for edge in EDGES]
     between = [f"{large} to {small} px" for large, small in itertools.pairwise(sizes)]
     return [f"above {sizes[0]} px", *between, f"below {sizes[-1]} px"]
-
-
-def _spellings(loss: Any, question: Question) -> tuple[str, ...]:
-    """Find ways to call an imported loss, or a stranger's object, that pass."""
-    if isinstance(loss, LossName) and not loss.is_imported:
-        return ()
-    few = replace(question, masks=question.masks[:2])
-    found = []
-    for options in _ways(question.mode):
-        try:
-            if isinstance(loss, LossName):
-                own = {key: value for key, value in loss.options if key not in CALLING}
-                name = LossName(loss.name, tuple(sorted({**own, **options}.items())))
-                spelled, made = as_loss(name, question.mode)
-            else:
-                spelled = ", ".join(f"{key}={value!r}" for key, value in options.items())
-                made = ForeignLoss(loss, question.mode, **options)
-            answers = ask(made, few)
-        except Exception:  # this way does not work: the next one may
-            continue
-        if all(check.status == "pass" for check in refusing_checks(few, answers)):
-            found.append(spelled)
-            break  # the first one is the nearest to the way that was asked
-    return tuple(found)
-
-
-def _ways(mode: str) -> Iterator[dict[str, Any]]:
-    targets = ({}, {"target": "channel"}, {"target": "onehot"}) if mode == "multiclass" else ({},)
-    for swap in ({}, {"target_first": True}):
-        for given in ({}, {"input": "probabilities"}):
-            for target in targets:
-                yield {**given, **swap, **target}
 
 
 def _first_line(error: Exception) -> str:

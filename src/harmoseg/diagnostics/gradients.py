@@ -15,7 +15,7 @@ from harmoseg.spectrum import power_spectrum, radial_frequency
 
 Array = NDArray[np.float64]
 EDGES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
-"""Edges of the octaves in cycles per pixel; the first octave holds all below, the last all above."""
+"""Edges of the octaves in cycles per pixel; the first one holds all below, the last all above."""
 BASIS = ("bce", "dice", "scc")
 BESIDE = ("bce", "dice", "rings")
 NAMES = {
@@ -149,9 +149,9 @@ def _small_object(loss: Loss, question: Question) -> float:
     space = question.masks.shape[1:]
     grid = np.indices(space).T / np.asarray(space)
     radius = 0.2
-    large = np.linalg.norm((grid - 0.3) * np.asarray(space), axis=-1).T < radius * min(space)
+    large = radius * min(space) > np.linalg.norm((grid - 0.3) * np.asarray(space), axis=-1).T
     small = radius * (1 / 16) ** (1 / len(space)) * min(space)
-    ball = np.linalg.norm((grid - 0.75) * np.asarray(space), axis=-1).T < small
+    ball = small > np.linalg.norm((grid - 0.75) * np.asarray(space), axis=-1).T
     mask = torch.from_numpy((large | ball).astype(np.int64))[None]
     nothing = torch.zeros(1, max(1, question.channels - 1), *space)
     logits = to_logits(nothing, question.channels, 2.0)

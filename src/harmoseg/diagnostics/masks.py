@@ -36,10 +36,10 @@ def phantom_masks(
 
 
 def store_masks(path: Path, count: int = COUNT) -> tuple[Tensor, int]:
-    """Return class indices (count, H, W) of a prepared store at training resolution, and its classes.
+    """Return class indices (count, H, W) of a prepared store, and how many classes it has.
 
-    The masks are spread from small to large foregrounds. Raises HarmosegError where the folder is
-    no store, or none of its masks shows foreground.
+    At training resolution; spread from small to large foregrounds. Raises HarmosegError where the
+    folder is no store, or none of its masks shows foreground.
     """
     store = open_store(path)
     foreground = np.array([np.count_nonzero(label) for label in store.labels])

@@ -53,7 +53,9 @@ def card_to_html(card: LossCard) -> str:
 
 def spectrum_figure(cards: Sequence[LossCard]) -> str:
     """Draw the share of gradient power per octave as SVG; dashed: BCE, Dice, rings, the masks."""
-    shown = {short_name(card): card.spectrum.shares for card in cards if card.spectrum is not None}
+    shown: dict[str, Sequence[float]] = {
+        short_name(card): card.spectrum.shares for card in cards if card.spectrum is not None
+    }
     beside = next((card.spectrum.beside for card in cards if card.spectrum is not None), {})
     others = {name: shares for name, shares in beside.items() if name not in shown}
     if not shown:
@@ -71,8 +73,9 @@ def spectrum_figure(cards: Sequence[LossCard]) -> str:
         'stroke="#888"/>'
     ]
     for i, octave in enumerate(octaves):
-        x = place(i, 0).partition(",")[0]
-        parts.append(_text(x, top + height + 18, octave, "middle"))
+        parts.append(
+            _text(float(place(i, 0).partition(",")[0]), top + height + 18, octave, "middle")
+        )
     for share in (0.0, highest / 2, highest):
         y = float(place(0, share).partition(",")[2])
         parts.append(_text(left - 6, y + 4, f"{100 * share:.0f} %", "end"))
@@ -86,10 +89,10 @@ def spectrum_figure(cards: Sequence[LossCard]) -> str:
         points = " ".join(place(i, share) for i, share in enumerate(shares))
         stroke = f'fill="none" stroke="{colour}" stroke-width="2" stroke-dasharray="{dash}"'
         y = top + 8 + 17 * row
-        x = left + width + 14
+        key = left + width + 14
         parts.append(f'<polyline points="{points}" {stroke}/>')
-        parts.append(f'<polyline points="{x},{y} {x + 22},{y}" {stroke}/>')
-        parts.append(_text(x + 28, y + 4, name, "start"))
+        parts.append(f'<polyline points="{key},{y} {key + 22},{y}" {stroke}/>')
+        parts.append(_text(key + 28, y + 4, name, "start"))
     total = max(top + height + 46, top + 17 * len(lines) + 8)
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 190} {total}" '
@@ -117,7 +120,8 @@ def _contract_table(cards: Sequence[LossCard], names: Sequence[str]) -> str:
 def _status(card: LossCard, name: str) -> str:
     for check in card.checks:
         if check.name == name and check.status != "not applicable":
-            return f'<span class="{check.status}" title="{escape(check.meaning)}">{check.status}</span>'
+            told = f'class="{check.status}" title="{escape(check.meaning)}"'
+            return f"<span {told}>{check.status}</span>"
     return '<span class="none">-</span>'
 
 
@@ -166,5 +170,5 @@ def _table(names: Sequence[str], rows: Mapping[str, Sequence[str]], *, raw: bool
     return f"<table><tr>{head}</tr>{lines}</table>"
 
 
-def _text(x: float | str, y: float, text: str, anchor: str) -> str:
-    return f'<text x="{x}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, anchor: str) -> str:
+    return f'<text x="{x:.0f}" y="{y:.0f}" text-anchor="{anchor}">{escape(text)}</text>'

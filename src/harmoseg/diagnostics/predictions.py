@@ -27,8 +27,12 @@ class State(NamedTuple):
     logits: Tensor
 
 
-def graded_predictions(masks: Tensor, channels: int, *, seed: int = 0) -> list[State]:
-    """Return graded predictions of masks (N, *S) of class indices, worst mistakes first.
+def graded_predictions(
+    masks: Tensor, channels: int, *, mistakes: bool = True, seed: int = 0
+) -> list[State]:
+    """Return graded predictions of masks (N, *S) of class indices.
+
+    Noise; at every confidence small `mistakes`, if wanted, the truth and its inverse.
 
     `channels` is 1 for a binary problem, else the number of classes. A confidence c is a logit of
     c and -c for binary; for several classes the true one stands c above the others.
@@ -39,8 +43,7 @@ def graded_predictions(masks: Tensor, channels: int, *, seed: int = 0) -> list[S
     states = [State("noise", "noise", _NOISE, noise)]
     truth = to_channels(masks, channels)
     foreground = truth if channels == 1 else truth[:, 1:]
-    random = np.random.default_rng(seed)
-    edited = {name: _edit(foreground, edit, random) for name, edit in _EDITS.items()}
+    edited = {name: _edit(foreground, edit) for name, edit in _EDITS.items() if mistakes}
     for confidence in CONFIDENCES:
         for name, soft in edited.items():
             logits = to_logits(soft, channels, confidence)
@@ -81,45 +84,41 @@ def signed_distance(mask: NDArray[np.bool_]) -> Array:
     return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside))
 
 
-def _edit(
-    foreground: Tensor,
-    edit: Callable[[NDArray[np.bool_], int, np.random.Generator], Array],
-    random: np.random.Generator,
-) -> Tensor:
+def _edit(foreground: Tensor, edit: Callable[[NDArray[np.bool_], int], Array]) -> Tensor:
     """Make a mistake in every channel of every mask that shows something."""
     edited = foreground.clone()
     step = max(1, round(min(foreground.shape[2:]) / 64))
     for number, channel in np.ndindex(*foreground.shape[:2]):
         mask = foreground[number, channel].numpy() > 0.5
         if mask.any() and not mask.all():
-            soft = np.asarray(edit(mask, step, random), dtype=np.float32)
+            soft = np.asarray(edit(mask, step), dtype=np.float32)
             edited[number, channel] = torch.from_numpy(soft)
     return edited
 
 
-def _blurred(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _blurred(mask: NDArray[np.bool_], step: int) -> Array:
     from scipy import ndimage
 
     return np.asarray(ndimage.gaussian_filter(mask.astype(float), step))
 
 
-def _shifted(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _shifted(mask: NDArray[np.bool_], step: int) -> Array:
     from scipy import ndimage
 
     return np.asarray(ndimage.shift(mask.astype(float), step, order=0))
 
 
-def _too_large(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _too_large(mask: NDArray[np.bool_], step: int) -> Array:
     return np.asarray(signed_distance(mask) > -step, float)
 
 
-def _too_small(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _too_small(mask: NDArray[np.bool_], step: int) -> Array:
     distance = signed_distance(mask)
     # What is thinner than the step is halved.
     return np.asarray(distance > min(step, distance.max() / 2), float)
 
 
-def _without_object(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _without_object(mask: NDArray[np.bool_], _: int) -> Array:
     """Leave out the smallest of several objects, or half of the only one."""
     from scipy import ndimage
 
@@ -131,19 +130,20 @@ def _without_object(mask: NDArray[np.bool_], step: int, random: np.random.Genera
     return np.asarray(mask & (np.arange(mask.shape[-1]) < np.median(rows)), float)
 
 
-def _with_object(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _with_object(mask: NDArray[np.bool_], _: int) -> Array:
     """Add a ball where there is most room."""
     distance = signed_distance(mask)
     place = np.unravel_index(int(distance.argmin()), mask.shape)
     grid = np.indices(mask.shape).T - np.asarray(place)
     radius = max(2.0, min(mask.shape) / 16)
-    return np.asarray(mask | (np.linalg.norm(grid, axis=-1).T < radius), float)
+    return np.asarray(mask | (radius > np.linalg.norm(grid, axis=-1).T), float)
 
 
-def _ragged(mask: NDArray[np.bool_], step: int, random: np.random.Generator) -> Array:
+def _ragged(mask: NDArray[np.bool_], step: int) -> Array:
     from scipy import ndimage
 
-    noise = ndimage.gaussian_filter(random.normal(size=mask.shape), step)
+    noise = np.random.default_rng(int(mask.sum())).normal(size=mask.shape)
+    noise = ndimage.gaussian_filter(noise, step)
     return np.asarray(signed_distance(mask) + 1.5 * step * noise / noise.std() > 0, float)
 
 

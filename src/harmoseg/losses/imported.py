@@ -45,7 +45,7 @@ class ForeignLoss(nn.Module):
         mode: str,
         *,
         name: str = "",
-        input: Input = "logits",  # noqa: A002  (the word that is spelled)
+        input: Input = "logits",
         target: Literal["usual", "channel", "onehot"] = "usual",
         target_first: bool = False,
     ) -> None:

@@ -13,9 +13,10 @@ from harmoseg.spectrum import correlation_ratio
 
 
 class FocalLoss(ShelfLoss):
-    """Cross-entropy times (1 - p_t)^gamma, averaged over the pixels; p_t is the truth's probability.
+    """Cross-entropy times (1 - p_t)^gamma, averaged over the pixels.
 
-    `alpha` weighs foreground, and 1 - alpha background, of a binary channel; None weighs nothing.
+    p_t is the probability of the truth. `alpha` weighs foreground, and 1 - alpha background, of a
+    binary channel; None weighs nothing.
     Source: Lin et al., Focal Loss for Dense Object Detection, ICCV 2017, eq. 4 and 5.
     """
 

@@ -188,7 +188,7 @@ def _make_named_partition(
 
 
 def _midring_index(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Tensor:
-    """Number the rings of ``"midrings"`` from 0; all other frequencies have the last number."""
+    """Return the ring of every frequency; frequencies in none of the rings have the last number."""
     pixel = 1.0 if spacing is None else min(spacing)
     radius = radial_frequency(shape, spacing=spacing) * pixel
     # Frequencies on an edge may miss it by rounding.

@@ -47,6 +47,8 @@ class TrainingOptions:
         patience: Stop after so many validations in a row without a better one; 0 trains all epochs.
         clip_norm: Scale the gradients of a step down to this norm where theirs is larger; 0 never.
         accumulate: Batches whose gradients are averaged for one step of the optimiser.
+        no_contract: Train also with an objective that cannot lead to the truth; what is wrong with
+            it is kept with the run.
     """
 
     encoder: str = "resnet50"
@@ -65,6 +67,7 @@ class TrainingOptions:
     patience: int = 0
     clip_norm: float = 0.0
     accumulate: int = 1
+    no_contract: bool = False
 
     def __post_init__(self) -> None:
         """Raise HarmosegError naming the first option that cannot be."""
@@ -133,6 +136,7 @@ class Experiment:
     def _identity(self) -> dict[str, Any]:
         values = asdict(self)
         options = values.pop("options")
+        del options["no_contract"]  # it says whether a run is trained, not what it is
         if self.weights_sha256 is not None:
             options["weights"] = None  # the hash says more than the path
         if self.loss_sha256 is None:

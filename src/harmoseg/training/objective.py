@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from harmoseg.errors import HarmosegError
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.method import BANDS, Method
 from harmoseg.losses.named import make_loss
@@ -28,8 +26,8 @@ class Objective(nn.Module):
         self.mode: TaskMode = mode
         self.method = method
         shared: Any = {"reduction": method.reduction, "across_ranks": across_ranks}
-        # Dice and the first term of the spectrum are taken in one sweep with BCE. The correlation is
-        # told for every method, and counts in none that does not name it.
+        # Dice and the first term of the spectrum are taken in one sweep with BCE. The correlation
+        # is told for every method, and counts in none that does not name it.
         bare = [term for term in method.terms if not term.loss.options]
         swept = next((term for term in bare if term.loss.name in ("scc", *BANDS)), None)
         dice = next((term for term in bare if term.loss.name == "dice"), None)
