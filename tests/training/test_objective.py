@@ -146,7 +146,6 @@ def test_only_an_imported_loss_has_a_source() -> None:
 
 
 def test_objectives_of_every_base_and_term_add_up() -> None:
-    logits, target = BINARY
     parts = objective("unet").terms(*BINARY)
     found = objective("unet=bce+dice:0.5+rings:2+tversky(alpha=0.5,beta=0.5):3").terms(*BINARY)
     rings = objective("unet+rings").terms(*BINARY)["spectral"]

@@ -51,8 +51,8 @@ def check_objective(
             remarks.append(f"{loss}, asked alone: {checks[0].meaning}")
     if found and refuse:
         raise HarmosegError(
-            f"{' '.join(found)} See harmoseg xray, or set no_contract (--no-contract) to train with "
-            "it all the same"
+            f"{' '.join(found)} See harmoseg xray, or set no_contract (--no-contract) to train "
+            "with it all the same"
         )
     return [*found, *remarks]
 

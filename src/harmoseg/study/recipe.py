@@ -62,14 +62,20 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
 
 
 def with_options(
-    plan: StudyPlan, *, seeds: int | None = None, weights: str | None = None
+    plan: StudyPlan,
+    *,
+    seeds: int | None = None,
+    weights: str | None = None,
+    no_contract: bool = False,
 ) -> StudyPlan:
     """Set what was said beside the recipe, for all its datasets."""
     datasets = plan.datasets
-    if weights is not None:
+    changes: dict[str, Any] = {} if weights is None else {"weights": weights}
+    if no_contract:
+        changes["no_contract"] = True
+    if changes:
         datasets = tuple(
-            replace(dataset, options=replace(dataset.options, weights=weights))
-            for dataset in datasets
+            replace(dataset, options=replace(dataset.options, **changes)) for dataset in datasets
         )
     return replace(plan, datasets=datasets, seeds=plan.seeds if seeds is None else seeds)
 
