@@ -2,8 +2,8 @@
 
     python tools/xray_libraries.py --out results/xray/libraries.csv
 
-A loss is usable as it is, with an adapter (how it is spelled then), beside another loss only, or not
-usable, with the reason. Classes that are no loss of a prediction and a mask are among them.
+A loss is usable as it is, with an adapter (how it is spelled then), beside another loss only, or
+not usable, with the reason. Classes that are no loss of a prediction and a mask are among them.
 """
 
 from __future__ import annotations

@@ -113,15 +113,15 @@ def test_a_loss_on_probabilities_is_told_how_to_be_called(question) -> None:
 @pytest.mark.parametrize(
     ("loss", "refused"),
     [
-        (lambda logits, target: (logits * 0).sum(), "has a gradient"),
-        (lambda logits, target: logits.detach().sum(), "has a gradient"),
-        (lambda logits, target: logits.sum() / 0, "one finite number"),
+        (lambda logits, _: (logits * 0).sum(), "has a gradient"),
+        (lambda logits, _: logits.detach().sum(), "has a gradient"),
+        (lambda logits, _: logits.sum() / 0, "one finite number"),
         (lambda logits, target: F.mse_loss(logits, target, reduction="none"), "one finite number"),
         (
             lambda logits, target: -F.binary_cross_entropy_with_logits(logits, target),
             "truth better than its inverse",
         ),
-        (lambda logits, target: 1 / 0, "can be called"),
+        (lambda *_: 1 / 0, "can be called"),
     ],
 )
 def test_what_cannot_be_trained_with_is_refused(question, loss, refused) -> None:

@@ -16,7 +16,18 @@ if TYPE_CHECKING:  # `parse_method` is used where nothing waits for torch
 ModelName = Literal["unet", "transunet"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
 BANDS = ("rings", "midrings", "low", "mid", "high")
-SHELF = ("focal", "topk", "tversky", "focal-tversky", "generalised-dice", "lovasz")
+SHELF = (
+    "focal",
+    "topk",
+    "tversky",
+    "focal-tversky",
+    "generalised-dice",
+    "lovasz",
+    "boundary",
+    "hausdorff-dt",
+    "cldice",
+    "focal-frequency",
+)
 LOSSES = ("scc", *BANDS, "dice", "bce", *SHELF)
 """The losses that have a name of their own; `harmoseg.losses.named` makes them."""
 Option = bool | int | float | str | None | tuple["Option", ...]

@@ -10,9 +10,11 @@ from typing import Any
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
+from harmoseg.losses.frequencies import FocalFrequencyLoss
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
 from harmoseg.losses.method import BANDS, LossName
+from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss
 from harmoseg.losses.regions import (
     FocalLoss,
     GeneralisedDiceLoss,
@@ -85,6 +87,10 @@ _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "focal-tversky": functools.partial(TverskyLoss, gamma=4 / 3),
     "generalised-dice": GeneralisedDiceLoss,
     "lovasz": LovaszLoss,
+    "boundary": BoundaryLoss,
+    "hausdorff-dt": HausdorffLoss,
+    "cldice": ClDiceLoss,
+    "focal-frequency": FocalFrequencyLoss,
 }
 """By name: a function of the mode, with `reduction`, `across_ranks` and the loss's own options."""
 
@@ -103,7 +109,8 @@ def make_loss(
     maker = _MAKERS[loss.name]
     parameters = inspect.signature(maker).parameters
     known = [name for name in parameters if name not in _SHARED]
-    known += ["include_background"] if "shared" in parameters else []
+    if "shared" in parameters and "include_background" not in known:
+        known.append("include_background")
     unknown = [name for name, _ in loss.options if name not in known]
     if unknown:
         raise HarmosegError(

@@ -38,8 +38,8 @@ BandName = Literal["rings", "midrings", "low", "mid", "high"]
 Bands = BandName | Tensor | None
 MIDRING_EDGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
 """Edges of the rings of ``"midrings"``, in cycles per pixel."""
-MIDRING_WEIGHTS = (1.0, 1.0, 1.0)
-"""Weights of these rings, chosen so that the gradient is spread over them (results/xray)."""
+MIDRING_WEIGHTS = (1.0, 2**-0.5, 0.5)
+"""Weights of these rings, f^(-1/2): so the gradient is spread evenly (results/xray)."""
 
 
 class SpectralCorrelationLoss(nn.Module):
@@ -54,7 +54,8 @@ class SpectralCorrelationLoss(nn.Module):
       denominator, and no transform is run.
     - ``"rings"``: the mean of the correlations in octave-wide rings, each of which counts equally
       however little power it has (Fourier ring correlation as a loss).
-    - ``"midrings"``: the rings from 1/32 to 1/4 cycles per pixel, `MIDRING_WEIGHTS` their weights.
+    - ``"midrings"``: the weighted mean over the octaves from 1/32 to 1/4 cycles per pixel
+      (docs/explanation/derivations.md).
     - ``"low"``, ``"mid"``, ``"high"``: details above 16 pixels, from 4 to 16 pixels, below 4.
     - a tensor (*S) of weights >= 0 in the order of `torch.fft.fftfreq`.
 
