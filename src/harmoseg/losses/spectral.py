@@ -38,8 +38,8 @@ BandName = Literal["rings", "midrings", "low", "mid", "high"]
 Bands = BandName | Tensor | None
 MIDRING_EDGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
 """Edges of the rings of ``"midrings"``, in cycles per pixel."""
-MIDRING_WEIGHTS = (1.0, 2**-0.5, 0.5)
-"""Weights of these rings, f^(-1/2): so the gradient is spread evenly (results/xray)."""
+MIDRING_WEIGHTS = (1.0, 2**-0.75, 2**-1.5)
+"""Weights of these rings, f^(-3/4): so the gradient is spread evenly (results/xray)."""
 
 
 class SpectralCorrelationLoss(nn.Module):
@@ -55,7 +55,7 @@ class SpectralCorrelationLoss(nn.Module):
     - ``"rings"``: the mean of the correlations in octave-wide rings, each of which counts equally
       however little power it has (Fourier ring correlation as a loss).
     - ``"midrings"``: the weighted mean over the octaves from 1/32 to 1/4 cycles per pixel
-      (docs/explanation/derivations.md).
+      (docs/explanation/what-losses-see.md).
     - ``"low"``, ``"mid"``, ``"high"``: details above 16 pixels, from 4 to 16 pixels, below 4.
     - a tensor (*S) of weights >= 0 in the order of `torch.fft.fftfreq`.
 
