@@ -2,7 +2,7 @@
 
     python tools/what_losses_see.py STORE [STORE ...] --out results/xray
 
-Four masks of every store, their middle 224 pixels. The figure shows the first store.
+Four masks of every store, their middle 128 pixels. The figure shows the first store.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from harmoseg.diagnostics.page import spectrum_figure
 from harmoseg.files import write_csv, write_text
 from harmoseg.losses.method import LOSSES
 
-_SIZE, _COUNT = 224, 4
+_SIZE, _COUNT = 128, 4
 _SHOWN = ("bce", "dice", "scc", "rings", "midrings", "lovasz", "cldice", "focal-frequency")
 _FIGURE = Path(__file__).parents[1] / "docs" / "images" / "gradient-spectra.svg"
 

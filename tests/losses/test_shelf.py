@@ -55,7 +55,7 @@ def test_every_loss_has_a_gradient_and_prefers_the_truth(name, mode) -> None:
     assert value.ndim == 0 and bool(torch.isfinite(value))
     (gradient,) = torch.autograd.grad(value, truth)
     assert bool(torch.isfinite(gradient).all())
-    assert float(value) < float(loss(-truth.detach(), target)) - 0.01
+    assert float(value.detach()) < float(loss(-truth.detach(), target)) - 0.01
     for odd in (torch.zeros_like(target), torch.ones_like(target)):
         assert bool(torch.isfinite(loss(batch(mode)[0], odd)))
 

@@ -179,11 +179,14 @@ def _power_shares(images: Tensor, bins: Tensor) -> Tensor:
 
 def _fit(basis: Array, wanted: Array) -> tuple[Array, float]:
     """Fit by least squares; return the coefficients and the share of power explained."""
-    sizes = np.linalg.norm(basis, axis=0)
+    # Normal equations of unit columns: there are three columns, and millions of rows.
+    gram, product = basis.T @ basis, basis.T @ wanted
+    sizes = np.sqrt(np.diag(gram))
     sizes[sizes == 0] = 1.0
-    coefficients = np.linalg.lstsq(basis / sizes, wanted, rcond=None)[0] / sizes
-    rest = wanted - basis @ coefficients
-    return coefficients, max(0.0, 1 - float(rest @ rest) / float(wanted @ wanted))
+    scaled = gram / np.outer(sizes, sizes)
+    coefficients = np.linalg.lstsq(scaled, product / sizes, rcond=1e-10)[0] / sizes
+    explained = float(coefficients @ product) / float(wanted @ wanted)
+    return coefficients, min(1.0, max(0.0, explained))
 
 
 def _label(question: Question, number: int) -> str:
