@@ -29,6 +29,13 @@ _LIBRARIES = {
     "segmentation-models-pytorch": "segmentation_models_pytorch.losses",
 }
 _SIZE, _COUNT = 64, 3
+_OPTIONS = {
+    "LocalNormalizedCrossCorrelationLoss": "(spatial_dims=2)",
+    "SSIMLoss": "(spatial_dims=2)",
+    "JukeboxLoss": "(spatial_dims=2)",
+    "NACLLoss": "(classes={channels},dim=2)",
+}
+"""What constructors need that no default gives."""
 
 
 def loss_classes(module: str) -> list[str]:
@@ -42,7 +49,8 @@ def look_at(path: str, mode: str) -> dict[str, Any]:
     classes = 2 if mode == "binary" else 4
     masks = phantom_masks(classes, _SIZE, _SIZE, count=_COUNT)
     question = Question(mode, 1 if mode == "binary" else classes, masks, "phantom")
-    loss = parse_loss(path)
+    needed = _OPTIONS.get(path.rpartition(".")[2], "").format(channels=question.channels)
+    loss = parse_loss(path + needed)
     try:
         card = examine(loss, question)
     except HarmosegError as error:

@@ -10,6 +10,7 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmosegError
+from harmoseg.losses.frequencies import _conditional_log_det, steerable_pyramid
 from harmoseg.losses.method import LOSSES, SHELF, parse_loss
 from harmoseg.losses.named import _MAKERS, make_loss
 from harmoseg.losses.outlines import distances, soft_centre_line
@@ -55,13 +56,17 @@ def test_every_loss_has_a_gradient_and_prefers_the_truth(name, mode) -> None:
     assert value.ndim == 0 and bool(torch.isfinite(value))
     (gradient,) = torch.autograd.grad(value, truth)
     assert bool(torch.isfinite(gradient).all())
-    assert float(value.detach()) < float(loss(-truth.detach(), target)) - 0.01
+    inverse = float(loss(-truth.detach(), target))
+    if (name, mode) == ("cwmi", "binary"):  # information does not depend on the sign
+        assert float(value.detach()) == pytest.approx(inverse, rel=1e-6)
+    else:
+        assert float(value.detach()) < inverse - 0.01
     for odd in (torch.zeros_like(target), torch.ones_like(target)):
         assert bool(torch.isfinite(loss(batch(mode)[0], odd)))
 
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass"])
-@pytest.mark.parametrize("name", [name for name in SHELF if name != "topk"])
+@pytest.mark.parametrize("name", [name for name in SHELF if name not in ("topk", "cwmi")])
 def test_gradients_are_those_of_finite_differences(name, mode) -> None:
     logits = torch.randn(2, 1 if mode == "binary" else 3, 6, 5, generator=DRAW).double()
     target = torch.randint(2 if mode == "binary" else 3, (2, 6, 5), generator=DRAW)
@@ -160,6 +165,44 @@ def test_closed_forms() -> None:
     mean_square = (logits.sigmoid() - target[:, None]).square().mean()
     found = made("focal-frequency(alpha=0)")(logits, target)
     assert float(found) == pytest.approx(float(mean_square), rel=1e-5)
+
+
+def test_a_pyramid_keeps_power_and_tells_directions() -> None:
+    x = np.mgrid[:32, :48][1]
+    wave = torch.from_numpy(np.cos(2 * np.pi * x / 8))[None, None]  # 1/8: the second octave
+    bands = list(steerable_pyramid(wave, 4, 4))
+    assert [tuple(band.shape[2:]) for band in bands][:2] == [(4, 32, 48), (4, 17, 25)]
+    power = torch.stack([band.abs().square().sum((0, 1, 3, 4)) for band in bands])
+    assert float(power.sum()) == pytest.approx(float(wave.square().sum()), rel=1e-9)
+    assert power.argmax() == 4 and float(power[:, 2].sum()) < 1e-9  # across x, never along it
+    image = torch.randn(1, 1, 32, 48, generator=DRAW).double()
+    spectrum = torch.fft.fft2(image, norm="ortho")
+    radius = torch.hypot(torch.fft.fftfreq(32)[:, None], torch.fft.fftfreq(48)[None]).double()
+    inside = (radius > 1 / 32) & (radius < 1 / 4)  # where both residuals are 0
+    limited = torch.fft.ifft2(spectrum * inside, norm="ortho").real
+    total = sum(float(band.abs().square().sum()) for band in steerable_pyramid(limited, 4, 4))
+    assert total == pytest.approx(float(limited.square().sum()), rel=1e-6)
+
+
+def test_wavelet_information_is_the_log_determinant_of_what_is_left() -> None:
+    truth, pred = (torch.randn(1, 1, 3, 8, 8, dtype=torch.complex128, generator=DRAW) for _ in "ab")
+    pred = pred + truth
+    y, p = (z[0, 0].reshape(3, -1).numpy() for z in (truth, pred))
+    y, p = y - y.mean(1, keepdims=True), p - p.mean(1, keepdims=True)
+    # What a least-squares fit of the truth by the prediction leaves.
+    fit = np.linalg.lstsq(p.T, y.T, rcond=None)[0]
+    left = y.T - p.T @ fit
+    expected = np.linalg.slogdet(left.T @ left.conj())[1]
+    assert float(_conditional_log_det(truth, pred)) == pytest.approx(expected, abs=1e-3)
+
+
+def test_wavelet_information_has_the_gradient_of_finite_differences() -> None:
+    logits = torch.randn(1, 1, 16, 18, generator=DRAW).double().requires_grad_()
+    target = (torch.rand(1, 16, 18, generator=DRAW) > 0.5).long()
+    loss = made("cwmi")
+    assert torch.autograd.gradcheck(lambda x: loss(x, target), logits, fast_mode=True)
+    with pytest.raises(ValueError, match="2-D images of 16 pixels or more"):
+        loss(torch.zeros(1, 1, 8, 8), torch.zeros(1, 8, 8))
 
 
 def test_distances_and_centre_lines() -> None:

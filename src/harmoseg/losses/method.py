@@ -27,6 +27,7 @@ SHELF = (
     "hausdorff-dt",
     "cldice",
     "focal-frequency",
+    "cwmi",
 )
 LOSSES = ("scc", *BANDS, "dice", "bce", *SHELF)
 """The losses that have a name of their own; `harmoseg.losses.named` makes them."""

@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.frequencies import FocalFrequencyLoss
+from harmoseg.losses.frequencies import FocalFrequencyLoss, WaveletInformationLoss
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
 from harmoseg.losses.method import BANDS, LossName
@@ -91,6 +91,7 @@ _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "hausdorff-dt": HausdorffLoss,
     "cldice": ClDiceLoss,
     "focal-frequency": FocalFrequencyLoss,
+    "cwmi": WaveletInformationLoss,
 }
 """By name: a function of the mode, with `reduction`, `across_ranks` and the loss's own options."""
 
