@@ -39,9 +39,9 @@ _OPTIONS = {
 
 
 def loss_classes(module: str) -> list[str]:
-    """List the classes that a module of losses has to offer."""
+    """List the classes that a module of losses has to offer, without their aliases."""
     found = import_module(module)
-    return [n for n in dir(found) if inspect.isclass(getattr(found, n)) and not n.startswith("_")]
+    return [n for n in dir(found) if n[0].isupper() and inspect.isclass(getattr(found, n))]
 
 
 def look_at(path: str, mode: str) -> dict[str, Any]:

@@ -95,7 +95,8 @@ def _conditional_log_det(truth: Tensor, pred: Tensor) -> Tensor:
     cross = y @ p.mH
     explained = cross @ torch.linalg.solve(p @ p.mH + identity, cross.mH)
     factor = torch.linalg.cholesky(y @ y.mH - explained + identity)
-    return 2 * factor.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    log_det: Tensor = 2 * factor.diagonal(dim1=-2, dim2=-1).real.log().sum(-1)
+    return log_det
 
 
 def steerable_pyramid(images: Tensor, levels: int, orientations: int) -> Iterator[Tensor]:
