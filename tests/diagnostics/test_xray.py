@@ -153,7 +153,8 @@ def test_the_pull_on_small_objects(question) -> None:
     card = examine("rings", question)
     assert card.pull.small_object > 1.2
     assert sum(card.pull.by_distance.values()) == pytest.approx(1)
-    assert xray("bce", masks=_discs(32)).cost.time == pytest.approx(1, rel=0.9)
+    cost = xray("bce", masks=_discs(32)).cost
+    assert cost.time > 0 and cost.memory == pytest.approx(1, rel=0.01)
 
 
 def test_volumes_and_stores(binary_store, phantom_store) -> None:
