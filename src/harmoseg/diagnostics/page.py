@@ -146,7 +146,8 @@ def _pull_table(cards: Sequence[LossCard], names: Sequence[str]) -> str:
         for name in bins
     }
     rows["a pixel of a small object, against a large one"] = [
-        "-" if card.pull is None else f"{card.pull.small_object:.2g} x" for card in cards
+        "-" if card.pull is None else f"{card.pull.small_object:.2g} x".replace("nan x", "-")
+        for card in cards
     ]
     for name, key in (("time of a step, against BCE", "time"), ("memory, against BCE", "memory")):
         rows[name] = [

@@ -80,7 +80,7 @@ def _tables(cards: Sequence[LossCard]) -> list[str]:
     for name in ("outside, 0 to 2 px", "inside, 0 to 2 px"):
         near = _each(cards, lambda c, name=name: _percent(c.pull.by_distance[name]))
         lines.append(_row(f"{name} of outline", near, names))
-    small = _each(cards, lambda c: f"{c.pull.small_object:.2g} x")
+    small = _each(cards, lambda c: f"{c.pull.small_object:.2g} x".replace("nan x", "-"))
     lines.append(_row("small against large object, per pixel", small, names))
     lines += ["", *_header("Cost, relative to BCE", names)]
     lines.append(_row("time of a step", _each(cards, lambda c: f"{c.cost.time:.1f} x"), names))
