@@ -3,7 +3,7 @@
 The losses, the spectral functions and `create_model`; importing them needs torch alone. Every
 command is a function too: `prepare`, `prepare_folder`, `train`, `evaluate`, `predict`, `run_study`,
 `open_study`; `read_scores` reads a table of scores, `compare` judges it, and `write_report` writes
-the result as a page.
+the result as a page; `xray` looks at a loss without training.
 """
 
 from importlib import import_module
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
         run_study,
         train,
     )
+    from harmoseg.diagnostics.card import LossCard, xray
     from harmoseg.evaluation.scoring import score
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
@@ -50,6 +51,7 @@ __all__ = [
     "Gallery",
     "HarmonizedLoss",
     "HarmosegError",
+    "LossCard",
     "Scores",
     "SpectralCorrelationLoss",
     "compare",
@@ -72,6 +74,7 @@ __all__ = [
     "train",
     "window_weights",
     "write_report",
+    "xray",
 ]
 
 _PLACES = {
@@ -85,7 +88,9 @@ _PLACES = {
     "Gallery": ("report.gallery", "Gallery"),
     "write_report": ("report.html", "write_report"),
     "Comparison": ("statistics.comparison", "Comparison"),
+    "LossCard": ("diagnostics.card", "LossCard"),
     "Scores": ("scores.table", "Scores"),
+    "xray": ("diagnostics.card", "xray"),
     "compare": ("statistics.comparison", "compare"),
     "plan": ("statistics.planning", "plan"),
     "score": ("evaluation.scoring", "score"),

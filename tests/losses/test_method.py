@@ -28,6 +28,29 @@ from harmoseg.losses.method import parse_method
         ),
         ("unet@sample", "unet@sample", None, 0.0, "sample"),
         ("unet@batch", "unet", None, 0.0, "batch"),
+        ("unet=focal", "unet=focal", None, 0.0, "batch"),
+        ("unet=bce+dice:1", "unet=bce+dice:1", "dice", 1.0, "batch"),
+        (
+            "unet+rings:1+tversky:0.1@sample",
+            "unet+rings:1+tversky:0.1@sample",
+            "rings+tversky",
+            1.0,
+            "sample",
+        ),
+        (
+            "unet+tversky( beta = 0.7, alpha=0.30 ):1e+1",
+            "unet+tversky(alpha=0.3,beta=0.7):10",
+            "tversky(alpha=0.3,beta=0.7)",
+            10.0,
+            "batch",
+        ),
+        (
+            "transunet=a.B(weight=[1,2.5],batch=True,to=none,on=x)",
+            "transunet=a.B(batch=true,on=x,to=none,weight=[1,2.5])",
+            None,
+            0.0,
+            "batch",
+        ),
     ],
 )
 def test_spellings(text, canonical, term, weight, reduction) -> None:
@@ -35,7 +58,7 @@ def test_spellings(text, canonical, term, weight, reduction) -> None:
     assert str(method) == canonical
     assert (method.term, method.weight, method.reduction) == (term, weight, reduction)
     assert parse_method(canonical) == method
-    assert method.is_imported == (term is not None and "." in term)
+    assert method.is_imported == any(loss.is_imported for loss in method.losses)
 
 
 @pytest.mark.parametrize(
@@ -47,6 +70,10 @@ def test_spellings(text, canonical, term, weight, reduction) -> None:
         ("transunet+high:0.3", "transunet", "transunet+scc:0.3"),
         ("unet+dice:0.5", "unet", None),
         ("unet+monai.losses.FocalLoss:0.5", "unet", "unet+dice:0.5"),
+        ("unet=focal", "unet", None),
+        ("unet=focal+rings:1", "unet=focal", "unet=focal+scc:1"),
+        ("unet+rings:1+focal:0.5", "unet", "unet+dice:1.5"),
+        ("unet+midrings", "unet", "unet+scc"),
     ],
 )
 def test_controls_differ_in_the_term_alone(text, plain, overlap) -> None:
@@ -67,6 +94,9 @@ def test_controls_differ_in_the_term_alone(text, plain, overlap) -> None:
         ("unet+scc:much", "weight 'much' must be a number above 0"),
         ("unet+scc:inf", "must be a number above 0"),
         ("unet scc", "is not of the form"),
+        ("unet=focl", "unknown base 'focl'; did you mean 'focal'"),
+        ("unet+tversky(0.3)", "option '0.3' must be name=value"),
+        ("unet+tversky(alpha=0.3", "is not of the form"),
         ("", "is not of the form"),
     ],
 )

@@ -194,7 +194,7 @@ def test_mistakes_are_named() -> None:
         SpectralCorrelationLoss("binary", bands=-torch.ones(4, 4))
     with pytest.raises(ValueError, match="over the classes that count"):
         SpectralCorrelationLoss("multiclass", class_weights=[1.0, 0.0], include_background=False)
-    with pytest.raises(ValueError, match="one of rings, low, mid, high, got 'ring'"):
+    with pytest.raises(ValueError, match="one of rings, midrings, low, mid, high, got 'ring'"):
         SpectralCorrelationLoss("binary", bands="ring")
     with pytest.raises(ValueError, match=r"one weight per frequency, shape \(8, 7\), got \(3, 3\)"):
         SpectralCorrelationLoss("binary", bands=torch.ones(3, 3))(*batch("binary"))

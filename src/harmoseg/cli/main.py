@@ -20,6 +20,7 @@ _COMMANDS = (
     "prepare",
     "info",
     "verify",
+    "xray",
     "score",
     "compare",
     "plan",
@@ -35,7 +36,7 @@ _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 
 Does a spectral objective make medical image segmentation better, by how much, and can it be
-trusted? Try it on made images: harmoseg demo
+trusted? Try it on made images: harmoseg demo. Look at a loss: harmoseg xray scc dice rings
 
 commands:
 {commands}

@@ -43,6 +43,12 @@ def make_parser() -> Parser:
         "--weights", type=str | None, default=None, help="Encoder weights instead of the recipe's."
     )
     parser.add_argument(
+        "--no_contract",
+        type=bool,
+        default=False,
+        help="Train also with objectives that cannot lead to the truth; the report says so.",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
     )
     parser.add_argument(
@@ -81,7 +87,12 @@ def run(arguments: Namespace) -> int:
         executor = on_cluster(arguments.cluster, arguments.jobs, resources)
 
     plan = read_recipe(arguments.recipe, arguments.stores)
-    plan = with_options(plan, seeds=arguments.seeds, weights=arguments.weights)
+    plan = with_options(
+        plan,
+        seeds=arguments.seeds,
+        weights=arguments.weights,
+        no_contract=arguments.no_contract,
+    )
     out = arguments.out or Path("studies") / arguments.recipe.stem
     runs = arguments.runs or out.parent / "runs"
     study = run_study(plan, out, runs=runs, executor=executor)

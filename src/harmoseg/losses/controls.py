@@ -13,7 +13,9 @@ Controls = Literal["none", "reduction", "all"]
 network and reduction without it; that, and the same with an overlap term of equal weight."""
 DEFAULT_CONTROLS: Controls = "all"
 """A gain without its overlap control says nothing about the spectrum."""
-Kind = Literal["without the term", "overlap term instead", "control", "no control"]
+Kind = Literal[
+    "without the term", "BCE + Dice instead", "overlap term instead", "control", "no control"
+]
 
 
 @dataclass(frozen=True)
@@ -32,7 +34,7 @@ def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]
     found: dict[str, None] = {}
     for text in methods:
         method = parse_method(text)
-        if controls != "none" and method.term is not None:
+        if controls != "none" and method.plain != method:
             found.setdefault(str(method.plain))
         if controls == "all" and method.overlap_control is not None:
             found.setdefault(str(method.overlap_control))
@@ -44,7 +46,8 @@ def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
     """Name what `method` is to be compared with, of the methods of a plan.
 
     A method with a term has its controls: the same network and reduction without it, and the same
-    with an overlap term of equal weight in its place. Where the plan lacks the first, and for every
+    with an overlap term of equal weight in its place; a method with another base and no term has
+    BCE + Dice. Where the plan lacks the first, and for every
     method without a term, there is the first method of the plan, which is no control, unless it is
     the other one.
     """
@@ -52,12 +55,12 @@ def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
     plain, overlap = str(parsed.plain), parsed.overlap_control
     found = []
     if plain != method and plain in methods:
-        found.append(Reference(plain, "without the term"))
+        found.append(Reference(plain, "without the term" if parsed.terms else "BCE + Dice instead"))
     if overlap is not None and str(overlap) in methods:
         found.append(Reference(str(overlap), "overlap term instead"))
     of_first = () if method == first else references_of(first, methods)
     if (
-        not any(item.kind == "without the term" for item in found)
+        plain not in (item.method for item in found)
         and first not in (method, *(item.method for item in found))
         # The control of the first method is its reference already: not the other way round too.
         and method not in (item.method for item in of_first)

@@ -1,7 +1,8 @@
-"""How a method is spelled: ``model[+term[:weight]][@reduction]``."""
+"""How a method is spelled: ``model[=base][+term[:weight]]...[@reduction]``."""
 
 from __future__ import annotations
 
+import ast
 import difflib
 import re
 from dataclasses import dataclass, replace
@@ -14,109 +15,234 @@ if TYPE_CHECKING:  # `parse_method` is used where nothing waits for torch
 
 ModelName = Literal["unet", "transunet"]
 MODEL_NAMES: tuple[ModelName, ...] = get_args(ModelName)
-SPECTRAL_TERMS = ("scc", "rings", "low", "mid", "high")
-TERMS = (*SPECTRAL_TERMS, "dice")
+BANDS = ("rings", "midrings", "low", "mid", "high")
+SHELF = (
+    "focal",
+    "topk",
+    "tversky",
+    "focal-tversky",
+    "generalised-dice",
+    "lovasz",
+    "boundary",
+    "hausdorff-dt",
+    "cldice",
+    "focal-frequency",
+    "cwmi",
+)
+LOSSES = ("scc", *BANDS, "dice", "bce", *SHELF)
+"""The losses that have a name of their own; `harmoseg.losses.named` makes them."""
+Option = bool | int | float | str | None | tuple["Option", ...]
 _PAPER_WEIGHT = 0.2
+_LOSS = r"[A-Za-z_][\w.-]*(?:\([^()]*\))?"
+_WEIGHT = r":(?:\d[\d.]*e\+\d+|[^@+]+)"
 _SPELLING = re.compile(
-    r"(?P<model>[a-z0-9_]+)(\+(?P<term>[A-Za-z_][\w.]*)(:(?P<weight>[^@]+))?)?"
+    rf"(?P<model>[a-z0-9_]+)(=(?P<base>{_LOSS}))?(?P<terms>(\+{_LOSS}({_WEIGHT})?)*)"
     r"(@(?P<reduction>\w+))?"
 )
-_EXAMPLES = "unet, unet+scc, unet+rings:1@sample or unet+monai.losses.FocalLoss:0.5"
+_TERM = re.compile(rf"\+(?P<loss>{_LOSS})(?P<weight>{_WEIGHT})?")
+_NAMED = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)(\((?P<options>[^()]*)\))?")
+_WORDS = {"true": True, "false": False, "none": None}
+_EXAMPLES = (
+    "unet, unet+scc, unet+rings:1@sample, unet+monai.losses.FocalLoss:0.5, unet=bce or "
+    "'unet+tversky(alpha=0.3,beta=0.7)'"
+)
+
+
+@dataclass(frozen=True, order=True)
+class LossName:
+    """A loss by its name or its import path (with a dot in it), and its options, sorted."""
+
+    name: str
+    options: tuple[tuple[str, Option], ...] = ()
+
+    def __str__(self) -> str:
+        """Spell the loss in its one canonical form."""
+        options = ",".join(f"{name}={_spell(value)}" for name, value in self.options)
+        return f"{self.name}({options})" if options else self.name
+
+    @property
+    def is_imported(self) -> bool:
+        """Return whether the loss is named by its import path."""
+        return "." in self.name
+
+
+@dataclass(frozen=True)
+class Term:
+    """A loss that is added, and its weight, the paper's lambda."""
+
+    loss: LossName
+    weight: float
+
+    def __str__(self) -> str:
+        """Spell the term; the paper's weight is left out."""
+        weight = "" if self.weight == _PAPER_WEIGHT else f":{_spell(self.weight)}"
+        return f"{self.loss}{weight}"
 
 
 @dataclass(frozen=True)
 class Method:
-    """A network and the objective it is trained with: BCE + Dice, and at most one term beside it.
+    """A network and the objective it is trained with: a base, and terms beside it.
 
-    `term` is None for BCE + Dice alone; ``scc`` (the whole spectrum, the paper's), ``rings``,
-    ``low``, ``mid`` or ``high`` (bands of it); ``dice``, a second soft Dice, which is a control; or
-    the import path of a loss, with a dot in it. `weight` is the term's, the paper's lambda, and 0
-    without a term.
+    `base` is None for BCE + Dice. A loss is one of `LOSSES` or an import path: see
+    docs/reference/methods.md.
     """
 
     model: ModelName
-    term: str | None
-    weight: float
+    terms: tuple[Term, ...]
     reduction: Reduction
+    base: LossName | None = None
 
     def __str__(self) -> str:
         """Spell the method in its one canonical form."""
-        term = ""
-        if self.term is not None:
-            term = f"+{self.term}"
-            if self.weight != _PAPER_WEIGHT:
-                term += f":{_spell(self.weight)}"
-        return self.model + term + ("" if self.reduction == "batch" else f"@{self.reduction}")
+        terms = "".join(f"+{term}" for term in self.terms)
+        return self.stem + terms + ("" if self.reduction == "batch" else f"@{self.reduction}")
+
+    @property
+    def stem(self) -> str:
+        """Spell the model and its base."""
+        return self.model if self.base is None else f"{self.model}={self.base}"
+
+    @property
+    def term(self) -> str | None:
+        """Spell the terms without their weights; None without a term."""
+        return "+".join(str(term.loss) for term in self.terms) or None
+
+    @property
+    def weight(self) -> float:
+        """Return the weight of the first term, 0 without a term."""
+        return self.terms[0].weight if self.terms else 0.0
+
+    @property
+    def losses(self) -> tuple[LossName, ...]:
+        """List the losses that the method names: the base, then the terms."""
+        named = tuple(term.loss for term in self.terms)
+        return named if self.base is None else (self.base, *named)
 
     @property
     def is_imported(self) -> bool:
-        """Say whether the term is somebody's loss, named by its import path."""
-        return self.term is not None and "." in self.term
+        """Return whether the method names a loss by its import path."""
+        return any(loss.is_imported for loss in self.losses)
+
+    @property
+    def weightless(self) -> Method:
+        """Return the method with all weights 0: methods that differ in weights alone are equal."""
+        return replace(self, terms=tuple(replace(term, weight=0.0) for term in self.terms))
 
     @property
     def plain(self) -> Method:
-        """Give the same network and reduction without the term: what the term is added to."""
-        return replace(self, term=None, weight=0.0)
+        """Return what the method is measured against: the same without its terms.
+
+        For a method with another base and no term that is BCE + Dice.
+        """
+        return replace(self, terms=()) if self.terms else replace(self, base=None)
 
     @property
     def overlap_control(self) -> Method | None:
-        """Give the same with an overlap term of the same weight in the place of the term.
+        """Return the same with one overlap term of the same weight in the place of the terms.
 
-        What a method gains over this, no overlap term would have given. A band of the spectrum has
-        the whole spectrum there, which by Parseval's theorem is a soft Dice; any other term has
+        What a method gains over this, no overlap term would have given. Bands of the spectrum have
+        the whole spectrum there, which by Parseval's theorem is a soft Dice; other terms have
         Dice. None without a term and for ``dice`` itself.
         """
-        if self.term is None or self.term == "dice":
+        names = {term.loss.name for term in self.terms}
+        if not names or names == {"dice"}:
             return None
-        bands = self.term in SPECTRAL_TERMS and self.term != "scc"
-        return replace(self, term="scc" if bands else "dice")
+        loss = LossName("scc" if names <= set(BANDS) else "dice")
+        weight = sum(term.weight for term in self.terms)
+        return replace(self, terms=(Term(loss, weight),))
 
 
 def parse_method(text: str) -> Method:
-    """Read a method such as ``unet``, ``transunet+scc:0.5`` or ``unet+rings:1@sample``.
+    """Read a method such as ``unet``, ``transunet+scc:0.5`` or ``unet=focal+rings:1@sample``.
 
-    Without a weight the term has the paper's, 0.2. A loss that is named by its import path is not
-    imported here. Raises HarmosegError saying what is expected.
+    Without a weight a term has the paper's, 0.2. A loss that is named by its import path is not
+    imported here. Raises HarmosegError naming what is expected.
     """
-    match = _SPELLING.fullmatch(text.strip())
+    where = f"method {text!r}"
+    match = _SPELLING.fullmatch(re.sub(r"\s*([(),=])\s*", r"\1", text.strip()))
     if match is None:
         raise HarmosegError(
-            f"method {text!r} is not of the form model[+term[:weight]][@reduction], for example "
+            f"{where} is not of the form model[=base][+term[:weight]][@reduction], for example "
             f"{_EXAMPLES}"
         )
-    model = _choice(text, "model", match["model"], MODEL_NAMES)
-    term, weight = match["term"], 0.0
-    if term is not None:
-        if "." not in term:
-            _choice(text, "term", term, TERMS, ", or the import path of a loss")
-        weight = _PAPER_WEIGHT if match["weight"] is None else _weight(text, match["weight"])
-    reduction = _choice(text, "reduction", match["reduction"] or "batch", ("batch", "sample"))
-    return Method(cast("ModelName", model), term, weight, cast("Reduction", reduction))
+    model = _choice(where, "model", match["model"], MODEL_NAMES)
+    base = None if match["base"] is None else parse_loss(match["base"], where, what="base")
+    terms = []
+    for found in _TERM.finditer(match["terms"]):
+        weight = _PAPER_WEIGHT if found["weight"] is None else _weight(where, found["weight"][1:])
+        terms.append(Term(parse_loss(found["loss"], where, what="term"), weight))
+    reduction = _choice(where, "reduction", match["reduction"] or "batch", ("batch", "sample"))
+    return Method(cast("ModelName", model), tuple(terms), cast("Reduction", reduction), base)
 
 
-def _choice(text: str, what: str, found: str, choices: tuple[str, ...], also: str = "") -> str:
+def parse_loss(text: str, where: str = "", *, what: str = "loss") -> LossName:
+    """Read a loss such as ``rings``, ``tversky(alpha=0.3,beta=0.7)`` or an import path.
+
+    Raises HarmosegError, which begins with `where`, for an unknown name or options that are not of
+    the form name=value.
+    """
+    where = where or f"{what} {text!r}"
+    match = _NAMED.fullmatch(re.sub(r"\s+", "", text))
+    if match is None:
+        raise HarmosegError(
+            f"{where}: expected a name or an import path, with options in parentheses, such as "
+            "rings, tversky(alpha=0.3,beta=0.7) or monai.losses.FocalLoss(gamma=3)"
+        )
+    name = match["name"]
+    if "." not in name:
+        _choice(where, what, name, LOSSES, ", or the import path of a loss")
+    options: dict[str, Option] = {}
+    for part in re.split(r",(?![^\[]*\])", match["options"] or ""):
+        key, equals, value = part.partition("=")
+        if part and not (equals and key.isidentifier() and value):
+            raise HarmosegError(f"{where}: option {part!r} must be name=value")
+        if part:
+            options[key] = _read_option(value)
+    return LossName(name, tuple(sorted(options.items())))
+
+
+def _read_option(text: str) -> Option:
+    """Read a number, a word, true, false, none, or a list of them in brackets."""
+    if text.lower() in _WORDS:
+        return _WORDS[text.lower()]
+    if text.startswith("[") and text.endswith("]"):
+        return tuple(_read_option(part) for part in text[1:-1].split(",") if part)
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+    return value if isinstance(value, int | float) else text.strip("'\"")
+
+
+def _choice(where: str, what: str, found: str, choices: tuple[str, ...], also: str = "") -> str:
     if found in choices:
         return found
     nearest = difflib.get_close_matches(found, choices, n=1, cutoff=0.0)[0]
     raise HarmosegError(
-        f"method {text!r}: unknown {what} {found!r}; did you mean {nearest!r}? "
+        f"{where}: unknown {what} {found!r}; did you mean {nearest!r}? "
         f"(expected {' or '.join(choices)}{also})"
     )
 
 
-def _weight(text: str, found: str) -> float:
+def _weight(where: str, found: str) -> float:
     try:
         weight = float(found)
     except ValueError:
         weight = -1.0
     if not 0 < weight < float("inf"):
         raise HarmosegError(
-            f"method {text!r}: weight {found!r} must be a number above 0; leave the term out for 0"
+            f"{where}: weight {found!r} must be a number above 0; leave the term out for 0"
         )
     return weight
 
 
-def _spell(weight: float) -> str:
-    """Write a weight as short as it can be without becoming another."""
-    short = f"{weight:g}"
-    return short if float(short) == weight else repr(weight)
+def _spell(value: Option) -> str:
+    """Write a value as short as it can be without becoming another."""
+    if isinstance(value, tuple):
+        return "[" + ",".join(map(_spell, value)) + "]"
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    if isinstance(value, str):
+        return value
+    short = f"{value:g}"
+    return short if float(short) == value else repr(value)

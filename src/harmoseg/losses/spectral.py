@@ -28,13 +28,18 @@ from harmoseg.spectrum import (
     correlation_ratio,
     make_partition,
     make_rings,
+    radial_frequency,
     ring_ratio,
     spectral_sums,
     window_weights,
 )
 
-BandName = Literal["rings", "low", "mid", "high"]
+BandName = Literal["rings", "midrings", "low", "mid", "high"]
 Bands = BandName | Tensor | None
+MIDRING_EDGES = (1 / 32, 1 / 16, 1 / 8, 1 / 4)
+"""Edges of the rings of ``"midrings"``, in cycles per pixel."""
+MIDRING_WEIGHTS = (1.0, 2**-0.75, 2**-1.5)
+"""Weights of these rings, f^(-3/4): so the gradient is spread evenly (results/xray)."""
 
 
 class SpectralCorrelationLoss(nn.Module):
@@ -49,6 +54,8 @@ class SpectralCorrelationLoss(nn.Module):
       denominator, and no transform is run.
     - ``"rings"``: the mean of the correlations in octave-wide rings, each of which counts equally
       however little power it has (Fourier ring correlation as a loss).
+    - ``"midrings"``: the weighted mean over the octaves from 1/32 to 1/4 cycles per pixel
+      (docs/explanation/what-losses-see.md).
     - ``"low"``, ``"mid"``, ``"high"``: details above 16 pixels, from 4 to 16 pixels, below 4.
     - a tensor (*S) of weights >= 0 in the order of `torch.fft.fftfreq`.
 
@@ -115,6 +122,11 @@ class SpectralCorrelationLoss(nn.Module):
         sums = self.averaging.pool(*spectral_sums(pred, truth, partition))
         if self.bands == "rings":
             values = 1 - ring_ratio(*sums).mean(-1)
+        elif self.bands == "midrings":
+            # The last ring holds all other frequencies: it says how much power rounding leaves.
+            ratios = ring_ratio(*sums)[..., :-1]
+            weights = ratios.new_tensor(MIDRING_WEIGHTS)
+            values = 1 - (ratios * weights).sum(-1) / weights.sum()
         else:
             values = 1 - correlation_ratio(*sums)[..., 0]
         return self.averaging.over_classes(values, self.class_weights)
@@ -166,11 +178,25 @@ def _make_named_partition(
     if bands == "rings":
         index = make_rings(shape, spacing=spacing).index
         weights = torch.ones(shape, dtype=torch.float64)
+    elif bands == "midrings":
+        index = _midring_index(shape, spacing)
+        weights = torch.ones(shape, dtype=torch.float64)
     else:
         window: Window = bands  # type: ignore[assignment]  # checked by _check_bands
         index = torch.zeros(shape, dtype=torch.long)
         weights = window_weights(window, shape, spacing=spacing)
     return make_partition(index, weights, device=device, dtype=dtype)
+
+
+def _midring_index(shape: tuple[int, ...], spacing: tuple[float, ...] | None) -> Tensor:
+    """Return the ring of every frequency; frequencies in none of the rings have the last number."""
+    pixel = 1.0 if spacing is None else min(spacing)
+    radius = radial_frequency(shape, spacing=spacing) * pixel
+    # Frequencies on an edge may miss it by rounding.
+    edges = torch.tensor(MIDRING_EDGES, dtype=torch.float64) - 1e-9
+    number = torch.bucketize(radius, edges, right=True) - 1
+    last = len(MIDRING_EDGES) - 1
+    return torch.where((number < 0) | (number > last), last, number)
 
 
 def check_classes(class_weights: Tensor | None, channels: int) -> None:

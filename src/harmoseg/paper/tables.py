@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -176,7 +176,7 @@ def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
 
 
 def _weightless(method: str) -> Method:
-    return replace(parse_method(method), weight=0.0)
+    return parse_method(method).weightless
 
 
 def _make_table(number: int, methods: Sequence[str], columns: Sequence[_Column]) -> Table:

@@ -14,6 +14,7 @@ _FEW = 8
 _NEEDED = "two seeds and two patients or more"
 _KINDS: dict[Kind, str] = {
     "without the term": "Its control: the same without the term.",
+    "BCE + Dice instead": "Its control: BCE + Dice in the place of its base.",
     "overlap term instead": "Its control: an overlap term of the same weight instead.",
     "control": "Its control, as named.",
     "no control": "Not a control: more than a term may differ.",

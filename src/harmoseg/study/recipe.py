@@ -66,14 +66,20 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
 
 
 def with_options(
-    plan: StudyPlan, *, seeds: int | None = None, weights: str | None = None
+    plan: StudyPlan,
+    *,
+    seeds: int | None = None,
+    weights: str | None = None,
+    no_contract: bool = False,
 ) -> StudyPlan:
     """Set what was said beside the recipe, for all its datasets."""
     datasets = plan.datasets
-    if weights is not None:
+    changes: dict[str, Any] = {} if weights is None else {"weights": weights}
+    if no_contract:
+        changes["no_contract"] = True
+    if changes:
         datasets = tuple(
-            replace(dataset, options=replace(dataset.options, weights=weights))
-            for dataset in datasets
+            replace(dataset, options=replace(dataset.options, **changes)) for dataset in datasets
         )
     return replace(plan, datasets=datasets, seeds=plan.seeds if seeds is None else seeds)
 
@@ -126,14 +132,14 @@ def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str
             continue
         method = parse_method(text)
         # Spelled and read again: so a weight that cannot be is refused as in any method.
-        head = f"{method.model}+{method.term}"
+        head = f"{method.stem}+{method.term}"
         tail = "" if method.reduction == "batch" else f"@{method.reduction}"
         found += [str(parse_method(f"{head}:{weight}{tail}")) for weight in weights]
     return tuple(found)
 
 
 def _takes_weight(text: str) -> bool:
-    return parse_method(text).term is not None and ":" not in text
+    return len(parse_method(text).terms) == 1 and ":" not in text
 
 
 def _check_lambdas(

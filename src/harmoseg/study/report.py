@@ -59,7 +59,7 @@ def write_study_report(
 
 def study_warnings(study: Study) -> list[str]:
     """Return what a reader should be wary of and the scores alone do not show."""
-    found = [*_of_progress(study), *_of_selection(study)]
+    found = [*_of_progress(study), *_of_runs(study)]
     for task in study.tasks:
         found += _of_data(task)
     return [*found, *_of_weights(study)]
@@ -119,8 +119,8 @@ def _missing(study: Study) -> str:
     return f"Incomplete: {', '.join(parts)}." if parts else ""
 
 
-def _of_selection(study: Study) -> list[str]:
-    """Name the runs whose epoch was not chosen by validation DSC alone."""
+def _of_runs(study: Study) -> list[str]:
+    """Name the runs whose epoch was not chosen by validation DSC alone, or whose loss is unfit."""
     by_remark: dict[str, list[str]] = {}
     for task in study.tasks:
         for run in task.runs:
@@ -128,11 +128,11 @@ def _of_selection(study: Study) -> list[str]:
                 done = read_json(run.folder / DONE_FILE, what="the end mark of a run")
             except HarmosegError:
                 continue  # whoever opens the run is told
-            if remark := done.get("selection_remark"):
+            for remark in filter(None, (done.get("selection_remark"), *done.get("contract", ()))):
                 told = f"{run.experiment.method}, seed {run.experiment.seed}, on {task.name}"
                 by_remark.setdefault(remark, []).append(told)
     return [
-        f"{remark[0].upper()}{remark[1:]}: {'; '.join(runs[:_FEW])}"
+        f"{remark[0].upper()}{remark[1:].rstrip('.')}: {'; '.join(runs[:_FEW])}"
         + (f"; and {len(runs) - _FEW} more runs." if len(runs) > _FEW else ".")
         for remark, runs in by_remark.items()
     ]

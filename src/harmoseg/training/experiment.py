@@ -13,11 +13,11 @@ import yaml
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, sha256_of
+from harmoseg.losses.imported import source_hash
 from harmoseg.losses.method import parse_method
 from harmoseg.models.precision import resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.training_view import TrainingView
-from harmoseg.training.objective import source_hash
 from harmoseg.training.options import TrainingOptions
 
 SCHEMA = 1
@@ -70,6 +70,7 @@ class Experiment:
     def _identity(self) -> dict[str, Any]:
         values = asdict(self)
         options = values.pop("options")
+        del options["no_contract"]  # it says whether a run is trained, not what it is
         if self.weights_sha256 is not None:
             options["weights"] = None  # the hash says more than the path
         if self.loss_sha256 is None:
@@ -109,7 +110,7 @@ def resolve_experiment(
         height=store.height,
         width=store.width,
         channels=store.channels,
-        loss_sha256=source_hash(parsed),
+        loss_sha256=source_hash(parsed.losses),
         validation_exchanged=view.exchanged,
     )
 

@@ -34,6 +34,8 @@ class TrainingOptions:
         patience: Stop after so many validations in a row without a better one; 0 trains all epochs.
         clip_norm: Scale the gradients of a step down to this norm where theirs is larger; 0 never.
         accumulate: Batches whose gradients are averaged for one step of the optimiser.
+        no_contract: Train also with an objective that cannot lead to the truth; what is wrong with
+            it is kept with the run.
     """
 
     encoder: str = "resnet50"
@@ -52,6 +54,7 @@ class TrainingOptions:
     patience: int = 0
     clip_norm: float = 0.0
     accumulate: int = 1
+    no_contract: bool = False
 
     def __post_init__(self) -> None:
         """Raise HarmosegError naming the first option that cannot be."""

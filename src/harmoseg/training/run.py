@@ -31,6 +31,7 @@ from safetensors.torch import save
 from torch import nn
 from torch.utils.data import DataLoader
 
+from harmoseg.diagnostics.guard import check_objective
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.files import (
     check_schema,
@@ -102,7 +103,8 @@ def train(
     last epoch and ends as if it had not been interrupted. The test split is never opened.
 
     Raises HarmosegError where `out` holds another experiment, naming what differs, where the
-    store cannot be trained on, where training diverges, and where memory runs out.
+    store cannot be trained on, where the objective is unfit (see `check_contract`), where training
+    diverges, and where memory runs out.
     """
     execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
@@ -118,8 +120,12 @@ def train(
     if len(view.validation):
         validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
     check_schedule(options, batches=len(loader), validates=validation is not None)
+    remarks = check_contract(experiment)
+    if not process_number():
+        for remark in remarks:
+            print(f"warning: {remark}", file=sys.stderr)
     with _alone(out):
-        _train(view, out, experiment, execution, loader, validation)
+        _train(view, out, experiment, execution, loader, validation, remarks)
     return experiment
 
 
@@ -130,6 +136,7 @@ def _train(
     execution: Execution,
     loader: TrainingLoader,
     validation: DataLoader[Batch] | None,
+    remarks: list[str],
 ) -> None:
     """Train to the end, and write what a finished run has."""
     options, seed = experiment.options, experiment.seed
@@ -166,7 +173,11 @@ def _train(
             logger.log_hyperparams(_hyperparameters(experiment))
         _fit(trainer, network, loader, validation, out)
     if trainer.is_global_zero:
-        measured = {"seconds": round(time.monotonic() - started, 1), **measurements.summary()}
+        measured = {
+            "contract": remarks,
+            "seconds": round(time.monotonic() - started, 1),
+            **measurements.summary(),
+        }
         _finish(out, network, view, checkpoints, choose, measured)
     if trainer.received_sigterm:
         raise Terminated  # too late for this run, and yet whoever asked wants an end
@@ -238,8 +249,23 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     network = model_info(experiment, view).build(weights=options.weights).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
-    objective = Objective(parse_method(experiment.method), experiment.mode)
-    objective.check(len(experiment.classes), experiment.height, experiment.width)
+    check_contract(experiment)
+
+
+def check_contract(experiment: Experiment) -> list[str]:
+    """Return what to know of an experiment's objective; raise HarmosegError where it is unfit."""
+    method, options = parse_method(experiment.method), experiment.options
+    try:
+        return check_objective(
+            Objective(method, experiment.mode),
+            method.losses,
+            mode=experiment.mode,
+            classes=len(experiment.classes),
+            space=(experiment.height, experiment.width),
+            refuse=not options.no_contract,
+        )
+    except HarmosegError as error:
+        raise HarmosegError(f"method {experiment.method!r}: {error}") from error
 
 
 def read_experiment(path: Path) -> Experiment:

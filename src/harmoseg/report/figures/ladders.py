@@ -54,10 +54,10 @@ def find_families(methods: Sequence[str]) -> list[Family]:
             method = parse_method(name)
         except HarmosegError:  # a name of somebody else has no weight
             continue
-        if method.term is None:
+        if len(method.terms) != 1:
             continue
         reduction = "" if method.reduction == "batch" else f"@{method.reduction}"
-        title = f"{method.model}+{method.term}:λ{reduction}"
+        title = f"{method.stem}+{method.term}:λ{reduction}"
         found.setdefault(title, {})[method.weight] = name
         plain[title] = str(method.plain)
     return [

@@ -31,6 +31,7 @@ _DODGE = 0.55
 
 _GAINS: dict[Kind, str] = {
     "without the term": "Gain over the same without the term",
+    "BCE + Dice instead": "Gain over BCE + Dice",
     "overlap term instead": "Gain over an overlap term of that weight",
     "control": "Gain over its control",
     "no control": "Difference to the reference",

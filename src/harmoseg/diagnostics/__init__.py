@@ -1,0 +1,1 @@
+"""Diagnostics: what a loss does, seen without training."""

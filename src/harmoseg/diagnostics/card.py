@@ -1,0 +1,211 @@
+"""See through a loss without training: `xray`, and the card that it returns."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmoseg.diagnostics.asking import Question, as_loss, ask
+from harmoseg.diagnostics.contract import Check, check_contract
+from harmoseg.diagnostics.cost import Cost, measure_cost
+from harmoseg.diagnostics.gradients import (
+    EDGES,
+    Likeness,
+    Pull,
+    Spectrum,
+    measure_likeness,
+    measure_pull,
+    measure_spectrum,
+)
+from harmoseg.diagnostics.guard import passing_spellings
+from harmoseg.diagnostics.masks import COUNT, phantom_masks, store_masks
+from harmoseg.errors import HarmosegError
+from harmoseg.losses.method import parse_loss
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_PHANTOM_CLASSES = 4
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class LossCard:
+    """What a loss does, seen without training; see `xray`.
+
+    `checks` are those of the contract; `values` the mean loss of every graded prediction;
+    `spectrum`, `likeness`, `pull` and `cost` are None where the loss cannot be called or has no
+    gradient. `spellings` are ways to call the loss that pass where the one that was asked does not.
+    """
+
+    name: str
+    mode: str
+    masks: str
+    checks: tuple[Check, ...]
+    values: dict[str, float]
+    spectrum: Spectrum | None = None
+    likeness: Likeness | None = None
+    pull: Pull | None = None
+    cost: Cost | None = None
+    spellings: tuple[str, ...] = ()
+
+    @property
+    def refusals(self) -> tuple[Check, ...]:
+        """Return the failed checks for which an objective is not trained with."""
+        return tuple(check for check in self.checks if check.refuses and check.status == "fail")
+
+    @property
+    def sentences(self) -> list[str]:
+        """Return what the card says, in plain sentences."""
+        from harmoseg.diagnostics.telling import describe
+
+        return describe(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the card as plain values, as `to_json` writes them."""
+        values = {"schema": SCHEMA, **asdict(self), "sentences": self.sentences}
+        if self.spectrum is not None:
+            values["spectrum"] |= {"edges": list(EDGES), "above": self.spectrum.above}
+        return values
+
+    def to_json(self) -> str:
+        """Return the card as JSON; a number that is undefined is null."""
+        return json.dumps(_without_nan(self.to_dict()), indent=2)
+
+    def to_frame(self) -> pd.DataFrame:
+        """Return the card as a table: section, quantity, value."""
+        import pandas as pd
+
+        rows: list[tuple[str, str, Any]] = []
+        rows += [("contract", check.name, check.status) for check in self.checks]
+        rows += [("value", name, value) for name, value in self.values.items()]
+        if self.spectrum is not None:
+            names = octave_names()
+            rows += [("spectrum", *pair) for pair in zip(names, self.spectrum.shares, strict=True)]
+        if self.likeness is not None:
+            rows.append(("likeness", "explained", self.likeness.explained))
+            rows += [("cosine", *pair) for pair in self.likeness.cosines.items()]
+        if self.pull is not None:
+            rows += [("pull", *pair) for pair in self.pull.by_distance.items()]
+            rows.append(("pull", "small object", self.pull.small_object))
+        if self.cost is not None:
+            rows += [("cost", "time", self.cost.time), ("cost", "memory", self.cost.memory)]
+        return pd.DataFrame(rows, columns=["section", "quantity", "value"])
+
+    def _repr_html_(self) -> str:
+        from harmoseg.diagnostics.page import card_to_html
+
+        return card_to_html(self)
+
+
+def xray(
+    loss: Any,
+    *,
+    mode: Literal["binary", "multiclass"] = "binary",
+    masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None,
+) -> LossCard:
+    """Return what a loss does, seen in seconds without training.
+
+    `loss` is the name of a loss (``"rings"``, ``"tversky(alpha=0.3,beta=0.7)"``), the import path
+    of one, or a Python object that is called as ``loss(logits, target)``: logits (B, C, *S) in
+    float32; the target is a float mask (B, 1, *S) for ``"binary"``, class indices (B, *S) for
+    ``"multiclass"``.
+
+    `masks` are class indices (N, *S), the folder of a prepared store, or None for the built-in
+    phantom. The loss is asked for its value and its gradient on the logits at graded predictions
+    of every mask: noise, small mistakes, the truth and its inverse, at two confidences.
+
+    Raises HarmosegError for an unknown name, for a loss that cannot be imported or made, and for
+    masks that do not fit `mode`. A loss that fails when it is called has a card that says so.
+    """
+    return examine(loss, make_question(mode, masks))
+
+
+def make_question(
+    mode: str, masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None
+) -> Question:
+    """Return what losses are asked; make it once where several losses are."""
+    if mode not in ("binary", "multiclass"):
+        raise HarmosegError(f"mode must be binary or multiclass, got {mode!r}")
+    binary = mode == "binary"
+    if masks is None:
+        classes = 2 if binary else _PHANTOM_CLASSES
+        return Question(mode, 1 if binary else classes, phantom_masks(classes), "phantom")
+    if isinstance(masks, str | Path):
+        labels, classes = store_masks(Path(masks), COUNT)
+        source = Path(masks).resolve().name
+        if binary:
+            labels = (labels > 0).long()  # any foreground, where the store has several
+    else:
+        labels = torch.as_tensor(np.asarray(masks)).long()
+        classes, source = int(labels.max()) + 1, "given"
+    if labels.ndim < 3 or int(labels.min()) < 0 or (binary and int(labels.max()) > 1):
+        raise HarmosegError(
+            f"masks must be class indices (images, *space) from 0 to {'1' if binary else 'C - 1'}, "
+            f"got shape {tuple(labels.shape)} and values from {int(labels.min())} to "
+            f"{int(labels.max())}"
+        )
+    return Question(mode, 1 if binary else max(2, classes), labels, source)
+
+
+def examine(loss: Any, question: Question) -> LossCard:
+    """Return the card of a loss; see `xray`."""
+    if isinstance(loss, str):
+        loss = parse_loss(loss)  # spelled once, for the ways that are tried below
+    name, made = as_loss(loss, question.mode)
+    shape = " x ".join(map(str, question.masks.shape[1:]))
+    masks = f"{len(question.masks)} masks ({question.source}), {shape} px"
+    try:
+        answers = ask(made, question)
+    except Exception as error:  # whatever a stranger's loss does, the card says it
+        failed = Check("can be called", "fail", _first_line(error), refuses=True)
+        card = LossCard(name, question.mode, masks, (failed,), {})
+        return replace(card, spellings=passing_spellings(loss, question))
+    means = answers.values.mean(1)
+    values = {
+        state.name if state.kind == "noise" else f"{state.name}, logit {state.confidence:g}": float(
+            v
+        )
+        for state, v in zip(question.states, means, strict=True)
+    }
+    card = LossCard(name, question.mode, masks, check_contract(made, question, answers), values)
+    if card.refusals:
+        card = replace(card, spellings=passing_spellings(loss, question))
+    if any(check.name in ("one finite number", "has a gradient") for check in card.refusals):
+        return card
+    return replace(
+        card,
+        spectrum=measure_spectrum(question, answers),
+        likeness=measure_likeness(question, answers),
+        pull=measure_pull(made, question, answers),
+        cost=measure_cost(made, question),
+    )
+
+
+def octave_names() -> list[str]:
+    """Name the octaves of a spectrum by the size of the details in them."""
+    sizes = [round(1 / edge) for edge in EDGES]
+    between = [f"{large} to {small} px" for large, small in itertools.pairwise(sizes)]
+    return [f"above {sizes[0]} px", *between, f"below {sizes[-1]} px"]
+
+
+def _first_line(error: Exception) -> str:
+    text = str(error).strip().splitlines()
+    return text[0] if text else type(error).__name__
+
+
+def _without_nan(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(item) for item in value]
+    if isinstance(value, float) and not np.isfinite(value):
+        return None
+    return value

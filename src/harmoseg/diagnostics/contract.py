@@ -1,0 +1,319 @@
+"""The contract of a loss: what it must do, and what is good to know before training."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from harmoseg.diagnostics.asking import Answers, Loss, Question, value_and_gradient
+from harmoseg.diagnostics.predictions import CONFIDENCES, to_channels, to_logits
+
+Status = Literal["pass", "fail", "not applicable"]
+_STEPS = 100
+_STEP = 0.4
+_REACHED = 0.95
+_SAME = 0.01
+"""Relative difference up to which two values are the same."""
+LOW, HIGH = CONFIDENCES
+ORDER = (
+    "truth better than small mistakes",
+    "small mistakes better than noise",
+    "noise better than the inverse",
+    "descent reaches the truth",
+)
+"""Checks that a loss must pass to be used alone."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check: its name, whether it passed, and what that means for training.
+
+    `refuses` says whether an objective that fails the check is not trained with.
+    """
+
+    name: str
+    status: Status
+    meaning: str
+    refuses: bool = False
+
+
+def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Check, ...]:
+    """Check a loss on graded predictions."""
+    found = [*refusing_checks(question, answers), *order_checks(question, answers)]
+    if found[0].status == "pass" and found[1].status == "pass":
+        found.append(_reaches_truth(loss, question))
+        makers = (_odd_masks, _confident, _half, _batch, _size, _classes)
+        found += [check for maker in makers for check in maker(loss, question)]
+    return tuple(found)
+
+
+def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
+    """Check what an objective must have to be trained with."""
+    value = _values(question, answers)
+    finite = bool(np.isfinite(answers.values).all())
+    yield _check(
+        "one finite number",
+        finite,
+        "Every prediction has a loss.",
+        "The loss is not one finite number for some predictions: training stops or diverges.",
+        refuses=True,
+    )
+    # At the truth a loss may be flat; away from it a flat loss teaches nothing.
+    away = [i for i, state in enumerate(question.states) if state.kind != "truth"]
+    sound = bool(torch.isfinite(answers.gradients).all())
+    sound = sound and bool(answers.gradients[away].abs().amax() > 0)
+    yield _check(
+        "has a gradient",
+        sound,
+        "The loss moves the network.",
+        "The loss has no finite gradient on the logits: the network learns nothing from it.",
+        refuses=True,
+    )
+    if not finite:
+        return
+    spread = float(np.ptp(answers.values))
+    yield _check(
+        "not constant",
+        spread > 1e-6 * max(1.0, float(np.abs(answers.values).max())),
+        "Predictions have different losses.",
+        "Every prediction has the same loss: the network learns nothing from it.",
+        refuses=True,
+    )
+    for other in ("inverse", "noise"):
+        truth, against = value("truth", HIGH), value(other, HIGH)
+        yield _check(
+            f"truth better than {'its inverse' if other == 'inverse' else 'noise'}",
+            truth < against - 1e-6 * max(1.0, abs(against)),
+            f"The truth has {_number(truth)}, {other} {_number(against)}.",
+            f"The truth has {_number(truth)}, {other} {_number(against)}: the loss leads away from "
+            "the truth.",
+            refuses=True,
+        )
+
+
+def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
+    """Check that worse predictions have a higher loss, as far as they were asked."""
+    value = _values(question, answers)
+    near = [state.name for state in question.states if state.kind == "near"]
+    near = list(dict.fromkeys(near))
+    worse = [
+        name for name in near for c in CONFIDENCES if not value(name, c) > value("truth", c) - 1e-7
+    ]
+    yield _check(
+        ORDER[0],
+        not worse,
+        "No small mistake has a lower loss than the truth.",
+        f"{_listed(worse)} scores better than the truth: the loss rewards that mistake.",
+    )
+    noise = value("noise", LOW)
+    # A missing object is no small mistake where it is the only one.
+    small = [name for name in near if "object" not in name]
+    worse = [name for name in small if not value(name, LOW) < noise]
+    yield _check(
+        ORDER[1],
+        not worse,
+        "Every small mistake has a lower loss than noise.",
+        f"{_listed(worse)} scores no better than noise: far from the truth the loss does not show "
+        "the way.",
+    )
+    yield _check(
+        ORDER[2],
+        noise < value("inverse", HIGH),
+        "The inverse has the highest loss.",
+        "The inverse of the truth scores no worse than noise: the loss cannot tell a mask from its "
+        "inverse; use it beside Dice or cross-entropy.",
+    )
+
+
+def _reaches_truth(loss: Loss, question: Question) -> Check:
+    """Descend on the logits alone, as a network without limits could."""
+    target, logits = question.masks[:2], question.logits("noise", LOW)[:2].clone()
+    mean, square = torch.zeros_like(logits), torch.zeros_like(logits)
+    # Adam in four lines: PyTorch's own imports the compiler, seconds of work.
+    for step in range(1, _STEPS + 1):
+        value, gradient = value_and_gradient(loss, logits, target)
+        if gradient is None or not math.isfinite(value):
+            break
+        mean = 0.9 * mean + 0.1 * gradient
+        square = 0.999 * square + 0.001 * gradient.square()
+        size = (square / (1 - 0.999**step)).sqrt() + 1e-12
+        logits -= _STEP * mean / (1 - 0.9**step) / size
+    dice = _dice(logits, target)
+    return _check(
+        ORDER[3],
+        dice >= _REACHED,
+        f"{_STEPS} steps from noise reach a DSC of {dice:.3f}.",
+        f"{_STEPS} steps on the logits alone reach a DSC of {dice:.3f} only.",
+    )
+
+
+def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
+    """Ask on empty, full and one-pixel masks."""
+    space = tuple(question.masks.shape[1:])
+    pixel = torch.zeros(1, *space, dtype=torch.long)
+    pixel[(0, *(length // 2 for length in space))] = 1
+    masks = {"empty": torch.zeros_like(pixel), "full": torch.ones_like(pixel), "one-pixel": pixel}
+    noise = question.logits("noise", LOW)[:1]
+    for name, mask in masks.items():
+        right = to_channels(mask, question.channels)
+        right = right if question.channels == 1 else right[:, 1:]
+        logits = to_logits(right, question.channels, HIGH)
+        sound, better = _sound(loss, noise, mask), False
+        if sound:
+            better = _value(loss, logits, mask) < _value(loss, -logits, mask)
+        yield _check(
+            f"{name} mask",
+            sound and better,
+            f"The loss is finite on a mask that is {name}, and lowest at the truth.",
+            f"On a mask that is {name} "
+            + (
+                "the truth scores no better than its inverse: such cases teach nothing, or worse."
+                if sound
+                else "the loss or its gradient is not finite: one such case ends the training."
+            ),
+        )
+
+
+def _confident(loss: Loss, question: Question) -> Iterator[Check]:
+    inverse = question.logits("inverse", HIGH)[:1] * (100 / HIGH)
+    yield _check(
+        "finite when sure and wrong",
+        _sound(loss, inverse, question.masks[:1]),
+        "Logits of 100 have a finite loss and gradient.",
+        "Logits of 100 on the wrong side have no finite loss or gradient: training may diverge.",
+    )
+
+
+def _half(loss: Loss, question: Question) -> Iterator[Check]:
+    logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
+    name = "half precision"
+    try:
+        full = _value(loss, logits, mask)
+        half = _value(loss, logits.bfloat16(), mask)
+    except Exception as error:  # whatever a stranger's loss does with half precision
+        yield Check(name, "fail", f"bfloat16 logits raise {type(error).__name__}: cast to float32.")
+        return
+    yield _check(
+        name,
+        math.isclose(full, half, rel_tol=0.02, abs_tol=1e-3),
+        "bfloat16 logits have the same loss within 2 %.",
+        f"bfloat16 logits have the loss {_number(half)} instead of {_number(full)}: cast first.",
+    )
+
+
+def _batch(loss: Loss, question: Question) -> Iterator[Check]:
+    logits, masks = question.logits("blurred", LOW)[:2], question.masks[:2]
+    single = [_value(loss, logits[i : i + 1], masks[i : i + 1]) for i in range(len(masks))]
+    twice = _value(loss, logits[:1].repeat_interleave(2, 0), masks[:1].repeat_interleave(2, 0))
+    name = "same for any batch size"
+    if not _same(twice, single[0]):
+        ratio = twice / single[0] if single[0] else math.inf
+        meaning = (
+            f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
+        )
+        yield Check(name, "fail", meaning)
+    elif not _same(_value(loss, logits, masks), float(np.mean(single))):
+        meaning = "The loss of a batch is not the mean over its images: small objects count less."
+        yield Check(name, "fail", meaning)
+    else:
+        yield Check(name, "pass", "The loss of a batch is the mean over its images.")
+
+
+def _size(loss: Loss, question: Question) -> Iterator[Check]:
+    def enlarge(tensor: Tensor) -> Tensor:
+        for axis in range(2, tensor.ndim):
+            tensor = tensor.repeat_interleave(2, axis)
+        return tensor
+
+    logits, mask = question.logits("too large", LOW)[:1], question.masks[:1]
+    before = _value(loss, logits, mask)
+    try:
+        after = _value(loss, enlarge(logits), enlarge(mask[:, None])[:, 0])
+    except Exception as error:  # a loss may be made for one size
+        yield Check(
+            "same for any image size", "fail", f"Another size raises {type(error).__name__}."
+        )
+        return
+    yield _check(
+        "same for any image size",
+        _same(before, after),
+        "The loss does not depend on the number of pixels.",
+        f"At twice the resolution the loss is {_number(after)} instead of {_number(before)}: its "
+        "weight depends on image size.",
+    )
+
+
+def _classes(loss: Loss, question: Question) -> Iterator[Check]:
+    name = "same for any class order"
+    if question.channels < 3:
+        yield Check(name, "not applicable", "There is one foreground class.")
+        return
+    logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
+    order = [*range(1, question.channels), 0]
+    swapped = _value(loss, logits[:, order], torch.tensor(np.argsort(order))[mask])
+    yield _check(
+        name,
+        _same(_value(loss, logits, mask), swapped),
+        "All classes count alike, the background too.",
+        "The order of the classes matters: the background, or a class, counts differently.",
+    )
+
+
+def _values(question: Question, answers: Answers) -> Callable[[str, float], float]:
+    means = answers.values.mean(1)
+
+    def value(name: str, confidence: float) -> float:
+        for state, mean in zip(question.states, means, strict=True):
+            if state.name == name and (state.kind == "noise" or state.confidence == confidence):
+                return float(mean)
+        raise KeyError(name)
+
+    return value
+
+
+def _value(loss: Loss, logits: Tensor, target: Tensor) -> float:
+    with torch.no_grad():
+        return float(loss(logits, target))
+
+
+def _sound(loss: Loss, logits: Tensor, target: Tensor) -> bool:
+    try:
+        value, gradient = value_and_gradient(loss, logits, target)
+    except Exception:  # a loss that fails on a mask is not sound on it
+        return False
+    return math.isfinite(value) and (gradient is None or bool(torch.isfinite(gradient).all()))
+
+
+def _dice(logits: Tensor, target: Tensor) -> float:
+    """Return the mean DSC over images and foreground classes that are present."""
+    channels = logits.shape[1]
+    labels = (logits[:, 0] > 0).long() if channels == 1 else logits.argmax(1)
+    scores = []
+    for label, mask in zip(labels, target, strict=True):
+        for number in range(1, max(2, channels)):
+            found, true = label == number, mask == number
+            if bool(true.any()):
+                scores.append(float(2 * (found & true).sum() / (found.sum() + true.sum())))
+    return float(np.mean(scores))
+
+
+def _same(first: float, second: float) -> bool:
+    return math.isclose(first, second, rel_tol=_SAME, abs_tol=1e-6)
+
+
+def _check(name: str, passed: bool, good: str, bad: str, *, refuses: bool = False) -> Check:
+    return Check(name, "pass" if passed else "fail", good if passed else bad, refuses)
+
+
+def _number(value: float) -> str:
+    return f"{value:.3g}"
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(dict.fromkeys(names)).capitalize()

@@ -1,0 +1,106 @@
+"""Guard training: refuse an objective that cannot lead to the truth, and tell how to spell it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+from torch import Tensor
+
+from harmoseg.diagnostics.asking import Question, as_loss, ask
+from harmoseg.diagnostics.contract import Check, order_checks, refusing_checks
+from harmoseg.diagnostics.masks import phantom_masks
+from harmoseg.errors import HarmosegError
+from harmoseg.losses.imported import CALLING, ForeignLoss
+from harmoseg.losses.method import LossName
+
+_COUNT = 3  # one mask of each kind: large, small and thin objects
+
+
+def check_objective(
+    objective: Callable[[Tensor, Tensor], Tensor],
+    losses: Sequence[LossName],
+    *,
+    mode: str,
+    classes: int,
+    space: tuple[int, int],
+    refuse: bool = True,
+) -> list[str]:
+    """Return what to know before training; raise HarmosegError where the objective is unfit.
+
+    Unfit is an objective that is not one finite number, has no gradient, is constant, or finds
+    noise or the inverse of a mask at least as good as the mask; and one with a loss that has no
+    finite gradient of its own. `losses` are those that it names. It is asked on masks of `space`.
+    Unless it is to `refuse`, this is told with the rest.
+    """
+    channels = 1 if mode == "binary" else classes
+    masks = phantom_masks(classes, *space, count=_COUNT)
+    question = Question(mode, channels, masks, "phantom", mistakes=False)
+    failed = _failed(objective, question)
+    found = [f"the objective: {check.meaning}" for check in failed[:1]]
+    remarks = []
+    for loss in losses:
+        checks = _failed(as_loss(loss, mode)[1], question, order=True)
+        unfit = [check for check in checks if check.refuses]
+        if unfit and (found or unfit[0].name in _ALONE):
+            spelled = passing_spellings(loss, question)
+            cure = f" Spell it {spelled[0]}." if spelled else ""
+            found.append(f"{loss}: {unfit[0].meaning}{cure}")
+        elif checks:
+            remarks.append(f"{loss}, asked alone: {checks[0].meaning}")
+    if found and refuse:
+        raise HarmosegError(
+            f"{' '.join(found)} See harmoseg xray, or set no_contract (--no-contract) to train "
+            "with it all the same"
+        )
+    return [*found, *remarks]
+
+
+_ALONE = ("one finite number", "has a gradient", "not constant")
+"""What is refused of a loss beside others: it can be nothing but a mistake."""
+
+
+def _failed(
+    loss: Callable[[Tensor, Tensor], Tensor], question: Question, *, order: bool = False
+) -> list[Check]:
+    answers = ask(loss, question)
+    checks = [*refusing_checks(question, answers)]
+    if order:
+        checks += order_checks(question, answers)
+    return [check for check in checks if check.status == "fail"]
+
+
+def passing_spellings(loss: Any, question: Question) -> tuple[str, ...]:
+    """Return how to call a loss that is not harmoseg's so that it passes, if known."""
+    if isinstance(loss, LossName) and not loss.is_imported:
+        return ()
+    few = replace(question, masks=question.masks[:2])
+    found = (_passes(loss, few, options) for options in _ways(question.mode))
+    return next(((spelled,) for spelled in found if spelled), ())  # the nearest to what was asked
+
+
+def _passes(loss: Any, question: Question, options: dict[str, Any]) -> str | None:
+    """Call a loss in another way; return how that is spelled where it passes."""
+    try:
+        if isinstance(loss, LossName):
+            own = {key: value for key, value in loss.options if key not in CALLING}
+            name = LossName(loss.name, tuple(sorted({**own, **options}.items())))
+            spelled, made = as_loss(name, question.mode)
+        else:
+            spelled = "harmoseg.losses.imported.ForeignLoss(loss, mode, "
+            spelled += ", ".join(f"{key}={value!r}" for key, value in options.items()) + ")"
+            made = ForeignLoss(loss, question.mode, **options)
+        answers = ask(made, question)
+    except Exception:  # whatever a stranger's loss does: this way does not work
+        return None
+    checks = refusing_checks(question, answers)
+    return spelled if all(check.status == "pass" for check in checks) else None
+
+
+def _ways(mode: str) -> Iterator[dict[str, Any]]:
+    targets = ({}, {"target": "channel"}, {"target": "onehot"}) if mode == "multiclass" else ({},)
+    for swap in ({}, {"target_first": True}):
+        for given in ({}, {"input": "probabilities"}):
+            for target in targets:
+                yield {**given, **swap, **target}
