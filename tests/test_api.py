@@ -7,8 +7,10 @@ import subprocess
 import sys
 from dataclasses import fields
 
+import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import harmoseg
 from harmoseg import HarmosegError
@@ -92,3 +94,33 @@ def test_a_table_that_is_not_there_is_named(tmp_path, capsys) -> None:
     assert main(["compare", str(tmp_path / "t.csv"), "--out", str(tmp_path / "out")]) == 2
     assert "no column holds a measure" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+def test_folders_of_masks_go_to_the_report_in_one_command(tmp_path, capsys) -> None:
+    random = np.random.default_rng(0)
+    for i in range(6):
+        truth = np.zeros((32, 32), np.uint8)
+        truth[8:24, 6 + i : 20] = 255
+        for name, shift in (("labels", 0), ("a", 1), ("b/seed0", 3), ("b/seed1", 4)):
+            (tmp_path / name).mkdir(parents=True, exist_ok=True)
+            mask = np.roll(truth, shift, 0)
+            mask[random.integers(32, size=9), random.integers(32, size=9)] ^= 255
+            Image.fromarray(truth if not shift else mask).save(tmp_path / name / f"case{i}.png")
+    words = [f"A={tmp_path / 'a'}", f"B={tmp_path / 'b'}", "--truth", str(tmp_path / "labels")]
+    out = ["--out", str(tmp_path / "verdict"), "--reference", "A"]
+    assert main(["compare", *words, *out, "--margin", "1"]) == 0
+    told = capsys.readouterr().out
+    assert "B scores lower than A" in told and (tmp_path / "verdict" / "report.html").is_file()
+    scores = harmoseg.read_scores(tmp_path / "verdict")
+    assert {(row.method, row.seed) for row in scores.frame.itertuples()} == {
+        *(("A", "0"), ("B", "0"), ("B", "1"))
+    }
+    for wrong, message in (
+        (words[:2], "name the folder of true masks with --truth"),
+        ([words[0], str(tmp_path / "b"), *words[2:]], "expected NAME=FOLDER"),
+        ([str(tmp_path / "a"), *words[2:]], "name every folder of masks"),
+        ([str(tmp_path / "a"), str(tmp_path / "b")], "one store or table is compared at a time"),
+    ):
+        assert main(["compare", *wrong, "--out", str(tmp_path / "x")]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "x").exists()

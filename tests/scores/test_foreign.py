@@ -11,6 +11,7 @@ import pytest
 
 from harmoseg import HarmosegError, compare, read_scores
 from harmoseg.scores.suspicions import ScoresWarning
+from harmoseg.statistics.blocks import split_into_blocks
 
 LONG = "Case,Organ,Algorithm,Centre,Dice,HD95\nA 1.nii.gz,liver,u,x,0.9,3\nA 1.nii.gz,liver,v,x,0.8,4\nA 2.nii.gz,liver,u,y,0.7,5\nA 2.nii.gz,liver,v,y,0.6,\n"
 
@@ -232,3 +233,25 @@ def test_a_table_read_is_judged(tmp_path) -> None:
     scores = read_scores(write(tmp_path, "id,u,v\n" + "\n".join(rows), "dice.csv"))
     (item,) = compare(scores, reference="u").headline
     assert item.estimate.mean == pytest.approx(10)
+
+
+def test_a_test_set_is_no_part_of_the_cross_validation_beside_it(tmp_path) -> None:
+    model = "nnUNetTrainer__nnUNetPlans__3d_fullres"
+    for folder, cases in (
+        (f"nnUNet_results/Dataset007_X/{model}/fold_0/validation", ("a", "b")),
+        (f"nnUNet_results/Dataset007_X/{model}/fold_1/validation", ("c", "d")),
+        (f"nnUNet_test_results/Dataset007_X/{model}", ("t1", "t2", "t3")),
+    ):
+        place = tmp_path / folder
+        place.mkdir(parents=True)
+        found = [
+            {"prediction_file": f"/x/{case}.nii.gz", "metrics": {"1": {"Dice": 0.8, "IoU": 0.7}}}
+            for case in cases
+        ]
+        (place / "summary.json").write_text(json.dumps({"metric_per_case": found}))
+    scores = read_scores(tmp_path)
+    counts = scores.frame.groupby("tested_on", observed=True)["case"].nunique().to_dict()
+    assert counts == {"Dataset007_X": 3, "Dataset007_X (cross-validation)": 4}
+    assert {block.seeds["nnUNetTrainer"] for block in split_into_blocks(scores)} == {
+        *(("0",), ("cv",))
+    }

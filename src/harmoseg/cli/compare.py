@@ -1,19 +1,24 @@
-"""harmoseg compare: which method is better, on a store that trains or on a table of scores."""
+"""harmoseg compare: which method is better, on a store that trains or on results there are."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
 from harmoseg.store.layout import INFO_FILE
 from harmoseg.training.options import TrainingOptions
 
-SUMMARY = "Compare methods: train them on a store, or judge a table of scores."
+if TYPE_CHECKING:
+    from harmoseg.scores.table import Scores
+
+SUMMARY = SUMMARIES["compare"]
 
 
 def make_parser() -> Parser:
@@ -21,11 +26,16 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="harmoseg compare",
         description=f"{SUMMARY} A prepared store trains every method over several seeds and judges "
-        "them; interrupted, the same command continues. A table (scores.csv, or a folder that has "
-        "one) is judged as it is.",
+        "them; interrupted, the same command continues. Anything else is judged as it is: folders "
+        "of masks (A=masks/a B=masks/b --truth labels), a table of scores, or a results folder of "
+        "nnU-Net.",
     )
     parser.add_argument(
-        "path", type=Path, help="A prepared store, a table of scores, or a folder with scores.csv."
+        "paths",
+        type=str,
+        nargs="+",
+        help="A prepared store; or a table of scores, a folder with scores.csv or results of "
+        "nnU-Net; or NAME=FOLDER for every method, the same name again for a further training.",
     )
     parser.add_argument(
         "--out",
@@ -47,7 +57,24 @@ def make_parser() -> Parser:
         default=False,
         help="Replace the report of another table in the folder.",
     )
-    table = parser.add_argument_group("For a table of scores")
+    masks = parser.add_argument_group("For folders of masks (more options: harmoseg score)")
+    masks.add_argument(
+        "--truth", type=str | None, default=None, help="Folder, or pattern, of the true masks."
+    )
+    masks.add_argument(
+        "--classes",
+        type=str,
+        nargs="+",
+        default=[],
+        help="Names of the labels 1, 2, ...; or NAME=LABEL, or NAME=#rrggbb, for each class.",
+    )
+    masks.add_argument(
+        "--groups",
+        type=str | None,
+        default=None,
+        help="Patients: a CSV file with case and group, or a pattern for the name of a case.",
+    )
+    table = parser.add_argument_group("For results that are there")
     table.add_argument(
         "--reference",
         type=str | None,
@@ -108,32 +135,76 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> int:
     """Compare, write the report, print its main tables; 1 where runs failed."""
     values = arguments.as_dict()
-    path = values["path"]
+    paths = values["paths"]
+    named = [text for text in paths if "=" in text]
+    if named and len(named) < len(paths):
+        raise HarmosegError(
+            f"{next(text for text in paths if '=' not in text)!r}: expected NAME=FOLDER, as "
+            f"{named[0]!r} is"
+        )
+    if named:
+        return _score_and_judge(named, values)
+    if values["truth"]:
+        raise HarmosegError(
+            f"{paths[0]!r}: with --truth, name every folder of masks: NAME=FOLDER, for example "
+            f"A={paths[0]}"
+        )
+    if len(paths) > 1:
+        raise HarmosegError(
+            f"{len(paths)} paths: one store or table is compared at a time; of masks, name every "
+            "folder (NAME=FOLDER) and the truth (--truth)"
+        )
+    path = Path(paths[0])
     name = path.resolve().name.removesuffix(".gz").removesuffix(".csv")
     out = values["out"] or Path(f"compare-{name}")
     if (path / INFO_FILE).exists():
         return _train_and_judge(path, out, values)
     if not path.exists():
         raise HarmosegError(f"{path}: no such file or folder; give a store or a table of scores")
-    _judge(path, out, values)
+    _check_free(out, values)
+    from harmoseg.scores.files import read_scores
+
+    _judge(read_scores(path, measures=values["measure"]), out, values)
     return 0
 
 
-def _judge(path: Path, out: Path, values: dict[str, Any]) -> None:
-    from harmoseg.files import check_replaceable, make_folder
-    from harmoseg.report.html import REPORT_FILE, write_report
-    from harmoseg.scores.files import read_scores
-    from harmoseg.statistics.comparison import compare
-    from harmoseg.statistics.tables import to_markdown
+def _score_and_judge(named: Sequence[str], values: dict[str, Any]) -> int:
+    from harmoseg.cli.score import parse_classes, parse_folders
+    from harmoseg.evaluation.scoring import score
+
+    predictions = parse_folders(named)
+    if values["truth"] is None:
+        raise HarmosegError(f"{named[0]!r}: name the folder of true masks with --truth")
+    out = values["out"] or Path("compare-" + "-".join(predictions))
+    _check_free(out, values)
+    scores = score(
+        predictions,
+        values["truth"],
+        classes=parse_classes(values["classes"]),
+        groups=values["groups"],
+        out=out,
+        overwrite=values["overwrite"],
+    )
+    _judge(scores, out, values)
+    return 0
+
+
+def _check_free(out: Path, values: dict[str, Any]) -> None:
+    from harmoseg.report.html import REPORT_FILE
 
     if (out / REPORT_FILE).exists() and not values["overwrite"]:
         raise HarmosegError(
             f"{out}: holds a report already; name another folder with --out, or replace it with "
             "--overwrite"
         )
-    check_replaceable(out, mark=REPORT_FILE, overwrite=True)
-    scores = read_scores(path, measures=values["measure"])
-    print(f"read {scores.summary()}")
+
+
+def _judge(scores: Scores, out: Path, values: dict[str, Any]) -> None:
+    from harmoseg.files import make_folder
+    from harmoseg.report.html import REPORT_FILE, write_report
+    from harmoseg.statistics.comparison import compare
+    from harmoseg.statistics.tables import to_markdown
+
     result = compare(
         scores,
         reference=values["reference"],
@@ -157,11 +228,11 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     from harmoseg.study.results import describe_failures
     from harmoseg.study.running import executor_for
 
-    for name in ("reference", "primary", "measure"):
+    for name in ("reference", "primary", "measure", "classes", "groups"):
         if values[name]:
             raise HarmosegError(
-                f"--{name} is for tables, and {path} is a store; leave it out (the first of "
-                "--methods is the reference, and DSC is primary)"
+                f"--{name} is for results that are there, and {path} is a store; leave it out (the "
+                "first of --methods is the reference, and DSC is primary)"
             )
     options = {name: values[name] for name in TrainingOptions.__dataclass_fields__}
     dataset = DatasetPlan(

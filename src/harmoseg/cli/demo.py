@@ -6,12 +6,13 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.store.layout import INFO_FILE
 from harmoseg.training.options import TrainingOptions
 
-SUMMARY = "Run the whole product on made images, in a few minutes."
+SUMMARY = SUMMARIES["demo"]
 
 
 def make_parser() -> Parser:

@@ -6,12 +6,13 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.metrics import Definition, OnEmpty
 from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.layout import Split
 
-SUMMARY = "Score a trained run on a split of a store."
+SUMMARY = SUMMARIES["evaluate"]
 
 
 def make_parser() -> Parser:

@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.layout import Split
 
-SUMMARY = "Draw what a network looks at, and what the spectra of its masks and data hold."
+SUMMARY = SUMMARIES["explain"]
 
 
 def make_parser() -> Parser:

@@ -7,9 +7,10 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 
-SUMMARY = "Write a trained model in a form that others read or run."
+SUMMARY = SUMMARIES["export"]
 
 
 def make_parser() -> Parser:

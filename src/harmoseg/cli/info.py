@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.models.names import is_model
 
-SUMMARY = "Say what a store, a trained model or a network is; draw a store's contact sheet."
+SUMMARY = SUMMARIES["info"]
 
 
 def make_parser() -> Parser:

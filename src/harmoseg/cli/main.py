@@ -11,27 +11,13 @@ from importlib import import_module
 from typing import Any
 
 import harmoseg
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.messages import show_messages
 
-_COMMANDS = (
-    "demo",
-    "prepare",
-    "info",
-    "verify",
-    "xray",
-    "score",
-    "compare",
-    "plan",
-    "study",
-    "train",
-    "evaluate",
-    "predict",
-    "explain",
-    "export",
-)
 _OF_A_STUDY = ("status", "report")
+_COMMANDS = [name for name in SUMMARIES if not name.startswith("study_")]
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]
 
@@ -54,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help"}:
-        lines = (f"  {name:<10}{_command(name).SUMMARY}" for name in _COMMANDS)
+        lines = (f"  {name:<10}{SUMMARIES[name]}" for name in _COMMANDS)
         print(_OVERVIEW.format(commands="\n".join(lines)), end="")
         return 0
     if given[0] == "--version":

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 
-SUMMARY = "Plan a study: the seeds and cases that would show a difference."
+SUMMARY = SUMMARIES["plan"]
 
 
 def make_parser() -> Parser:

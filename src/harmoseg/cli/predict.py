@@ -7,10 +7,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.prediction.options import Device, PredictionOptions
 
-SUMMARY = "Predict masks for images, volumes or DICOM series."
+SUMMARY = SUMMARIES["predict"]
 
 _SWITCHES = {
     "tta": "Average over the image and its mirror images (test-time augmentation).",

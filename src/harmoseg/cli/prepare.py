@@ -8,6 +8,7 @@ from typing import Any
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
@@ -20,7 +21,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.store.describing import remarks_of
 from harmoseg.store.reading import read_info
 
-SUMMARY = "Turn a dataset's files into a prepared store."
+SUMMARY = SUMMARIES["prepare"]
 
 
 def make_parser() -> Parser:

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics import Definition, OnEmpty
 
-SUMMARY = "Score folders of predicted masks against a folder of true masks."
+SUMMARY = SUMMARIES["score"]
 
 
 def make_parser() -> Parser:
@@ -90,16 +92,10 @@ def run(arguments: Namespace) -> None:
     from harmoseg.evaluation.measuring import Measuring
     from harmoseg.evaluation.scoring import score
 
-    predictions: dict[str, list[str]] = {}
-    for text in arguments.predictions:
-        name, equals, folder = text.partition("=")
-        if not (name and equals and folder):
-            raise HarmosegError(f"{text!r}: expected NAME=FOLDER, for example unet=predictions/a")
-        predictions.setdefault(name, []).append(folder)
     score(
-        predictions,
+        parse_folders(arguments.predictions),
         arguments.truth,
-        classes=_classes(arguments.classes),
+        classes=parse_classes(arguments.classes),
         per_class=arguments.per_class,
         spacing=_spacing(arguments.spacing),
         unmatched=arguments.unmatched,
@@ -113,10 +109,21 @@ def run(arguments: Namespace) -> None:
     print(f"wrote {arguments.out}; next: harmoseg compare {arguments.out}")
 
 
-def _classes(texts: list[str]) -> Any:
+def parse_folders(texts: Sequence[str]) -> dict[str, list[str]]:
+    """Read ``NAME=FOLDER`` words; raise HarmosegError for one of another form."""
+    folders: dict[str, list[str]] = {}
+    for text in texts:
+        name, equals, folder = text.partition("=")
+        if not (name and equals and folder):
+            raise HarmosegError(f"{text!r}: expected NAME=FOLDER, for example unet=predictions/a")
+        folders.setdefault(name, []).append(folder)
+    return folders
+
+
+def parse_classes(texts: Sequence[str]) -> Any:
     """Return names, or a mapping from names to labels or colours."""
     if not any("=" in text for text in texts):
-        return texts or None
+        return list(texts) or None
     found: dict[str, int | str] = {}
     for text in texts:
         name, _, value = text.partition("=")

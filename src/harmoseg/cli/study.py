@@ -8,11 +8,12 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.study.resources import Resources
 
-SUMMARY = "Carry out a recipe: a table of the paper, or a study of your own."
+SUMMARY = SUMMARIES["study"]
 
 
 def make_parser() -> Parser:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 
-SUMMARY = "Write tables, figures and report of a study anew, from the runs that have finished."
+SUMMARY = SUMMARIES["study_report"]
 
 
 def make_parser() -> Parser:

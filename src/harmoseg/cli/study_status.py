@@ -6,10 +6,11 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.study.status import study_status, tell_status
 
-SUMMARY = "Say how far a study is, what has failed, and about how long it still takes."
+SUMMARY = SUMMARIES["study_status"]
 
 
 def make_parser() -> Parser:

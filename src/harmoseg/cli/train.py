@@ -6,11 +6,12 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.training.execution import Execution
 from harmoseg.training.options import TrainingOptions
 
-SUMMARY = "Train one method on a store."
+SUMMARY = SUMMARIES["train"]
 
 
 def make_parser() -> Parser:

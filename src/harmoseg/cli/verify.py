@@ -6,13 +6,14 @@ from pathlib import Path
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.verification.telling import as_json, tell
 from harmoseg.datasets.verification.verifying import verify
 from harmoseg.files import make_folder, write_json
 
-SUMMARY = "Check a dataset's files or a store; say what is wrong and how to mend it."
+SUMMARY = SUMMARIES["verify"]
 
 
 def make_parser() -> Parser:

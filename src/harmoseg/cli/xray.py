@@ -8,9 +8,10 @@ from typing import Literal
 
 from jsonargparse import Namespace
 
+from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 
-SUMMARY = "See what losses do, in seconds, without training."
+SUMMARY = SUMMARIES["xray"]
 
 
 def make_parser() -> Parser:

@@ -101,12 +101,17 @@ def _by_method(found: Sequence[tuple[str, str]]) -> str:
 
 def _of_patients(comparison: Comparison) -> list[str]:
     """Name the test sets whose cases may be several of one patient, and nobody can tell."""
-    unnamed = [block.tested_on for block in comparison.blocks if not block.names_patients]
+    unnamed = [
+        block.tested_on or "the unnamed set"
+        for block in comparison.blocks
+        if not block.names_patients
+    ]
     if not unnamed:
         return []
-    named = ", ".join(dict.fromkeys(unnamed))
+    several = len(comparison.blocks) > 1 or unnamed != ["the unnamed set"]
+    named = f" on {', '.join(dict.fromkeys(unnamed))}" if several else ""
     return [
-        f"No patients are named{f' on {named}' if named else ''}: every case counts as one. Where "
+        f"No patients are named{named}: every case counts as one. Where "
         "several are of one patient, the intervals are too narrow."
     ]
 

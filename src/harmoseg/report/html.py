@@ -74,7 +74,7 @@ def write_report(
     found = [*warnings, *find_warnings(result), *_missing(result, gallery, logs)]
     page = Page(
         title=result.title,
-        sentences=result.sentences,
+        sentences=[text for text in result.sentences if text not in result.notes],
         warnings=found,
         sections=[
             Section("Tables", tables=[_page_table(table, path, files) for table in all_tables]),

@@ -75,15 +75,19 @@ def read_summaries(files: Sequence[Path], remarks: list[str]) -> pd.DataFrame:
     parts = [_read(file) for file in sorted(files)]
     parts = _without_repeats(parts, remarks)
     names = _names([part.model for part in parts])
+    # The cases of a test set are not those of the cross-validation beside it.
+    with_test = {part.dataset for part in parts if not part.fold}
     by_run: dict[tuple[str, str, bool], list[_Part]] = {}
     for part in parts:
-        by_run.setdefault((part.dataset, names[part.model], part.post), []).append(part)
+        is_apart = part.fold and part.dataset in with_test
+        tested_on = f"{part.dataset} (cross-validation)" if is_apart else part.dataset
+        by_run.setdefault((tested_on, names[part.model], part.post), []).append(part)
     frames = []
-    for (dataset, name, post), found in by_run.items():
+    for (tested_on, name, post), found in by_run.items():
         method = f"{name} (postprocessed)" if post and len(by_run) > 1 else name
         for extra, seed, part in _seeds(found, method, remarks):
             label = f"{method} ({extra})" if extra else method
-            frames.append(part.frame.assign(tested_on=dataset, method=label, seed=seed))
+            frames.append(part.frame.assign(tested_on=tested_on, method=label, seed=seed))
     frame = pd.concat(frames, ignore_index=True)
     if (frame["class"] == "0").any():
         frame = frame[frame["class"] != "0"]
