@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -162,10 +163,18 @@ def run(arguments: Namespace) -> int:
     if not path.exists():
         raise HarmosegError(f"{path}: no such file or folder; give a store or a table of scores")
     _check_free(out, values)
-    from harmoseg.scores.files import read_scores
-
-    _judge(read_scores(path, measures=values["measure"]), out, values)
+    _judge(read_table(path, values["measure"]), out, values)
     return 0
+
+
+def read_table(path: Path, measures: Sequence[str]) -> Scores:
+    """Read scores of anybody; what looks wrong is logged once, and not warned of again."""
+    from harmoseg.scores.files import read_scores
+    from harmoseg.scores.suspicions import ScoresWarning
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ScoresWarning)
+        return read_scores(path, measures=measures)
 
 
 def _score_and_judge(named: Sequence[str], values: dict[str, Any]) -> int:

@@ -36,11 +36,11 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Print what is needed."""
-    from harmoseg.scores.files import read_scores
+    from harmoseg.cli.compare import read_table
     from harmoseg.statistics.planning import plan
 
     found = plan(
-        read_scores(arguments.scores, measures=arguments.measure),
+        read_table(arguments.scores, arguments.measure),
         detect=arguments.detect,
         method=arguments.method,
         reference=arguments.reference,

@@ -10,7 +10,7 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.tables import CALIBRATION
 from harmoseg.files import check_schema, read_json
-from harmoseg.scores.files import read_scores, read_table
+from harmoseg.scores.files import read_table, read_written_scores
 from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores
 
 SCHEMA = 4
@@ -49,7 +49,7 @@ def open_evaluation(path: Path, *, groups: Mapping[str, str] | None = None) -> E
     try:
         tables = (1 + len(summary["conditions"])) * int(summary["cases"])
         expected = tables * len(summary["classes"])
-        scores = _read_before(path, summary, groups) if before else read_scores(path)
+        scores = _read_before(path, summary, groups) if before else read_written_scores(path)
     except (KeyError, TypeError, ValueError) as error:
         raise HarmosegError(f"{file}: damaged, {error} is missing or wrong; {_AGAIN}") from error
     if len(scores) != expected:

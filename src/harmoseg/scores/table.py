@@ -175,7 +175,8 @@ class Scores:
         """Return one line on what the table holds."""
         of = {name: len(self.values_of(name)) for name in ("method", "seed", "tested_on")}
         cases = self.frame[["tested_on", "case"]].drop_duplicates().shape[0]
-        undefined = int(self.frame[list(self.measures)].isna().sum().sum())
+        foreground = self.frame[self.frame["class"] != BACKGROUND]
+        undefined = int(foreground[list(self.measures)].isna().sum().sum())
         return (
             f"{_plural(cases, 'case')}, {_plural(of['method'], 'method')}, "
             f"{_plural(of['seed'], 'seed')}, {_plural(of['tested_on'], 'test set')}; "

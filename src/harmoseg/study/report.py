@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from harmoseg.diagnostics.disguise import describe_disguises
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.models.cards import file_card
@@ -62,7 +63,12 @@ def study_warnings(study: Study) -> list[str]:
     found = [*_of_progress(study), *_of_runs(study)]
     for task in study.tasks:
         found += _of_data(task)
-    return [*found, *_of_weights(study)]
+    disguises = [
+        text
+        for task in study.tasks
+        for text in describe_disguises(task.methods, task.runs[0].experiment.mode)
+    ]
+    return [*found, *dict.fromkeys(disguises), *_of_weights(study)]
 
 
 def facts(study: Study) -> list[tuple[str, str]]:

@@ -133,7 +133,7 @@ def _of_cases(block: Block, differences: Sequence[Difference]) -> Iterator[Named
         f"Method against what it is compared with, case by case, {where}",
         f"A dot is one of {_cases(block)}, mean over the paired seeds. Above the diagonal the "
         "method has the larger value; ▲, ▼ and = count the cases that are larger, smaller and "
-        f"equal; green is better.{stretched} Cases that are undefined under some run are left out.",
+        f"equal; blue is better.{stretched} Cases that are undefined under some run are left out.",
         paired_plot(differences),
     )
     yield NamedFigure(

@@ -1,0 +1,57 @@
+"""Which terms are an overlap loss in disguise: what the gain of such a term is worth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from functools import cache
+
+from harmoseg.diagnostics.asking import Question, as_loss, ask
+from harmoseg.diagnostics.card import make_question
+from harmoseg.diagnostics.gradients import measure_likeness
+from harmoseg.errors import HarmosegError
+from harmoseg.losses.method import LossName, parse_method
+
+MOSTLY = 0.9
+"""Share of the gradient from which on a loss is called an overlap loss."""
+_PLAIN = ("dice", "bce")
+"""Named for what they are: nobody is surprised."""
+
+
+def describe_disguises(methods: Iterable[str], mode: str) -> list[str]:
+    """Return a sentence for every term of the methods that is mostly BCE, Dice or squared Dice.
+
+    The share is that of `harmoseg.xray`, on the phantom's masks. `mode` is ``binary`` or
+    ``multiclass``; of several labels nothing is said. Terms that cannot be asked are passed over.
+    """
+    if mode == "multilabel":
+        return []
+    losses = dict.fromkeys(
+        term.loss
+        for method in methods
+        for term in parse_method(method).terms
+        if term.loss.name not in _PLAIN
+    )
+    found = []
+    for loss in losses:
+        share = _share(loss, mode)
+        if share is not None and share >= MOSTLY:
+            found.append(
+                f"{100 * share:.0f} % of the gradient of the term {loss} is explained by BCE, Dice "
+                "and squared Dice together (harmoseg xray): what it gains, an overlap term of the "
+                "same weight would gain too."
+            )
+    return found
+
+
+@cache
+def _share(loss: LossName, mode: str) -> float | None:
+    question = _question(mode)
+    try:
+        return measure_likeness(question, ask(as_loss(loss, mode)[1], question)).explained
+    except HarmosegError:  # training has refused it, or will
+        return None
+
+
+@cache
+def _question(mode: str) -> Question:
+    return make_question("binary" if mode == "binary" else "multiclass")
