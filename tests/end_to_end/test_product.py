@@ -19,11 +19,11 @@ def test_folder_to_report(folder_data, tmp_path, capsys) -> None:
     assert main(["info", str(store), "--preview", str(tmp_path / "p.png")]) == 0
     small = ["--encoder", "resnet18", "--epochs", "6", "--batch-size", "4"]
     command = ["compare", str(store), "--out", str(study), "--seeds", "2", *small]
-    assert main(command) == 0
+    assert main([*command, "--controls", "reduction"]) == 0
     out = capsys.readouterr().out
     assert "Paired differences" in out and str(study / "report.html") in out
     with (study / "tables" / "means.csv").open(newline="") as stream:
-        rows = [row for row in csv.DictReader(stream) if row["metric"] == "DSC"]
+        rows = [row for row in csv.DictReader(stream) if row["measure"] == "DSC"]
     means = {row["method"]: float(row["mean"]) for row in rows}
     # Bright discs on dark noise: whoever learns at all finds them.
     assert set(means) == {"unet", "unet+scc"} and min(means.values()) > 60

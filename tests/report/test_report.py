@@ -47,7 +47,9 @@ def study(binary_store: Path, tmp_path_factory: pytest.TempPathFactory) -> Study
     options = TrainingOptions(
         encoder="tu-test_resnet", epochs=2, batch_size=4, validation_fraction=0.25
     )
-    plan = StudyPlan((DatasetPlan(binary_store, ("unet", "unet+scc"), options),), 2)
+    plan = StudyPlan(
+        (DatasetPlan(binary_store, ("unet", "unet+scc"), options, controls="none"),), 2
+    )
     return run_study(plan, tmp_path_factory.mktemp("studies") / "study")
 
 

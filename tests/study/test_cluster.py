@@ -21,7 +21,7 @@ TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validat
 
 
 def plan(store: Path, *methods: str) -> StudyPlan:
-    return StudyPlan((DatasetPlan(store, methods, TINY),), 1)
+    return StudyPlan((DatasetPlan(store, methods, TINY, controls="none"),), 1)
 
 
 @pytest.fixture(autouse=True)

@@ -36,7 +36,7 @@ METHODS = ("unet", "unet+scc")
 
 
 def dataset(store: Path, *also: Path, methods: tuple[str, ...] = METHODS) -> DatasetPlan:
-    return DatasetPlan(store, methods, TINY, also)
+    return DatasetPlan(store, methods, TINY, also, controls="none")
 
 
 def plan(store: Path, *also: Path, methods: tuple[str, ...] = METHODS, seeds: int = 2) -> StudyPlan:
