@@ -22,8 +22,8 @@ from torch.utils.data import DataLoader
 
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.layout import Case
+from harmoseg.store.tiling import Sample, cut
 from harmoseg.store.training_view import open_training_view
 from harmoseg.store.writing import writing_store
 from harmoseg.training import network, run

@@ -28,8 +28,8 @@ from harmoseg.prediction.network import BATCH, choose_device
 from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.predict import predict
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import resize_image
 from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.tiling import resize_image
 
 SIZE = 224
 LEAST = 0.9

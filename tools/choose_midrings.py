@@ -17,10 +17,10 @@ import numpy as np
 from torch import nn
 
 from harmoseg import SpectralCorrelationLoss
-from harmoseg.diagnostics.asking import ask
 from harmoseg.diagnostics.card import make_question
 from harmoseg.diagnostics.contract import order_checks
 from harmoseg.diagnostics.gradients import measure_likeness, measure_spectrum
+from harmoseg.diagnostics.probe import ask
 from harmoseg.files import write_csv
 from harmoseg.losses import spectral
 from harmoseg.spectrum import radial_frequency

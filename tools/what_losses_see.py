@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harmoseg.diagnostics.asking import Question
 from harmoseg.diagnostics.card import LossCard, examine, octave_names
 from harmoseg.diagnostics.masks import phantom_masks, store_masks
 from harmoseg.diagnostics.page import spectrum_figure
+from harmoseg.diagnostics.probe import Question
 from harmoseg.files import write_csv, write_text
 from harmoseg.losses.method import LOSSES
 

@@ -192,9 +192,9 @@ def run_study(
 
     Raises HarmosegError for a plan that cannot be, and where no run has finished.
     """
-    from harmoseg.study.conducting import run_study as conduct
+    from harmoseg.study.executors import executor_for
     from harmoseg.study.plan import DatasetPlan, StudyPlan
-    from harmoseg.study.running import executor_for
+    from harmoseg.study.runner import run_study as conduct
     from harmoseg.training.options import TrainingOptions
 
     (chosen,) = _take(options, TrainingOptions)

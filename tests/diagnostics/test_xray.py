@@ -16,7 +16,7 @@ from harmoseg.diagnostics.card import examine, make_question
 from harmoseg.diagnostics.gradients import EDGES
 from harmoseg.diagnostics.page import cards_to_html
 from harmoseg.diagnostics.predictions import graded_predictions, signed_distance
-from harmoseg.diagnostics.telling import cards_to_text
+from harmoseg.diagnostics.sentences import cards_to_text
 from harmoseg.losses.method import LossName
 from harmoseg.losses.named import make_loss
 from harmoseg.spectrum import radial_frequency

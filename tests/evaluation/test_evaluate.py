@@ -26,9 +26,9 @@ from harmoseg.evaluation.summary import format_summary, summarise_subsets
 from harmoseg.locks import locked
 from harmoseg.metrics import overlap_metric
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
+from harmoseg.store.tiling import Sample, cut
 from harmoseg.store.writing import writing_store
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train

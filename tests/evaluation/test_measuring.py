@@ -28,9 +28,9 @@ from harmoseg.metrics import (
 )
 from harmoseg.spectrum import make_rings
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
+from harmoseg.store.tiling import Sample, cut
 from harmoseg.store.writing import writing_store
 
 SIZE = 32

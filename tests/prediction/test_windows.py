@@ -14,7 +14,7 @@ from harmoseg.prediction.options import PredictionOptions
 from harmoseg.prediction.predict import predict_image
 from harmoseg.prediction.windows import cut_windows
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample, cut
+from harmoseg.store.tiling import Sample, cut
 
 
 def network(channels: int, classes: int) -> nn.Module:

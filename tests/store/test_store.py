@@ -13,10 +13,10 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.files import folder_in_progress, write_csv
 from harmoseg.store.card import parse_card
-from harmoseg.store.cutting import Sample, cut, resize_label
 from harmoseg.store.describing import describe_shapes, describe_store
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
+from harmoseg.store.tiling import Sample, cut, resize_label
 from harmoseg.store.training_view import open_training_view
 from harmoseg.store.writing import writing_store
 

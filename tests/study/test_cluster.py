@@ -11,9 +11,9 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.study import cluster
 from harmoseg.study.cluster import on_cluster
-from harmoseg.study.conducting import run_study
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.resources import Resources
+from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions
 
 pytest.importorskip("submitit")

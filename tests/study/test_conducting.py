@@ -21,12 +21,12 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.losses.controls import references_of, with_controls
 from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.reading import open_store
-from harmoseg.study import carrying_out
-from harmoseg.study.conducting import run_study
+from harmoseg.study import jobs
+from harmoseg.study.executors import executor_for, side_by_side
 from harmoseg.study.failures import keep_failure
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
-from harmoseg.study.running import executor_for, side_by_side
+from harmoseg.study.runner import run_study
 from harmoseg.study.status import study_status, tell_status
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE
@@ -97,8 +97,8 @@ def test_a_second_call_repeats_nothing(study, phantom_store, monkeypatch) -> Non
     def refuse(*_: object, **__: object) -> None:
         raise RuntimeError("done again")
 
-    monkeypatch.setattr(carrying_out, "evaluate", refuse)
-    monkeypatch.setattr(carrying_out, "train", refuse)
+    monkeypatch.setattr(jobs, "evaluate", refuse)
+    monkeypatch.setattr(jobs, "train", refuse)
     again = run_study(plan(phantom_store), study.folder)
     expected = study.scores.select(condition="clean").frame.astype({"condition": str})
     pd.testing.assert_frame_equal(again.scores.frame.astype({"condition": str}), expected)
@@ -128,20 +128,20 @@ def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_p
     "change", [{"flips": True}, {"corruption_seed": 7}, {"measuring": {"definition": "max"}}]
 )
 def test_an_evaluation_made_otherwise_is_made_again(study, change) -> None:
-    work = carrying_out.all_work(study.folder)[0]
-    assert carrying_out.finished_evaluation(work, "phantom") is not None
+    work = jobs.all_work(study.folder)[0]
+    assert jobs.finished_evaluation(work, "phantom") is not None
     summary = work.folder / "evaluations" / "phantom" / "summary.json"
     before = summary.read_text()
     try:
         summary.write_text(json.dumps({**json.loads(before), **change}))
-        assert carrying_out.finished_evaluation(work, "phantom") is None
+        assert jobs.finished_evaluation(work, "phantom") is None
     finally:
         summary.write_text(before)
 
 
 def test_a_damaged_run_does_not_stop_the_others(phantom_store, study, tmp_path) -> None:
     shutil.copytree(study.folder / "runs", tmp_path / "runs")
-    damaged = carrying_out.all_work(study.folder)[0].name
+    damaged = jobs.all_work(study.folder)[0].name
     (tmp_path / "runs" / damaged / "experiment.yaml").write_text("method: [")
     found = run_study(plan(phantom_store), tmp_path / "study", runs=tmp_path / "runs")
     (message,) = found.failures.values()
@@ -150,7 +150,7 @@ def test_a_damaged_run_does_not_stop_the_others(phantom_store, study, tmp_path) 
 
 
 def test_studies_share_a_folder_of_runs(study, phantom_store, tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(carrying_out, "train", None)
+    monkeypatch.setattr(jobs, "train", None)
     other = run_study(
         plan(phantom_store, methods=("unet",)), tmp_path / "other", runs=study.folder / "runs"
     )
@@ -177,8 +177,8 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
             raise ZeroDivisionError("a defect")
         return train(store, out, method=method, seed=seed, **options)
 
-    train = carrying_out.train
-    monkeypatch.setattr(carrying_out, "train", broken)
+    train = jobs.train
+    monkeypatch.setattr(jobs, "train", broken)
     found = run_study(plan(phantom_store), tmp_path / "study")
     (task,) = found.tasks
     assert task.methods == ("unet",) and task.seeds_of("unet") == (1,)
@@ -199,7 +199,7 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
     status = study_status(found.folder)
     assert (status.count("finished"), status.count("failed")) == (1, 3)
     assert "training has diverged" in tell_status(status)
-    monkeypatch.setattr(carrying_out, "train", train)
+    monkeypatch.setattr(jobs, "train", train)
     mended = run_study(plan(phantom_store, methods=("unet",)), found.folder)
     assert not mended.failures and mended.tasks[0].seeds_of("unet") == (0, 1)
 
@@ -208,7 +208,7 @@ def test_no_finished_run_is_told_with_its_reason(phantom_store, tmp_path, monkey
     def broken(*_: object, **__: object) -> None:
         raise HarmosegError("out of memory with batch_size 4")
 
-    monkeypatch.setattr(carrying_out, "train", broken)
+    monkeypatch.setattr(jobs, "train", broken)
     message = r"no run has finished \(4 of 4 failed\); the first failure: out of memory"
     with pytest.raises(HarmosegError, match=message):
         run_study(plan(phantom_store), tmp_path / "study")
@@ -365,7 +365,7 @@ def test_controls_are_added_before_what_needs_them() -> None:
 def test_everything_is_checked_before_training(
     phantom_store, binary_store, tmp_path, monkeypatch
 ) -> None:
-    monkeypatch.setattr(carrying_out, "train", None)  # would fail if it were reached
+    monkeypatch.setattr(jobs, "train", None)  # would fail if it were reached
     good = dataset(phantom_store)
 
     def one(**changes: object) -> StudyPlan:
@@ -465,11 +465,11 @@ def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     from harmoseg.locks import take_lock
     from harmoseg.study.layout import lock_of
 
-    (work, *_) = carrying_out.all_work(study.folder)
+    (work, *_) = jobs.all_work(study.folder)
     lock = take_lock(lock_of(work.folder) / "lock", busy="this test")
     assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
     threading.Timer(0.5, lock.release).start()
-    carrying_out.carry_out(work)
+    jobs.carry_out(work)
     assert "waiting for another process" in capfd.readouterr().err
 
 

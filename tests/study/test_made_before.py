@@ -10,7 +10,7 @@ import pytest
 
 from harmoseg import read_scores
 from harmoseg.evaluation.reading import open_evaluation
-from harmoseg.study import carrying_out
+from harmoseg.study import jobs
 from harmoseg.study.report import write_study_report
 from harmoseg.study.results import open_study, write_study_scores
 
@@ -23,7 +23,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_its_runs_count_as_finished_and_its_report_is_made_again(folder) -> None:
-    assert all(carrying_out.is_done(work) for work in carrying_out.all_work(folder / "study"))
+    assert all(jobs.is_done(work) for work in jobs.all_work(folder / "study"))
     study = open_study(folder / "study")
     assert study.title == "Made by 0.1.0" and not study.unfinished
     names = [table.name for table in write_study_report(study)]

@@ -22,9 +22,9 @@ from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.training import run as run_module
 from harmoseg.training.execution import Execution
+from harmoseg.training.interrupts import Stopping
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
-from harmoseg.training.stopping import Stopping
 
 OPTIONS = TrainingOptions(
     encoder="tu-test_resnet", epochs=3, batch_size=4, validation_fraction=0.25, precision="fp32"

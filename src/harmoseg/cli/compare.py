@@ -232,10 +232,10 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.tables import to_markdown
-    from harmoseg.study.conducting import run_study
+    from harmoseg.study.executors import executor_for
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.results import describe_failures
-    from harmoseg.study.running import executor_for
+    from harmoseg.study.runner import run_study
 
     for name in ("reference", "primary", "measure", "classes", "groups"):
         if values[name]:

@@ -29,8 +29,8 @@ def run(arguments: Namespace) -> None:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.tables import to_markdown
-    from harmoseg.study.conducting import run_study
     from harmoseg.study.plan import DatasetPlan, StudyPlan
+    from harmoseg.study.runner import run_study
 
     stores = (arguments.out / "phantom-A", arguments.out / "phantom-B")
     for options in (

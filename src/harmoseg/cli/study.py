@@ -67,10 +67,10 @@ def run(arguments: Namespace) -> int:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.tables import to_markdown
-    from harmoseg.study.conducting import run_study
+    from harmoseg.study.executors import executor_for
     from harmoseg.study.recipe import read_recipe, with_options
     from harmoseg.study.results import describe_failures
-    from harmoseg.study.running import executor_for
+    from harmoseg.study.runner import run_study
 
     values = arguments.as_dict()
     executor = executor_for(arguments.jobs)

@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> None:
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
     from harmoseg.diagnostics.card import examine, make_question
     from harmoseg.diagnostics.page import cards_to_html
-    from harmoseg.diagnostics.telling import cards_to_text
+    from harmoseg.diagnostics.sentences import cards_to_text
     from harmoseg.files import write_text
     from harmoseg.losses.method import parse_loss
 

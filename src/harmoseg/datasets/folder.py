@@ -18,8 +18,8 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import check_replaceable, read_json
 from harmoseg.store.apart import check_apart
 from harmoseg.store.card import Card, check_class_names
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import INFO_FILE, Split
+from harmoseg.store.tiling import Sample
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card
 from harmoseg.errors import HarmosegError
-from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.layout import Case
+from harmoseg.store.tiling import Sample, cut
 from harmoseg.store.writing import writing_store
 
 Domain = Literal["A", "B"]

@@ -13,8 +13,8 @@ from harmoseg.datasets.pairing import Pair
 from harmoseg.datasets.pictures import Decoded, read_image, read_mask_shades, read_mask_values
 from harmoseg.datasets.sources import SourceCase, relative_name
 from harmoseg.errors import HarmosegError
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import Split
+from harmoseg.store.tiling import Sample
 
 
 def picture_case(

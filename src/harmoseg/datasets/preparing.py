@@ -24,8 +24,8 @@ from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.store.apart import check_apart
-from harmoseg.store.cutting import CutSample, cut
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
+from harmoseg.store.tiling import CutSample, cut
 from harmoseg.store.writing import writing_store
 
 REPLACE = "choose another output, or pass --overwrite to replace it"

@@ -28,8 +28,8 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import sha256_of
 from harmoseg.progress import Progress
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import Split
+from harmoseg.store.tiling import Sample
 
 READING = 2
 """The version of how files are read. It is raised with every change that makes other pixels, other

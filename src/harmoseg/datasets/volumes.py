@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
 from harmoseg.errors import HarmosegError
-from harmoseg.store.cutting import Sample
+from harmoseg.store.tiling import Sample
 
 Window = tuple[float, float]
 

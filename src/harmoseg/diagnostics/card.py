@@ -12,7 +12,6 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmoseg.diagnostics.asking import Question, as_loss, ask
 from harmoseg.diagnostics.contract import Check, check_contract
 from harmoseg.diagnostics.cost import Cost, measure_cost
 from harmoseg.diagnostics.gradients import (
@@ -26,6 +25,7 @@ from harmoseg.diagnostics.gradients import (
 )
 from harmoseg.diagnostics.guard import passing_spellings
 from harmoseg.diagnostics.masks import COUNT, phantom_masks, store_masks
+from harmoseg.diagnostics.probe import Question, as_loss, ask
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_loss
 
@@ -64,7 +64,7 @@ class LossCard:
     @property
     def sentences(self) -> list[str]:
         """Return what the card says, in plain sentences."""
-        from harmoseg.diagnostics.telling import describe
+        from harmoseg.diagnostics.sentences import describe
 
         return describe(self)
 

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmoseg.diagnostics.asking import Answers, Loss, Question, value_and_gradient
 from harmoseg.diagnostics.predictions import CONFIDENCES, to_channels, to_logits
+from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
 
 Status = Literal["pass", "fail", "not applicable"]
 _STEPS = 100

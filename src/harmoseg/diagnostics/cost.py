@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from harmoseg.diagnostics.asking import Loss, Question
+from harmoseg.diagnostics.probe import Loss, Question
 from harmoseg.losses.method import LossName
 from harmoseg.losses.named import make_loss
 

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.diagnostics.asking import REFERENCES, Answers, Loss, Question, value_and_gradient
 from harmoseg.diagnostics.predictions import signed_distance, to_channels, to_logits
+from harmoseg.diagnostics.probe import REFERENCES, Answers, Loss, Question, value_and_gradient
 from harmoseg.spectrum import power_spectrum, radial_frequency
 
 Array = NDArray[np.float64]

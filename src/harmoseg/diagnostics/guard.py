@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor
 
-from harmoseg.diagnostics.asking import Question, as_loss, ask
 from harmoseg.diagnostics.contract import Check, order_checks, refusing_checks
 from harmoseg.diagnostics.masks import phantom_masks
+from harmoseg.diagnostics.probe import Question, as_loss, ask
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.imported import CALLING, ForeignLoss
 from harmoseg.losses.method import LossName

@@ -7,7 +7,7 @@ from html import escape
 
 from harmoseg.diagnostics.card import LossCard, octave_names
 from harmoseg.diagnostics.gradients import NAMES
-from harmoseg.diagnostics.telling import short_name
+from harmoseg.diagnostics.sentences import short_name
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fa3", "#6b6b00")
 _STYLE = """

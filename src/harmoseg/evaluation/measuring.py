@@ -20,8 +20,8 @@ from numpy.typing import NDArray
 from torch import nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.keeping import ProbabilityFile
 from harmoseg.evaluation.predicting import PredictedPlane, Prediction, predict_planes
+from harmoseg.evaluation.probabilities import ProbabilityFile
 from harmoseg.metrics import (
     CalibrationBins,
     Definition,

@@ -21,9 +21,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harmoseg.explain.changes import Mask
 from harmoseg.explain.maps import MapCorrelation, spectral_map
 from harmoseg.explain.networks import Explanation
+from harmoseg.explain.perturbations import Mask
 from harmoseg.explain.slices import ShownSlice
 from harmoseg.report.figures.style import (
     MAPS,

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.datasets.verification.findings import SEVERITIES, Finding
+from harmoseg.datasets.verification.format import class_shares, closing_line, describe
 from harmoseg.datasets.verification.subjects import Subject, View
-from harmoseg.datasets.verification.telling import class_shares, closing_line, describe
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_text

@@ -33,10 +33,10 @@ from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics import top_label
-from harmoseg.prediction.canvas import Canvas
+from harmoseg.prediction.stitching import Canvas
 from harmoseg.store.card import TaskMode
-from harmoseg.store.cutting import Sample, cut
 from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.tiling import Sample, cut
 
 _VOLUMES = (".nii", ".nii.gz")
 _BATCH = 16

@@ -9,10 +9,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmoseg.losses.fused import Sums, sweep
 from harmoseg.losses.modes import Mode, Pair, align, one_hot
 from harmoseg.losses.overlap import class_mean
 from harmoseg.losses.spectral import Bands, SpectralCorrelationLoss, check_classes
-from harmoseg.losses.sweep import Sums, sweep
 from harmoseg.spectrum import Reduction, correlation_ratio
 
 Pixel = Literal["auto", "bce"]

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from harmoseg.losses.collective import sum_over_ranks
+from harmoseg.losses.distributed import sum_over_ranks
 from harmoseg.losses.modes import Mode
 from harmoseg.spectrum import Reduction
 

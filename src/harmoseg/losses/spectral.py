@@ -9,6 +9,7 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
+from harmoseg.losses.fused import sweep
 from harmoseg.losses.modes import (
     Mode,
     Pair,
@@ -19,7 +20,6 @@ from harmoseg.losses.modes import (
     probabilities,
 )
 from harmoseg.losses.overlap import Averaging
-from harmoseg.losses.sweep import sweep
 from harmoseg.spectrum import (
     Partition,
     Reduction,

@@ -37,8 +37,8 @@ from harmoseg.files import (
 from harmoseg.models import names
 from harmoseg.models.create import create_model
 from harmoseg.store.card import Card, card_from_mapping
-from harmoseg.store.cutting import resize_image
 from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.tiling import resize_image
 
 SCHEMA = 1
 MODEL_FILE = names.MODEL_FILE

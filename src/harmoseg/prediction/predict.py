@@ -27,12 +27,12 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import printable, read_json
 from harmoseg.models.precision import resolve_precision
 from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
-from harmoseg.prediction.behind import Behind, Pending, Planes
 from harmoseg.prediction.cases import Case, problem_of, read_case
 from harmoseg.prediction.folder import FAILED, PredictionFolder, Row
 from harmoseg.prediction.inputs import Input, find_inputs, searched_folder
 from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
 from harmoseg.prediction.options import Device, PredictionOptions
+from harmoseg.prediction.postprocess import Behind, Pending, Planes
 from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
 from harmoseg.prediction.writing import outputs_of, write_outputs
 from harmoseg.progress import Progress

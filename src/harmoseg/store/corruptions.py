@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from harmoseg.conditions import KINDS, LADDERS, Corruption, parse_corruption
 from harmoseg.errors import HarmosegError
-from harmoseg.store import damage
-from harmoseg.store.damage import Apply, Draw
+from harmoseg.store import corruption_effects
+from harmoseg.store.corruption_effects import Apply, Draw
 
 __all__ = ["KINDS", "LADDERS", "Corruption", "corrupt", "parse_corruption"]
 
@@ -36,53 +36,53 @@ class _Effect(NamedTuple):
 _EFFECTS: dict[str, _Effect] = {
     "gaussian": _Effect(
         "gaussian",
-        damage.draw_normal,
-        lambda images, drawn, level: damage.add_noise(images, drawn, math.sqrt(level)),
+        corruption_effects.draw_normal,
+        lambda images, drawn, level: corruption_effects.add_noise(images, drawn, math.sqrt(level)),
     ),
     "gaussian_std": _Effect(
         "gaussian",
-        damage.draw_normal,
-        damage.add_noise,
+        corruption_effects.draw_normal,
+        corruption_effects.add_noise,
     ),
     "bernoulli": _Effect(
         "bernoulli",
-        damage.draw_pixels,
-        damage.salt_and_pepper,
+        corruption_effects.draw_pixels,
+        corruption_effects.salt_and_pepper,
     ),
     "dropout": _Effect(
         "bernoulli",
-        damage.draw_pixels,
-        damage.drop_pixels,
+        corruption_effects.draw_pixels,
+        corruption_effects.drop_pixels,
     ),
     "blur": _Effect(
         "blur",
-        damage.draw_nothing,
-        damage.blur,
+        corruption_effects.draw_nothing,
+        corruption_effects.blur,
     ),
     "contrast": _Effect(
         "contrast",
-        damage.draw_nothing,
-        damage.contrast,
+        corruption_effects.draw_nothing,
+        corruption_effects.contrast,
     ),
     "gamma": _Effect(
         "gamma",
-        damage.draw_nothing,
-        damage.gamma,
+        corruption_effects.draw_nothing,
+        corruption_effects.gamma,
     ),
     "downsampling": _Effect(
         "downsampling",
-        damage.draw_nothing,
-        damage.downsample,
+        corruption_effects.draw_nothing,
+        corruption_effects.downsample,
     ),
     "bias_field": _Effect(
         "bias_field",
-        damage.draw_bias_field,
-        damage.bias_field,
+        corruption_effects.draw_bias_field,
+        corruption_effects.bias_field,
     ),
     "ghosting": _Effect(
         "ghosting",
-        damage.draw_ghosting,
-        damage.ghosting,
+        corruption_effects.draw_ghosting,
+        corruption_effects.ghosting,
     ),
 }
 

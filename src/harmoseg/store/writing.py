@@ -19,7 +19,6 @@ from PIL import Image
 from harmoseg.errors import HarmosegError
 from harmoseg.files import folder_in_progress, sha256_of, write_csv, write_json
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import CutSample
 from harmoseg.store.layout import (
     CASE_COLUMNS,
     CASES_FILE,
@@ -35,6 +34,7 @@ from harmoseg.store.layout import (
     Slice,
     native_name,
 )
+from harmoseg.store.tiling import CutSample
 
 
 class StoreWriter:

@@ -22,10 +22,10 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder
 from harmoseg.messages import LOGGER
 from harmoseg.study import worker
-from harmoseg.study.carrying_out import Work, is_done
+from harmoseg.study.executors import Executor, Outcome, ending_by_sigterm
 from harmoseg.study.failures import failure_file, keep_failure, read_failures
+from harmoseg.study.jobs import Work, is_done
 from harmoseg.study.resources import Resources
-from harmoseg.study.running import Executor, Outcome, ending_by_sigterm
 
 FOLDER = "cluster"
 _ATTEMPTS = 3

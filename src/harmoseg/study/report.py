@@ -18,8 +18,8 @@ from harmoseg.models.cards import file_card
 from harmoseg.report.html import REPORT_FILE, write_report
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.tables import Table
-from harmoseg.study.copies import count_copies
-from harmoseg.study.exhibit_figures import exhibited_figures, make_gallery
+from harmoseg.study.case_figures import exhibited_figures, make_gallery
+from harmoseg.study.leakage import count_copies
 from harmoseg.study.results import Study, StudyTask
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE

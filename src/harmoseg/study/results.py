@@ -20,16 +20,16 @@ from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.carrying_out import (
+from harmoseg.study.failures import read_failures
+from harmoseg.study.jobs import (
     Work,
     all_work,
     exhibits_file,
     finished_evaluation,
     is_trained,
 )
-from harmoseg.study.exhibits import Exhibits, read_exhibits
-from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import read_plan
+from harmoseg.study.sample_predictions import Exhibits, read_exhibits
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import LOG_FILE, read_experiment
 

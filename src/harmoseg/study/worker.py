@@ -11,8 +11,8 @@ from pathlib import Path
 
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.messages import show_messages
-from harmoseg.study.carrying_out import work_named
-from harmoseg.study.running import attempt
+from harmoseg.study.executors import attempt
+from harmoseg.study.jobs import work_named
 
 
 def main(study: str, name: str) -> int:

@@ -69,6 +69,7 @@ from harmoseg.training.experiment import (
     resolve_experiment,
 )
 from harmoseg.training.hardware import describe_environment
+from harmoseg.training.interrupts import Stopped, Stopping, signals_as_before
 from harmoseg.training.loggers import make_loggers
 from harmoseg.training.measuring import Measurements
 from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
@@ -77,7 +78,6 @@ from harmoseg.training.objective import Objective
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
-from harmoseg.training.stopping import Stopped, Stopping, signals_as_before
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
 
 EXPERIMENT_FILE = "experiment.yaml"

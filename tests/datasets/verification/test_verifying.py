@@ -16,14 +16,13 @@ from harmoseg import HarmosegError
 from harmoseg.datasets import readers
 from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions
 from harmoseg.datasets.verification import verifying
-from harmoseg.datasets.verification.checking import check_near_copies
-from harmoseg.datasets.verification.facts import gather
+from harmoseg.datasets.verification.checks import check_near_copies
 from harmoseg.datasets.verification.findings import Finding, finding_of_error
+from harmoseg.datasets.verification.format import as_json, describe, tell
+from harmoseg.datasets.verification.scan import gather
 from harmoseg.datasets.verification.subjects import subject_of_listing
-from harmoseg.datasets.verification.telling import as_json, describe, tell
 from harmoseg.datasets.verification.verifying import Verification, recognise, verify, verify_listing
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import (
     CASES_FILE,
     IMAGES_FILE,
@@ -33,6 +32,7 @@ from harmoseg.store.layout import (
     SLICES_FILE,
 )
 from harmoseg.store.reading import AGAIN, open_store
+from harmoseg.store.tiling import Sample
 
 CARD = Card(
     name="kvasir-seg",

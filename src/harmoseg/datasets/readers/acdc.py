@@ -32,8 +32,8 @@ from harmoseg.datasets.volumes import (
 )
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import Split
+from harmoseg.store.tiling import Sample
 
 _CLASSES = {0: 0, 1: 1, 2: 2, 3: 3}
 """Background, right ventricle, myocardium, left ventricle: the same in both forms."""

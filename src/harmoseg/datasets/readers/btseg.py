@@ -34,8 +34,8 @@ from harmoseg.datasets.sources import (
 )
 from harmoseg.datasets.volumes import read_hdf5, sample_of_arrays
 from harmoseg.errors import HarmosegError
-from harmoseg.store.cutting import Sample
 from harmoseg.store.layout import Split
+from harmoseg.store.tiling import Sample
 
 _TUMOURS = {"1": "meningioma", "2": "glioma", "3": "pituitary"}
 _TEST_SHARE = 0.2

@@ -15,7 +15,7 @@ from harmoseg.datasets.pictures import read_image
 from harmoseg.datasets.readers.common import check_published, chosen_split
 from harmoseg.datasets.sources import Listing, SourceOptions, list_files, make_listing
 from harmoseg.errors import HarmosegError
-from harmoseg.store.cutting import Sample
+from harmoseg.store.tiling import Sample
 
 _PATIENT = 12
 """Length of the patient's part of a TCGA barcode: TCGA-18-5592-01Z-00-DX1 is of TCGA-18-5592."""

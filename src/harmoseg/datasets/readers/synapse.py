@@ -35,7 +35,7 @@ from harmoseg.datasets.volumes import (
 )
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
-from harmoseg.store.cutting import Sample
+from harmoseg.store.tiling import Sample
 
 _UNIT = (0.0, 1.0)  # the preprocessed form is windowed already
 

@@ -10,10 +10,10 @@ from harmoseg.datasets.catalogue import load_card
 from harmoseg.datasets.pictures import SUFFIXES
 from harmoseg.datasets.readers import READERS, check_known, list_dataset
 from harmoseg.datasets.sources import Listing, SourceOptions
-from harmoseg.datasets.verification import checking
-from harmoseg.datasets.verification.facts import CaseFacts, Gathered, gather
+from harmoseg.datasets.verification import checks
 from harmoseg.datasets.verification.findings import SEVERITIES, Finding, Severity, finding_of_error
 from harmoseg.datasets.verification.integrity import check_integrity
+from harmoseg.datasets.verification.scan import CaseFacts, Gathered, gather
 from harmoseg.datasets.verification.subjects import (
     Kind,
     Subject,
@@ -103,7 +103,7 @@ def verify_store(store: Store) -> Verification:
     whole = all(not item.problem for item in gathered.facts)
     kept = (
         *check_integrity(store, gathered.labels_hash if whole else None),
-        *checking.check_version(store.info),
+        *checks.check_version(store.info),
     )
     root = str(store.path)
     return _conclude(
@@ -125,7 +125,7 @@ def recognise(path: Path, options: SourceOptions | None = None) -> str:
             )
         except HarmosegError:
             continue
-        whole = not any(True for _ in checking.check_case_counts(listing.card, listing.cases))
+        whole = not any(True for _ in checks.check_case_counts(listing.card, listing.cases))
         if whole or not _is_anybodys(listing):
             listed.append(name)
         if whole:
@@ -185,15 +185,15 @@ def _remarks(subject: Subject, gathered: Gathered) -> Iterator[Finding]:
 
 def _checks(subject: Subject, gathered: Gathered, root: str) -> Iterator[Finding]:
     card, facts = subject.card, gathered.facts
-    yield from checking.check_case_counts(card, facts)
-    yield from checking.check_readable(facts, root)
-    yield from checking.check_labels(card, facts)
-    yield from checking.check_intensities(facts)
-    yield from checking.check_spacing(facts)
-    yield from checking.check_orientation(facts)
-    yield from checking.check_groups(facts)
-    yield from checking.check_same_pixels(facts)
-    yield from checking.check_near_copies(facts, gathered.fingerprints)
+    yield from checks.check_case_counts(card, facts)
+    yield from checks.check_readable(facts, root)
+    yield from checks.check_labels(card, facts)
+    yield from checks.check_intensities(facts)
+    yield from checks.check_spacing(facts)
+    yield from checks.check_orientation(facts)
+    yield from checks.check_groups(facts)
+    yield from checks.check_same_pixels(facts)
+    yield from checks.check_near_copies(facts, gathered.fingerprints)
 
 
 def _conclude(subject: Subject, gathered: Gathered, findings: tuple[Finding, ...]) -> Verification:

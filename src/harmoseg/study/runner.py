@@ -18,11 +18,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from harmoseg.messages import LOGGER
-from harmoseg.study.carrying_out import all_work
+from harmoseg.study.executors import Executor, in_turn, run_all
+from harmoseg.study.jobs import all_work
 from harmoseg.study.layout import RUNS
 from harmoseg.study.plan import StudyPlan, settle, tell_plan, write_plan
 from harmoseg.study.results import Study, open_study, write_study_scores
-from harmoseg.study.running import Executor, in_turn, run_all
 
 
 def run_study(

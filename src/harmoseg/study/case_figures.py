@@ -10,18 +10,18 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 
 from harmoseg.errors import HarmosegError
-from harmoseg.explain.changes import change_effects
 from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
 from harmoseg.explain.maps import classes_in, map_correlation, spectral_map
 from harmoseg.explain.networks import Explanation
+from harmoseg.explain.perturbations import change_effects
 from harmoseg.explain.power import power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.overview import NamedFigure
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart
-from harmoseg.study.exhibits import CAM_LAYER, Exhibits, exhibited_slices
 from harmoseg.study.results import Study, StudyTask
+from harmoseg.study.sample_predictions import CAM_LAYER, Exhibits, exhibited_slices
 
 _ROWS = 4
 _COLUMNS = 6

@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from harmoseg.datasets.verification.checking import class_pixels
-from harmoseg.datasets.verification.facts import CaseFacts
+from harmoseg.datasets.verification.checks import class_pixels
 from harmoseg.datasets.verification.findings import SEVERITIES, Finding, name_some
+from harmoseg.datasets.verification.scan import CaseFacts
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.store.describing import describe_shapes
 from harmoseg.store.layout import SPLITS

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.prediction.canvas import Canvas, Weights
 from harmoseg.prediction.cases import Case
 from harmoseg.prediction.folder import Row
 from harmoseg.prediction.network import decide
+from harmoseg.prediction.stitching import Canvas, Weights
 from harmoseg.prediction.windows import Window
 
 _BATCHES_BEHIND = 4

@@ -11,8 +11,8 @@ import numpy as np
 
 from harmoseg.datasets.catalogue import CHANGES, load_card
 from harmoseg.datasets.sources import find_gaps
-from harmoseg.datasets.verification.facts import CaseFacts
 from harmoseg.datasets.verification.findings import Finding, finding_of_error
+from harmoseg.datasets.verification.scan import CaseFacts
 from harmoseg.datasets.verification.similarity import BITS, Fingerprints, SlicePair, find_copies
 from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS, StoreInfo

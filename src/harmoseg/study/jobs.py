@@ -5,7 +5,8 @@ evaluations, so that studies that share a folder of runs share them too::
 
     runs/NAME/                    a run; see `harmoseg.training.run`
     runs/NAME/evaluations/STORE/  its evaluations; see `harmoseg.evaluation.evaluate`
-    runs/NAME/exhibits/STORE-HASH.npz  what a report shows of cases; see `harmoseg.study.exhibits`
+    runs/NAME/exhibits/STORE-HASH.npz  what a report shows of cases; see
+                                  `harmoseg.study.sample_predictions`
 """
 
 from __future__ import annotations
@@ -29,9 +30,9 @@ from harmoseg.messages import LOGGER
 from harmoseg.scores.table import CLEAN
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
-from harmoseg.study.exhibits import make_exhibits
 from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
 from harmoseg.study.plan import run_name
+from harmoseg.study.sample_predictions import make_exhibits
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, read_experiment, train
 
