@@ -13,7 +13,7 @@ from harmoseg import HarmosegError
 from harmoseg.losses.frequencies import _conditional_log_det, steerable_pyramid
 from harmoseg.losses.method import LOSSES, SHELF, parse_loss
 from harmoseg.losses.named import _MAKERS, make_loss
-from harmoseg.losses.outlines import distances, soft_centre_line
+from harmoseg.losses.outlines import centre_tubes, distances, soft_centre_line
 
 DRAW = torch.Generator().manual_seed(3)
 BINARY = (
@@ -241,3 +241,35 @@ def test_distances_and_centre_lines() -> None:
 def test_mistakes_are_named(text, message) -> None:
     with pytest.raises(HarmosegError, match=message):
         made(text)
+
+
+def test_skeleton_recall_counts_the_centre_line_that_was_found() -> None:
+    truth = torch.zeros(1, 24, 24, dtype=torch.long)
+    truth[0, 9:16, 2:22] = 1  # a bar seven pixels high
+    line = centre_tubes(truth[:, None].bool(), 0)[0, 0]
+    rows, columns = torch.nonzero(line, as_tuple=True)
+    middle = (columns > 7) & (columns < 17)
+    assert set(rows[middle].tolist()) == {12}  # the axis of the bar, away from its ends
+    tube = centre_tubes(truth[:, None].bool(), 2)[0, 0]
+    assert bool((tube <= truth[0].bool()).all()) and int(tube.sum()) > 4 * int(line.sum())
+    loss = made("skeleton-recall")
+    half = torch.full((1, 1, 24, 24), -40.0)
+    half[..., 12:] = 40.0  # the right half of the image
+    expected = 1 - float(tube[:, 12:].sum() / tube.sum())
+    assert float(loss(half, truth)) == pytest.approx(expected, abs=1e-6)
+    assert float(loss(torch.full_like(half, 40.0), truth)) == pytest.approx(0, abs=1e-6)
+    assert float(loss(half, torch.zeros_like(truth))) == 0  # nothing to find
+    assert float(made("skeleton-recall(tube=0)")(half, truth)) == pytest.approx(
+        1 - float(line[:, 12:].sum() / line.sum()), abs=1e-6
+    )
+
+
+def test_skeleton_recall_takes_volumes() -> None:
+    truth = torch.zeros(1, 12, 12, 12, dtype=torch.long)
+    truth[0, 5:8, 5:8, 1:11] = 1
+    logits = torch.zeros(1, 1, 12, 12, 12, requires_grad=True)
+    value = made("skeleton-recall")(logits, truth)
+    assert float(value.detach()) == pytest.approx(0.5)
+    (gradient,) = torch.autograd.grad(value, logits)
+    inside = centre_tubes(truth[:, None].bool(), 2)
+    assert bool((gradient[inside] < 0).all()) and not bool(gradient[~inside].any())

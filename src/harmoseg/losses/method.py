@@ -26,6 +26,7 @@ SHELF = (
     "boundary",
     "hausdorff-dt",
     "cldice",
+    "skeleton-recall",
     "focal-frequency",
     "cwmi",
 )

@@ -14,7 +14,7 @@ from harmoseg.losses.frequencies import FocalFrequencyLoss, WaveletInformationLo
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
 from harmoseg.losses.method import BANDS, LossName
-from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss
+from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss, SkeletonRecallLoss
 from harmoseg.losses.regions import (
     FocalLoss,
     GeneralisedDiceLoss,
@@ -90,6 +90,7 @@ _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "boundary": BoundaryLoss,
     "hausdorff-dt": HausdorffLoss,
     "cldice": ClDiceLoss,
+    "skeleton-recall": SkeletonRecallLoss,
     "focal-frequency": FocalFrequencyLoss,
     "cwmi": WaveletInformationLoss,
 }
