@@ -3,8 +3,8 @@
     python results/trained-out/repeats.py STUDY
 
 Of 2,000 random ways to draw two groups of three of the seeds of a study with one method: in how
-many does the 95 % interval of their difference in DSC exclude 0? 5 % is meant. Beside the rate stands
-its jackknife interval over the seeds: the rate without each of them in turn.
+many does the 95 % interval of their difference in DSC exclude 0? 5 % is meant. Beside it stands
+the jackknife interval over the seeds: the rate without each of them in turn.
 """
 
 from __future__ import annotations
