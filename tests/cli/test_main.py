@@ -126,7 +126,7 @@ def test_flags_win_over_the_file_in_any_order(tmp_path) -> None:
         ["--config", str(config), "--epochs", "3"],
     ):
         parsed = compare.make_parser().parse_args(["store", *words])
-        assert (parsed.epochs, parsed.seeds, str(parsed.store)) == (3, 5, "store")
+        assert (parsed.epochs, parsed.seeds, parsed.paths) == (3, 5, ["store"])
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys) -> None:
