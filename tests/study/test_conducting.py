@@ -182,7 +182,8 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
     monkeypatch.setattr(jobs, "train", broken)
     found = run_study(plan(phantom_store), tmp_path / "study")
     (task,) = found.tasks
-    assert task.methods == ("unet",) and task.seeds_of("unet") == (1,)
+    assert task.methods == ("unet",)
+    assert found.scores.values_of("seed") == ["1"]
     assert task.missing == {"unet": 1, "unet+scc": 0}
     assert sorted(found.failures.values()) == [
         "ZeroDivisionError: a defect",
@@ -202,7 +203,7 @@ def test_a_failed_run_does_not_stop_the_others(phantom_store, tmp_path, monkeypa
     assert "training has diverged" in tell_status(status)
     monkeypatch.setattr(jobs, "train", train)
     mended = run_study(plan(phantom_store, methods=("unet",)), found.folder)
-    assert not mended.failures and mended.tasks[0].seeds_of("unet") == (0, 1)
+    assert not mended.failures and mended.scores.values_of("seed") == ["0", "1"]
 
 
 def test_no_finished_run_is_told_with_its_reason(phantom_store, tmp_path, monkeypatch) -> None:
