@@ -1,8 +1,8 @@
-"""Ask every named loss on masks of prepared stores; write a table and the figure of the docs.
+"""Ask every named loss on masks of prepared stores; write cards, a table and the docs' figure.
 
     python tools/what_losses_see.py STORE [STORE ...] --out results/xray
 
-Four masks of every store, their middle 128 pixels. The figure shows the first store.
+Four masks of every store, their middle 128 pixels. Figure and cards are of the first store.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from harmoseg.diagnostics.card import LossCard, examine, octave_names
 from harmoseg.diagnostics.masks import phantom_masks, store_masks
 from harmoseg.diagnostics.page import spectrum_figure
 from harmoseg.diagnostics.probe import Question
-from harmoseg.files import write_csv, write_text
+from harmoseg.files import make_folder, write_csv, write_text
 from harmoseg.losses.method import LOSSES
 
 _SIZE, _COUNT = 128, 4
@@ -66,6 +66,9 @@ def main() -> None:
         filled = [{column: row.get(column, "") for column in columns} for row in rows]
         write_csv(arguments.out / "shelf.csv", columns, filled)
         if store == arguments.stores[0]:
+            make_folder(arguments.out / "cards")
+            for card in cards:
+                write_text(arguments.out / "cards" / f"{card.name}.json", card.to_json() + "\n")
             figure = spectrum_figure([card for card in cards if card.name in _SHOWN])
             write_text(_FIGURE, figure + "\n")
 
