@@ -32,7 +32,7 @@ from harmoseg.errors import HarmosegError
 
 @dataclass(frozen=True)
 class ConditionKind:
-    """What a named corruption does, to images in [0, 1], and at which levels.
+    """Meaning and levels of a named corruption of images in [0, 1].
 
     `ladder` has the levels of severities 1 to 5; a level lies in `low` ... `high`.
     """

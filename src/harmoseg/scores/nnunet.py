@@ -140,16 +140,14 @@ def _case(path: str) -> str:
 def _place(file: Path) -> _Part:
     """Read from the folders of a summary what was trained and tested."""
     parts = file.resolve().parent.parts
-    trainer = next((p for p in reversed(parts) if _TRAINER.fullmatch(p)), None)
+    found = next(filter(None, map(_TRAINER.fullmatch, reversed(parts))), None)
     dataset = next((p for p in reversed(parts) if _DATASET.fullmatch(p)), "")
     fold = next((p for p in reversed(parts) if p.startswith("fold_") or _CROSS.fullmatch(p)), "")
     post = "postprocess" in parts[-1]
-    if trainer is None:
+    if found is None:
         model = (parts[-1], "", "")
     else:
-        found = _TRAINER.fullmatch(trainer)
-        assert found is not None  # noqa: S101  as above
-        above = parts[parts.index(trainer) - 1]
+        above = parts[parts.index(found[0]) - 1]
         rest = found["rest"] or (above if re.match(r"[23]d", above) else "")
         model = (found["trainer"], found["plans"], rest)
     return _Part(file, dataset, model, fold, post, pd.DataFrame())
