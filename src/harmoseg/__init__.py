@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     )
     from harmoseg.diagnostics.card import LossCard, xray
     from harmoseg.evaluation.scoring import score
+    from harmoseg.inference.saved import load_model as load
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
     from harmoseg.models import create_model
-    from harmoseg.models.saved import load_model as load
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import write_report
     from harmoseg.scores.files import read_scores
@@ -96,7 +96,7 @@ _PLACES = {
     "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),
-    "load": ("models.saved", "load_model"),
+    "load": ("inference.saved", "load_model"),
     "DeepSupervisionLoss": ("losses.deep_supervision", "DeepSupervisionLoss"),
     "HarmonizedLoss": ("losses.harmonized", "HarmonizedLoss"),
     "SpectralCorrelationLoss": ("losses.spectral", "SpectralCorrelationLoss"),

@@ -137,13 +137,13 @@ def predict(
     """Predict a file, or all files below a folder, into the folder `out`.
 
     `model` is a finished run or a model folder; for arrays in memory use ``harmoseg.load(model)``.
-    `options` are fields of `PredictionOptions`. Returns `harmoseg.prediction.predict.Predictions`,
+    `options` are fields of `PredictionOptions`. Returns `harmoseg.inference.predict.Predictions`,
     with a row for every input; one that cannot be predicted stops no other. Raises HarmosegError
     where nothing can begin.
     """
-    from harmoseg.prediction.network import BATCH
-    from harmoseg.prediction.options import PredictionOptions
-    from harmoseg.prediction.predict import predict as predict_files
+    from harmoseg.inference.options import PredictionOptions
+    from harmoseg.inference.predict import predict as predict_files
+    from harmoseg.inference.predictor import BATCH
 
     (chosen,) = _take(options, PredictionOptions)
     return predict_files(

@@ -22,9 +22,9 @@ from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
 from harmoseg.evaluation.predicting import Prediction
 from harmoseg.files import sha256_of
+from harmoseg.inference.saved import ModelInfo, save_model
 from harmoseg.integrations import monai_bundle
 from harmoseg.integrations.monai_bundle import export_bundle
-from harmoseg.models.saved import ModelInfo, save_model
 from harmoseg.store.card import Card
 from harmoseg.store.reading import open_store
 

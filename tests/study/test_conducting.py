@@ -19,8 +19,8 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import reading
+from harmoseg.inference.saved import WEIGHTS_FILE
 from harmoseg.losses.controls import references_of, with_controls
-from harmoseg.models.saved import WEIGHTS_FILE
 from harmoseg.store.reading import open_store
 from harmoseg.study import jobs
 from harmoseg.study.executors import executor_for, side_by_side

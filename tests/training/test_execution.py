@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harmoseg import HarmosegError
-from harmoseg.models.saved import ModelInfo
+from harmoseg.inference.saved import ModelInfo
 from harmoseg.training import experiment as experiment_module
 from harmoseg.training.execution import Execution
 from harmoseg.training.measuring import forget_peak_memory, peak_memory

@@ -48,8 +48,8 @@ def run(arguments: Namespace) -> None:
         out = export_bundle(arguments.model, arguments.out, overwrite=arguments.overwrite)
         print(f"wrote {out}: how to run it is in {out / 'docs' / 'README.md'}")
         return
-    from harmoseg.models.exporting import export_onnx, export_torch
-    from harmoseg.models.saved import load_model
+    from harmoseg.inference.exporting import export_onnx, export_torch
+    from harmoseg.inference.saved import load_model
 
     export = {"onnx": export_onnx, "torch": export_torch}[arguments.format]
     export(

@@ -61,7 +61,7 @@ def run(arguments: Namespace) -> None:
         )
     if arguments.model is not None:
         # Here and not above: torch takes seconds to import, and a store needs none of it.
-        from harmoseg.models.describing import describe_network
+        from harmoseg.inference.describing import describe_network
 
         print(
             describe_network(
@@ -74,7 +74,7 @@ def run(arguments: Namespace) -> None:
             )
         )
     elif is_model(arguments.path):
-        from harmoseg.models.describing import describe_model
+        from harmoseg.inference.describing import describe_model
 
         print(describe_model(arguments.path))
     else:

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
-from harmoseg.prediction.options import Device, PredictionOptions
+from harmoseg.inference.options import Device, PredictionOptions
 
 SUMMARY = SUMMARIES["predict"]
 
@@ -69,7 +69,7 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Predict, say what failed; return the exit status."""
-    from harmoseg.prediction.predict import predict
+    from harmoseg.inference.predict import predict
 
     values = arguments.as_dict()
     chosen = {name: values[name] for name in PredictionOptions.__dataclass_fields__}

@@ -38,7 +38,7 @@ from harmoseg.files import (
     sha256_of,
     write_json,
 )
-from harmoseg.models.saved import WEIGHTS_FILE
+from harmoseg.inference.saved import WEIGHTS_FILE
 from harmoseg.progress import Progress
 from harmoseg.scores.files import write_scores
 from harmoseg.scores.table import CLEAN

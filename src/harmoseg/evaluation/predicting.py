@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmoseg.prediction.network import Predictor, batched, choose_device, decide
-from harmoseg.prediction.stitching import Canvas
+from harmoseg.inference.predictor import Predictor, batched, choose_device, decide
+from harmoseg.inference.stitching import Canvas
 from harmoseg.store.card import TaskMode
 from harmoseg.store.corruptions import Corruption, corrupt
 from harmoseg.store.reading import Store

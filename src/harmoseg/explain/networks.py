@@ -14,7 +14,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.explain.cam import grad_cam
 from harmoseg.explain.maps import MapCorrelation, classes_in, map_correlation, spectral_map
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.prediction.network import choose_device
+from harmoseg.inference.predictor import choose_device
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor
 from harmoseg.training.network import predicted_labels

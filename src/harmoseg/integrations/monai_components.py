@@ -32,8 +32,8 @@ from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
+from harmoseg.inference.stitching import Canvas
 from harmoseg.metrics import top_label
-from harmoseg.prediction.stitching import Canvas
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor, normalise
 from harmoseg.store.tiling import Sample, cut

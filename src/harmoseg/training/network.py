@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harmoseg.inference.saved import ModelInfo
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
-from harmoseg.models.saved import ModelInfo
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import normalise

@@ -8,7 +8,7 @@ A run is a folder::
     checkpoints/          while it runs: the last two states to continue from, the best weights
     weights.safetensors   the weights selected
     last.safetensors      the last epoch's, where the best epoch is selected and is another one
-    model.json            with the weights, a model to predict with; see `harmoseg.models.saved`
+    model.json            with the weights, a model to predict with; see `harmoseg.inference.saved`
     done.json             written last: the run is complete
 """
 
@@ -42,11 +42,11 @@ from harmoseg.files import (
     write_json,
     write_text,
 )
+from harmoseg.inference.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.locks import locked
 from harmoseg.losses.method import parse_method
 from harmoseg.messages import LOGGER
 from harmoseg.models.checkpointing import checkpoint_blocks
-from harmoseg.models.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import (
     Batch,

@@ -8,11 +8,11 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from harmoseg.models.saved import ModelInfo
-from harmoseg.prediction.network import Predictor, batched
-from harmoseg.prediction.options import PredictionOptions
-from harmoseg.prediction.predict import predict_image
-from harmoseg.prediction.windows import cut_windows
+from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.predict import predict_image
+from harmoseg.inference.predictor import Predictor, batched
+from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.windows import cut_windows
 from harmoseg.store.card import Card
 from harmoseg.store.tiling import Sample, cut
 

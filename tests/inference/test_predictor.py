@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from harmoseg import create_model
-from harmoseg.prediction.network import Predictor
+from harmoseg.inference.predictor import Predictor
 
 
 @pytest.fixture

@@ -35,8 +35,8 @@ from harmoseg.files import (
     write_csv,
     write_json,
 )
+from harmoseg.inference.writing import MASKS, OVERLAYS, PROBABILITIES
 from harmoseg.locks import drop_lock, take_lock
-from harmoseg.prediction.writing import MASKS, OVERLAYS, PROBABILITIES
 
 SCHEMA = 1
 CLAIM_FILE = "predictions.json"

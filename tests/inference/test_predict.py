@@ -21,12 +21,12 @@ from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.evaluation.predicting import Prediction
-from harmoseg.prediction import predict as module
-from harmoseg.prediction import writing
-from harmoseg.prediction.folder import PredictionFolder
-from harmoseg.prediction.network import Predictor
-from harmoseg.prediction.options import PredictionOptions
-from harmoseg.prediction.predict import predict, predict_image
+from harmoseg.inference import predict as module
+from harmoseg.inference import writing
+from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.output_folder import PredictionFolder
+from harmoseg.inference.predict import predict, predict_image
+from harmoseg.inference.predictor import Predictor
 from harmoseg.store.reading import open_store
 
 EXACT = PredictionOptions(precision="fp32")

@@ -3,7 +3,7 @@
 The windows of all planes and of all cases have the network's size, so that they share batches.
 That is why the sliding window is not MONAI's own, which takes one image at a time: only where the
 windows lie had to be written for it, since overlapping parts are put together here anyhow
-(`harmoseg.prediction.stitching`), and a test compares the whole with MONAI's. Importing MONAI would
+(`harmoseg.inference.stitching`), and a test compares the whole with MONAI's. Importing MONAI would
 also take 2.5 s more on top of 3.9 s for everything else.
 """
 
@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.models.saved import ModelInfo
-from harmoseg.prediction.network import Predictor
-from harmoseg.prediction.options import PredictionOptions
-from harmoseg.prediction.stitching import Weights, gaussian, taper
+from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.predictor import Predictor
+from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.stitching import Weights, gaussian, taper
 from harmoseg.store.tiling import resize_image, squares
 
 WEIGHTS: dict[str, Weights] = {"whole": taper, "sliding": gaussian}

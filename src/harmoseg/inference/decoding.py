@@ -15,10 +15,10 @@ from harmoseg.datasets.dicom import read_series
 from harmoseg.datasets.pictures import read_grey_image, read_image
 from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
-from harmoseg.models.saved import ModelInfo
-from harmoseg.prediction.inputs import Input
-from harmoseg.prediction.options import PredictionOptions
-from harmoseg.prediction.windows import Window, cut_windows
+from harmoseg.inference.inputs import Input
+from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.windows import Window, cut_windows
 
 
 @dataclass(frozen=True, eq=False)

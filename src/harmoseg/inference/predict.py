@@ -25,16 +25,16 @@ from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files, work_ahead
 from harmoseg.errors import HarmosegError
 from harmoseg.files import printable, read_json
+from harmoseg.inference.decoding import Case, problem_of, read_case
+from harmoseg.inference.inputs import Input, find_inputs, searched_folder
+from harmoseg.inference.options import Device, PredictionOptions
+from harmoseg.inference.output_folder import FAILED, PredictionFolder, Row
+from harmoseg.inference.postprocess import Behind, Pending, Planes
+from harmoseg.inference.predictor import BATCH, Predictor, batched, choose_device
+from harmoseg.inference.saved import MODEL_FILE, ModelInfo, load_model
+from harmoseg.inference.windows import WEIGHTS, Window, cut_windows, stack_windows
+from harmoseg.inference.writing import outputs_of, write_outputs
 from harmoseg.models.precision import resolve_precision
-from harmoseg.models.saved import MODEL_FILE, ModelInfo, load_model
-from harmoseg.prediction.cases import Case, problem_of, read_case
-from harmoseg.prediction.folder import FAILED, PredictionFolder, Row
-from harmoseg.prediction.inputs import Input, find_inputs, searched_folder
-from harmoseg.prediction.network import BATCH, Predictor, batched, choose_device
-from harmoseg.prediction.options import Device, PredictionOptions
-from harmoseg.prediction.postprocess import Behind, Pending, Planes
-from harmoseg.prediction.windows import WEIGHTS, Window, cut_windows, stack_windows
-from harmoseg.prediction.writing import outputs_of, write_outputs
 from harmoseg.progress import Progress
 from harmoseg.store.apart import check_apart
 

@@ -15,11 +15,11 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.prediction.cases import Case
-from harmoseg.prediction.folder import Row
-from harmoseg.prediction.network import decide
-from harmoseg.prediction.stitching import Canvas, Weights
-from harmoseg.prediction.windows import Window
+from harmoseg.inference.decoding import Case
+from harmoseg.inference.output_folder import Row
+from harmoseg.inference.predictor import decide
+from harmoseg.inference.stitching import Canvas, Weights
+from harmoseg.inference.windows import Window
 
 _BATCHES_BEHIND = 4
 """Predicted batches that may wait to be put together."""

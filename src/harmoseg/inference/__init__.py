@@ -1,0 +1,1 @@
+"""Networks and images to probabilities to labels: one path; saved models and files to predict."""

@@ -1,1 +1,0 @@
-"""A model and files become masks in the geometry of the files."""
