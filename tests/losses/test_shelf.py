@@ -11,9 +11,10 @@ from torch.nn import functional as F
 
 from harmoseg import HarmosegError
 from harmoseg.losses.frequencies import _conditional_log_det, steerable_pyramid
+from harmoseg.losses.maps import centre_tubes, outline_distances, signed_distances
 from harmoseg.losses.method import LOSSES, SHELF, parse_loss
 from harmoseg.losses.named import _MAKERS, make_loss
-from harmoseg.losses.outlines import centre_tubes, distances, soft_centre_line
+from harmoseg.losses.outlines import soft_centre_line
 
 DRAW = torch.Generator().manual_seed(3)
 BINARY = (
@@ -208,10 +209,15 @@ def test_wavelet_information_has_the_gradient_of_finite_differences() -> None:
 def test_distances_and_centre_lines() -> None:
     mask = torch.zeros(1, 1, 9, 20, dtype=torch.bool)
     mask[..., 2:7, 3:17] = True
-    found = distances(mask)[0, 0]
-    assert found[4, 10] == 3 and found[2, 10] == 1 and found[0, 0] == 0
-    assert distances(~mask)[0, 0, 0, 0] == pytest.approx(math.hypot(2, 3))
-    assert not distances(torch.ones(1, 1, 4, 4, dtype=torch.bool)).any()
+    found = outline_distances(mask.numpy())[0, 0]
+    assert found[4, 10] == 3 and found[2, 10] == 1
+    assert found[0, 0] == pytest.approx(math.hypot(2, 3))
+    # Below 0 inside, 0 on the outline's own pixels, 1 beside them.
+    assert np.array_equal(
+        signed_distances(mask.numpy())[0, 0], np.where(mask[0, 0], 1 - found, found)
+    )
+    for odd in (np.ones((1, 1, 4, 4), bool), np.zeros((1, 1, 4, 4), bool)):
+        assert not outline_distances(odd).any() and not signed_distances(odd).any()
     line = soft_centre_line(mask.float(), 3)[0, 0]
     assert line[4, 6:14].eq(1).all() and not line[[0, 1, 2, 6, 7, 8]].any()
     tube = torch.zeros(1, 1, 7, 7, 12)
@@ -246,12 +252,12 @@ def test_mistakes_are_named(text, message) -> None:
 def test_skeleton_recall_counts_the_centre_line_that_was_found() -> None:
     truth = torch.zeros(1, 24, 24, dtype=torch.long)
     truth[0, 9:16, 2:22] = 1  # a bar seven pixels high
-    line = centre_tubes(truth[:, None].bool(), 0)[0, 0]
+    line = torch.from_numpy(centre_tubes(truth[:, None].bool().numpy(), 0))[0, 0]
     rows, columns = torch.nonzero(line, as_tuple=True)
     middle = (columns > 7) & (columns < 17)
     assert set(rows[middle].tolist()) == {12}  # the axis of the bar, away from its ends
-    tube = centre_tubes(truth[:, None].bool(), 2)[0, 0]
-    assert bool((tube <= truth[0].bool()).all()) and int(tube.sum()) > 4 * int(line.sum())
+    tube = torch.from_numpy(centre_tubes(truth[:, None].bool().numpy(), 2))[0, 0]
+    assert bool((tube <= truth[0]).all()) and int(tube.sum()) > 4 * int(line.sum())
     loss = made("skeleton-recall")
     half = torch.full((1, 1, 24, 24), -40.0)
     half[..., 12:] = 40.0  # the right half of the image
@@ -271,5 +277,5 @@ def test_skeleton_recall_takes_volumes() -> None:
     value = made("skeleton-recall")(logits, truth)
     assert float(value.detach()) == pytest.approx(0.5)
     (gradient,) = torch.autograd.grad(value, logits)
-    inside = centre_tubes(truth[:, None].bool(), 2)
+    inside = torch.from_numpy(centre_tubes(truth[:, None].bool().numpy(), 2)).bool()
     assert bool((gradient[inside] < 0).all()) and not bool(gradient[~inside].any())

@@ -9,34 +9,68 @@ import inspect
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import suppress
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import sha256_of
+from harmoseg.losses.maps import NAMED_MAPS, MakeMap, class_masks, to_tensor
 from harmoseg.losses.method import LossName, Option
+from harmoseg.losses.modes import check_mode
 
-Loss = Callable[[Tensor, Tensor], Tensor]
-Input = Literal["logits", "probabilities"]
-CALLING = ("input", "target", "target_first")
+Loss = Callable[..., Tensor]
+_CHOICES: dict[str, tuple[Any, ...]] = {
+    "input": ("logits", "probabilities"),
+    "target": ("usual", "channel", "onehot", "map"),
+    "target_first": (False, True),
+}
+CALLING = (*_CHOICES, "map", "schedule")
 """Options that say how a loss is called; all others go to its constructor."""
+
+
+@dataclass(frozen=True)
+class Moment:
+    """A moment of training, counted from 0: `epoch` of `epochs`, and `step` of `steps` in all."""
+
+    epoch: int
+    epochs: int
+    step: int
+    steps: int
+
+
+_LATE = Moment(99, 100, 999, 1000)
+"""The moment of a loss that is asked without a training: most schedules end at the whole loss."""
+_MOMENTS = tuple(field.name for field in fields(Moment))
 
 
 class ForeignLoss(nn.Module):
     """Call a loss of another library, or a function, as ``loss(logits, target)``.
 
-    `mode` is ``"binary"`` or ``"multiclass"``. `input` is what the loss wants: ``"logits"`` or
-    ``"probabilities"`` (a sigmoid, or a softmax over the classes). `target` is ``"usual"``: a float
-    mask (B, 1, *S) for ``"binary"``, class indices (B, *S) for ``"multiclass"``; ``"channel"``:
-    class indices (B, 1, *S); or ``"onehot"``: floats (B, C, *S). `target_first` swaps the two
-    arguments. The arithmetic is float32, outside of autocast.
+    Args:
+        loss: The loss.
+        mode: ``"binary"``, ``"multiclass"`` or ``"multilabel"``.
+        name: What messages call it.
+        input: What it takes: ``"logits"``, or ``"probabilities"`` (sigmoid, or softmax over the
+            classes).
+        target: ``"usual"``: floats (B, C, *S) with C 1 for ``"binary"``, class indices (B, *S) for
+            ``"multiclass"``; ``"channel"``: class indices (B, 1, *S); ``"onehot"``: floats
+            (B, C, *S); ``"map"``: the map in the place of the target.
+        target_first: Whether the target is the first argument.
+        map: A map of the truth that the loss takes as third argument, (B, C, *S): ``"distances"``,
+            ``"tubes"`` (see `harmoseg.losses.maps`), or a function of masks (B, C, *S), or its
+            import path.
+        schedule: Which of ``epoch``, ``epochs``, ``step`` and ``steps`` the loss takes as keywords;
+            see `Moment`. Without a training the loss is asked at the end of one.
 
-    ``forward`` takes logits (B, C, *S) and a target (B, *S) or (B, 1, *S) of class indices. It
-    raises HarmosegError, which names the loss, where the loss fails or returns no tensor.
+    The arithmetic is float32, outside of autocast. ``forward`` takes logits (B, C, *S) and a target
+    of class indices (B, *S) or (B, 1, *S), of floats (B, C, *S) for ``"multilabel"``. It raises
+    HarmosegError, which names the loss, where the loss fails or returns no tensor.
     """
 
     def __init__(
@@ -45,34 +79,52 @@ class ForeignLoss(nn.Module):
         mode: str,
         *,
         name: str = "",
-        input: Input = "logits",
-        target: Literal["usual", "channel", "onehot"] = "usual",
+        input: Literal["logits", "probabilities"] = "logits",
+        target: Literal["usual", "channel", "onehot", "map"] = "usual",
         target_first: bool = False,
+        map: str | MakeMap | None = None,
+        schedule: str | Sequence[str] = (),
     ) -> None:
         super().__init__()
-        self.loss, self.mode = loss, mode
+        self.loss, self.mode = loss, check_mode(mode)
         self.name = name or type(loss).__name__
-        for option, value, choices in (
-            ("input", input, ("logits", "probabilities")),
-            ("target", target, ("usual", "channel", "onehot")),
-            ("target_first", target_first, (False, True)),
-        ):
-            if value not in choices:
-                expected = " or ".join(str(choice).lower() for choice in choices)
-                raise HarmosegError(f"loss {self.name}: {option} must be {expected}, got {value!r}")
         self.input, self.target, self.target_first = input, target, target_first
+        for option, choices in _CHOICES.items():
+            if getattr(self, option) not in choices:
+                self._refuse(option, choices, getattr(self, option))
+        self.schedule = (schedule,) if isinstance(schedule, str) else tuple(schedule)
+        for word in self.schedule:
+            if word not in _MOMENTS:
+                self._refuse("schedule", _MOMENTS, word)
+        if target == "map" and map is None:
+            raise HarmosegError(f"loss {self.name}: target=map needs the option map")
+        self._map = self._find_map(map)
+        self.takes_map = self._map is not None
+        self.moment = _LATE
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    def forward(self, logits: Tensor, target: Tensor, case_map: Tensor | None = None) -> Tensor:
         """Return what the loss returns."""
-        pred, target = self._prepare(logits.float(), target)
-        given = (target, pred) if self.target_first else (pred, target)
+        pred, truth = self._prepare(logits.float(), target)
+        if self.takes_map and case_map is None:
+            labels = target.detach().reshape(-1, *logits.shape[2:])
+            if self.mode == "multilabel":
+                labels = target.detach()
+            case_map = self.make_map(labels.cpu().numpy(), logits.shape[1]).to(logits.device)
+        given = [pred, case_map if self.target == "map" else truth]
+        if self.target_first:
+            given.reverse()
+        if self.takes_map and self.target != "map":
+            given.append(case_map)
+        keywords = {word: getattr(self.moment, word) for word in self.schedule}
         try:
             with torch.autocast(logits.device.type, enabled=False):
-                value = self.loss(*given)
+                value = self.loss(*given, **keywords)
         except Exception as error:  # whatever somebody's code does, the message names the code
+            wanted = [word for word in _MOMENTS if f"'{word}'" in str(error)]
+            cure = f"; add the option schedule=[{','.join(wanted)}]" if wanted else ""
             raise HarmosegError(
                 f"loss {self.name}: failed on logits {tuple(logits.shape)} and target "
-                f"{tuple(target.shape)} ({target.dtype}): {type(error).__name__}: {error}"
+                f"{tuple(truth.shape)} ({truth.dtype}): {type(error).__name__}: {error}{cure}"
             ) from error
         if not isinstance(value, Tensor):
             raise HarmosegError(
@@ -81,24 +133,52 @@ class ForeignLoss(nn.Module):
             )
         return value
 
+    def make_map(self, target: NDArray[Any], channels: int) -> Tensor:
+        """Return the map of a target, (B, C, *S); see `harmoseg.losses.maps.class_masks`."""
+        if self._map is None:
+            raise ValueError(f"loss {self.name} takes no map")
+        masks = class_masks(self.mode, target, channels)
+        try:
+            return to_tensor(self._map(masks), masks)
+        except Exception as error:  # somebody's function
+            raise HarmosegError(
+                f"loss {self.name}: its map failed on masks {masks.shape}: "
+                f"{type(error).__name__}: {error}"
+            ) from error
+
     def _prepare(self, logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
-        binary = self.mode == "binary"
+        multiclass = self.mode == "multiclass"
         if self.input == "probabilities":
-            logits = logits.sigmoid() if binary else logits.softmax(1)
+            logits = logits.softmax(1) if multiclass else logits.sigmoid()
+        if not multiclass:
+            return logits, target.reshape(logits.shape).float()
         target = target.reshape(len(logits), 1, *logits.shape[2:])
-        if binary:
-            return logits, target.float()
         if self.target == "onehot":
             return logits, F.one_hot(target[:, 0].long(), logits.shape[1]).movedim(-1, 1).float()
         return logits, target if self.target == "channel" else target[:, 0].long()
+
+    def _find_map(self, given: str | MakeMap | None) -> MakeMap | None:
+        if not isinstance(given, str):
+            return given
+        if "." in given:
+            found: MakeMap = _import(given)
+            return found
+        if given not in NAMED_MAPS:
+            self._refuse("map", (*NAMED_MAPS, "the import path of a function of masks"), given)
+        return NAMED_MAPS[given]
+
+    def _refuse(self, option: str, choices: Sequence[Any], value: Any) -> NoReturn:
+        expected = " or ".join(str(choice).lower() for choice in choices)
+        raise HarmosegError(f"loss {self.name}: {option} must be {expected}, got {value!r}")
 
 
 def import_loss(loss: LossName, mode: str) -> ForeignLoss:
     """Import a loss and make it, with its options.
 
-    A function is called as it is, with its options as keywords. A class is told that it is given
-    logits, and of which mode, in the words of segmentation-models-pytorch and MONAI. Raises
-    HarmosegError where the path cannot be imported, or the loss cannot be made.
+    A function is called as it is, with its options as keywords. A class is made with the options,
+    and with what its constructor knows of logits and of the mode, in the words of
+    segmentation-models-pytorch and MONAI. Raises HarmosegError where the path cannot be imported,
+    or the loss cannot be made.
     """
     path, short = loss.name, loss.name.rpartition(".")[2]
     calling: dict[str, Any] = {k: v for k, v in loss.options if k in CALLING}
@@ -137,7 +217,14 @@ def source_hash(losses: Sequence[LossName]) -> str | None:
     Part of what determines a run: a loss that was edited is another loss. None where no loss is
     imported, and where there is no file, as for compiled code.
     """
-    hashes = [_hash_of(loss.name) for loss in losses if loss.is_imported]
+    paths = [
+        path
+        for loss in losses
+        if loss.is_imported
+        for path in (loss.name, dict(loss.options).get("map"))
+        if isinstance(path, str) and "." in path
+    ]
+    hashes = [_hash_of(path) for path in paths]
     known = [found for found in hashes if found]
     if len(known) < 2:
         return known[0] if known else None

@@ -4,62 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from harmoseg.losses.maps import Maps, Masks, centre_tubes, outline_distances, signed_distances
 from harmoseg.losses.modes import Mode, Pair, one_hot, probabilities
-from harmoseg.losses.shelf import ShelfLoss, check_option
+from harmoseg.losses.shelf import MapLoss, ShelfLoss, check_option
 from harmoseg.spectrum import correlation_ratio
 
 
-class BoundaryLoss(ShelfLoss):
+class BoundaryLoss(MapLoss):
     """The mean of p times the signed distance to the truth's outline, below 0 inside, in pixels.
 
     An empty or full mask has no outline and no loss. Use it beside an overlap loss. The value can
-    be below 0. By default the background of ``"multiclass"`` does not count.
+    be below 0.
 
     Source: Kervadec et al., Boundary loss for highly unbalanced segmentation, MIDL 2019
     (arXiv 1812.07032), eq. 5. Needs SciPy.
     """
 
-    def __init__(self, mode: Mode, *, include_background: bool = False, **shared: Any) -> None:
-        super().__init__(mode, include_background=include_background, **shared)
+    def map_of(self, masks: Masks) -> Maps:
+        """Return signed distances."""
+        return signed_distances(masks)
 
-    def compute(self, pair: Pair) -> Tensor:
-        """Return the loss of an aligned pair."""
-        pred = self.counted(probabilities(self.mode, pair))
-        truth = self.counted(one_hot(self.mode, pair)) > 0.5
-        inside, outside = distances(truth), distances(~truth)
-        # Pixels beside the outline have 0 inside and 1 outside, as in the paper's code.
-        return (pred * torch.where(truth, 1 - inside, outside)).mean()
+    def compute_with_map(self, pair: Pair, case_map: Tensor) -> Tensor:
+        """Return the loss of an aligned pair and the map of its truth."""
+        return (self.counted(probabilities(self.mode, pair)) * case_map).mean()
 
 
-class HausdorffLoss(ShelfLoss):
+class HausdorffLoss(MapLoss):
     """The mean of (p - y)^2 (D_p^alpha + D_y^alpha); D are distances to the outlines, in pixels.
 
-    D_p is that of p > 1/2, and takes no part in the gradient. By default the background of
-    ``"multiclass"`` does not count.
+    D_p is that of p > 1/2, and takes no part in the gradient.
 
     Source: Karimi and Salcudean, Reducing the Hausdorff distance in medical image segmentation with
     convolutional neural networks, IEEE TMI 39 (2020), eq. 8. Needs SciPy.
     """
 
-    def __init__(
-        self, mode: Mode, *, alpha: float = 2.0, include_background: bool = False, **shared: Any
-    ) -> None:
-        super().__init__(mode, include_background=include_background, **shared)
+    def __init__(self, mode: Mode, *, alpha: float = 2.0, **shared: Any) -> None:
+        super().__init__(mode, **shared)
         check_option("alpha", alpha, fits=alpha > 0, expected="above 0")
         self.alpha = alpha
 
-    def compute(self, pair: Pair) -> Tensor:
-        """Return the loss of an aligned pair."""
+    def map_of(self, masks: Masks) -> Maps:
+        """Return distances to the outline to the power of alpha."""
+        return outline_distances(masks) ** self.alpha
+
+    def compute_with_map(self, pair: Pair, case_map: Tensor) -> Tensor:
+        """Return the loss of an aligned pair and the map of its truth."""
         pred = self.counted(probabilities(self.mode, pair))
         truth = self.counted(one_hot(self.mode, pair))
-        far = sum(
-            (distances(mask) + distances(~mask)) ** self.alpha for mask in (pred > 0.5, truth > 0.5)
-        )
+        predicted = self.map_of((pred > 0.5).cpu().numpy())
+        far = case_map + torch.from_numpy(predicted).to(pred)
         return ((pred - truth).square() * far).mean()
 
 
@@ -98,63 +95,34 @@ class ClDiceLoss(ShelfLoss):
         return (1 - correlation_ratio(precision * sensitivity, precision + sensitivity)).mean()
 
 
-class SkeletonRecallLoss(ShelfLoss):
+class SkeletonRecallLoss(MapLoss):
     """1 - the recall of the truth's centre lines, each widened within the truth: sum(p t) / sum(t).
 
     For 2-D and 3-D masks of tubes. `tube` is how many pixels a centre line is widened on every
     side. Where the truth is empty recall is 1. Recall alone does not see false positives: use it
-    beside Dice. By default the background of ``"multiclass"`` does not count.
+    beside Dice.
 
     Source: Kirchhoff et al., Skeleton Recall Loss, ECCV 2024 (arXiv 2404.03010), eq. 2; as in the
     paper's code a centre line is widened by two pixels. Needs scikit-image.
     """
 
-    def __init__(
-        self, mode: Mode, *, tube: int = 2, include_background: bool = False, **shared: Any
-    ) -> None:
-        super().__init__(mode, include_background=include_background, **shared)
+    def __init__(self, mode: Mode, *, tube: int = 2, **shared: Any) -> None:
+        super().__init__(mode, **shared)
         fits = isinstance(tube, int) and tube >= 0
         check_option("tube", tube, fits=fits, expected="a whole number, 0 or more")
         self.tube = tube
 
-    def compute(self, pair: Pair) -> Tensor:
-        """Return the loss of an aligned pair."""
+    def map_of(self, masks: Masks) -> Maps:
+        """Return widened centre lines."""
+        return centre_tubes(masks, self.tube)
+
+    def compute_with_map(self, pair: Pair, case_map: Tensor) -> Tensor:
+        """Return the loss of an aligned pair and the map of its truth."""
         pred = self.counted(probabilities(self.mode, pair))
-        tubes = centre_tubes(self.counted(one_hot(self.mode, pair)) > 0.5, self.tube).to(pred)
         axes = tuple(range(2, pred.ndim))
-        hit, all_of_it = self.averaging.pool((pred * tubes).sum(axes), tubes.sum(axes))
-        recall = torch.where(all_of_it > 0, hit / all_of_it.clamp(min=1), 1)
+        hit, length = self.averaging.pool((pred * case_map).sum(axes), case_map.sum(axes))
+        recall = torch.where(length > 0, hit / length.clamp(min=1), 1)
         return 1 - recall.mean()
-
-
-def centre_tubes(masks: Tensor, width: int) -> Tensor:
-    """Return the centre lines of masks (B, C, *S), each widened by `width` within its mask."""
-    from skimage.morphology import dilation, skeletonize
-
-    found = np.zeros(masks.shape, dtype=bool)
-    given = masks.cpu().numpy()
-    for place in np.ndindex(*masks.shape[:2]):
-        if given[place].any():
-            line = skeletonize(given[place]).astype(bool)  # type: ignore[no-untyped-call]
-            for _ in range(width):
-                line = dilation(line)
-            found[place] = line & given[place]
-    return torch.from_numpy(found).to(masks.device)
-
-
-def distances(masks: Tensor) -> Tensor:
-    """Return the distance of every pixel of masks (B, C, *S) to the nearest one outside, in pixels.
-
-    0 outside of a mask, and everywhere where a mask is empty or full.
-    """
-    from scipy import ndimage  # not above: the losses that need torch alone must not need SciPy
-
-    found = np.zeros(masks.shape, dtype=np.float32)
-    given = masks.cpu().numpy()
-    for place in np.ndindex(*masks.shape[:2]):
-        if given[place].any() and not given[place].all():
-            found[place] = ndimage.distance_transform_edt(given[place])
-    return torch.from_numpy(found).to(masks.device)
 
 
 def soft_centre_line(masks: Tensor, iterations: int) -> Tensor:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from harmoseg.losses.maps import Maps, Masks, class_masks, to_tensor
 from harmoseg.losses.modes import Mode, Pair, TargetCheck, align, check_mode
 from harmoseg.losses.overlap import Averaging
 from harmoseg.spectrum import Reduction, check_reduction
+
+Channelled = TypeVar("Channelled", Tensor, Masks)
 
 
 class ShelfLoss(nn.Module):
@@ -47,10 +51,46 @@ class ShelfLoss(nn.Module):
         """Return the loss of an aligned pair."""
         raise NotImplementedError
 
-    def counted(self, values: Tensor) -> Tensor:
-        """Leave the background of (B, C, ...) out where it does not count."""
+    def counted(self, values: Channelled) -> Channelled:
+        """Return (B, C, ...) without the background where that does not count."""
         leave = self.mode == "multiclass" and not self.averaging.background
         return values[:, 1:] if leave else values
+
+
+class MapLoss(ShelfLoss):
+    """Base of the named losses that take a map of the truth: ``loss(logits, target, case_map)``.
+
+    `make_map` makes the map in any thread; without one the loss makes it itself. By default the
+    background of ``"multiclass"`` does not count.
+    """
+
+    takes_map = True
+
+    def __init__(self, mode: Mode, *, include_background: bool = False, **shared: Any) -> None:
+        super().__init__(mode, include_background=include_background, **shared)
+
+    def forward(self, logits: Tensor, target: Tensor, case_map: Tensor | None = None) -> Tensor:
+        """Return the scalar loss."""
+        pair = align(self.mode, logits, target, ignore_index=None)
+        self.check_target(self.mode, pair)
+        if case_map is None:
+            labels = pair.target if self.mode == "multilabel" else pair.target[:, 0]
+            case_map = self.make_map(labels.cpu().numpy(), pair.logits.shape[1])
+        with torch.autocast(logits.device.type, enabled=False):
+            return self.compute_with_map(pair, case_map.to(pair.logits))
+
+    def make_map(self, target: NDArray[Any], channels: int) -> Tensor:
+        """Return the map (B, C, *S) of a target, of the channels that count; see `class_masks`."""
+        masks = self.counted(class_masks(self.mode, target, channels))
+        return to_tensor(self.map_of(masks), masks)
+
+    def map_of(self, masks: Masks) -> Maps:
+        """Return the map of masks (B, C, *S)."""
+        raise NotImplementedError
+
+    def compute_with_map(self, pair: Pair, case_map: Tensor) -> Tensor:
+        """Return the loss of an aligned pair and the map of its truth."""
+        raise NotImplementedError
 
 
 def pixel_losses(mode: Mode, pair: Pair) -> Tensor:

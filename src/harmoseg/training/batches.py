@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import torch
-from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harmoseg.errors import HarmosegError
@@ -14,8 +16,15 @@ from harmoseg.store.tensors import images_to_tensor
 from harmoseg.store.training_view import Part
 from harmoseg.training.ranks import rank, world_size
 
-Batch = tuple[Tensor, Tensor, Tensor]
-"""Images (B, C, H, W) uint8, labels (B, H, W) uint8, and the number of the case of each (B,)."""
+Batch = tuple[Any, ...]
+"""Images (B, C, H, W) uint8, labels (B, H, W) uint8, and the number of the case of each (B,).
+
+Where a loss takes maps of the truth, they are the fourth; images and labels are augmented then.
+"""
+Prepare = Callable[[int, int, Batch], Callable[[], Batch]]
+"""From epoch, number in the epoch and batch to a call, for another thread, that adds the maps."""
+_AHEAD = max(1, min(4, (os.cpu_count() or 2) - 1))
+"""Batches that are prepared at the same time, each in a thread."""
 
 
 class BatchDataset(Dataset[Batch]):
@@ -43,16 +52,16 @@ class ShuffledBatches(Sampler[list[int]]):
         self._count = count
         self._batch_size = batch_size
         self._seed = seed
-        self._epoch = 0
-        self._skipped = 0
+        self.epoch = 0
+        self.skipped = 0
 
     def skip(self, batches: int) -> None:
         """Leave out the first batches of the next epoch: they were trained on already."""
-        self._skipped = batches
+        self.skipped = batches
 
     def set_epoch(self, epoch: int) -> None:
-        """Say which epoch comes next."""
-        self._epoch = epoch
+        """Set the epoch that comes next."""
+        self.epoch = epoch
 
     def __len__(self) -> int:
         """Count the batches of an epoch."""
@@ -60,16 +69,21 @@ class ShuffledBatches(Sampler[list[int]]):
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of positions."""
-        generator = seeded_generator(self._seed, self._epoch)
+        generator = seeded_generator(self._seed, self.epoch)
         order = torch.randperm(self._count, generator=generator).tolist()
-        first, self._skipped = self._skipped, 0
+        first, self.skipped = self.skipped, 0
         for number in range(first, len(self)):
             start = number * self._batch_size
             yield order[start + rank() : start + self._batch_size : world_size()]
 
 
 class TrainingLoader(DataLoader[Batch]):
-    """Load shuffled batches; a checkpoint keeps how many of an epoch are done."""
+    """Load shuffled batches; a checkpoint keeps how many of an epoch are done.
+
+    `prepare`, where it is set, adds maps to a batch in other threads, a few batches ahead.
+    """
+
+    prepare: Prepare | None = None
 
     def __init__(self, part: Part, batches: ShuffledBatches) -> None:
         # No worker processes: reading a memory map takes less time than passing a batch between
@@ -78,6 +92,16 @@ class TrainingLoader(DataLoader[Batch]):
         self._batches = batches
         self.done = 0
 
+    def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its own type is private
+        """Yield batches."""
+        return super().__iter__() if self.prepare is None else _ahead(self._prepared())
+
+    def _prepared(self) -> Iterator[Callable[[], Batch]]:
+        # Looked up at the first batch, as the sampler does, which then forgets what it skips.
+        epoch, first = self._batches.epoch, self._batches.skipped
+        for number, batch in enumerate(super().__iter__(), first):
+            yield self.prepare(epoch, number, batch)  # type: ignore[misc]  # set: see __iter__
+
     def state_dict(self) -> dict[str, Any]:
         """Say how many batches of the epoch have been trained on, as `done` says."""
         return {"done": self.done}
@@ -85,6 +109,21 @@ class TrainingLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next epoch after the batches that are done."""
         self._batches.skip(state["done"])
+
+
+def _ahead(calls: Iterable[Callable[[], Batch]]) -> Iterator[Batch]:
+    """Yield what calls return, in order; a few of them run in other threads meanwhile."""
+    pool = ThreadPoolExecutor(_AHEAD)
+    waiting: deque[Future[Batch]] = deque()
+    try:
+        for call in calls:
+            waiting.append(pool.submit(call))
+            if len(waiting) > _AHEAD:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def training_loader(part: Part, batch_size: int, seed: int, *, ranks: int = 1) -> TrainingLoader:

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from harmoseg.inference.saved import ModelInfo
+from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
@@ -52,18 +53,26 @@ class TrainedNetwork(pl.LightningModule):
 
     def training_step(self, batch: Batch, batch_idx: int) -> dict[str, Any]:
         """Augment, predict, and return the loss with its terms."""
-        # Byte for byte from the memory map to the device; the rest is done there.
-        images, labels, _ = batch
-        if self.experiment.options.augment:
-            generator = seeded_generator(self.experiment.seed, self.current_epoch, batch_idx + 1)
-            # Drawn for the whole batch, of which this process may have a share.
-            whole = len(images) * world_size()
-            drawn = draw_transforms(whole, images.shape[2], images.shape[3], generator)
-            images, labels = apply_transforms(images, labels, drawn[rank() :: world_size()])
-        terms = self.loss.terms(self.logits(images), labels.long())
+        images, labels, _, *maps = batch
+        if not maps:
+            # Byte for byte from the memory map to the device; the rest is done there.
+            images, labels = self._augment(self.current_epoch, batch_idx, images, labels)
+        self.loss.set_moment(self._moment(batch_idx))
+        terms = self.loss.terms(self.logits(images), labels.long(), *maps)
         self.log("loss", terms["total"].detach(), prog_bar=True, logger=False)
         told = {name: value.detach() for name, value in terms.items()}
         return {"loss": terms["total"], "terms": told}
+
+    def prepare(self, epoch: int, number: int, batch: Batch) -> Callable[[], Batch]:
+        """Augment a batch on the processor, and return the call that adds the losses' maps."""
+        images, labels, owners = batch
+        images, labels = self._augment(epoch, number, images, labels)
+        channels = self.experiment.channels_out
+        return lambda: (images, labels, owners, self.loss.make_maps(labels.numpy(), channels))
+
+    def on_validation_epoch_start(self) -> None:
+        """Validate with the loss of the last training step."""
+        self._validation_loss.set_moment(self._moment(int(self.trainer.num_training_batches) - 1))
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
         """Count the overlap of every case, and sum the loss."""
@@ -144,6 +153,24 @@ class TrainedNetwork(pl.LightningModule):
         limit = self.experiment.options.clip_norm
         if limit > 0:
             torch.nn.utils.clip_grad_norm_(self.network.parameters(), limit)
+
+    def _augment(
+        self, epoch: int, number: int, images: Tensor, labels: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Augment a batch as seed, epoch and its number in the epoch determine."""
+        if not self.experiment.options.augment:
+            return images, labels
+        generator = seeded_generator(self.experiment.seed, epoch, number + 1)
+        # Drawn for the whole batch, of which this process may have a share.
+        whole = len(images) * world_size()
+        drawn = draw_transforms(whole, images.shape[2], images.shape[3], generator)
+        return apply_transforms(images, labels, drawn[rank() :: world_size()])
+
+    def _moment(self, number: int) -> Moment:
+        """Return the moment of a batch, by its number in the current epoch."""
+        epoch, epochs = self.current_epoch, self.experiment.options.epochs
+        batches = int(self.trainer.num_training_batches)
+        return Moment(epoch, epochs, epoch * batches + number, epochs * batches)
 
     def logits(self, images: Tensor) -> Tensor:
         """Predict from bytes: (B, C, H, W) to logits (B, classes, H, W)."""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.losses.harmonized import HarmonizedLoss
+from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import BANDS, Method
 from harmoseg.losses.named import make_loss
 from harmoseg.store.card import TaskMode
@@ -40,26 +43,61 @@ class Objective(nn.Module):
         others = [term for term in method.terms if term is not swept and term is not dice]
         self.weights = [term.weight for term in others]
         self.others = nn.ModuleList(make_loss(term.loss, mode, **shared) for term in others)
+        self._mapped = [loss for loss in self._losses if getattr(loss, "takes_map", False)]
+        self._scheduled = [loss for loss in self._losses if getattr(loss, "schedule", ())]
 
-    def forward(self, logits: Tensor, target: Tensor) -> Tensor:
+    @property
+    def takes_maps(self) -> bool:
+        """Return whether a loss takes a map of the truth."""
+        return bool(self._mapped)
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Return whether a loss depends on the epoch or on the step."""
+        return bool(self._scheduled)
+
+    def make_maps(self, target: NDArray[Any], channels: int) -> tuple[Tensor, ...]:
+        """Return the maps of class indices (B, *S) that ``terms`` takes; in any thread."""
+        return tuple(loss.make_map(target, channels) for loss in self._mapped)
+
+    def set_moment(self, moment: Moment) -> None:
+        """Set the epoch and the step for the losses that depend on them."""
+        for loss in self._scheduled:
+            loss.moment = moment
+
+    def forward(self, logits: Tensor, target: Tensor, maps: Sequence[Tensor] = ()) -> Tensor:
         """Return the scalar loss."""
-        return self.terms(logits, target)["total"]
+        return self.terms(logits, target, maps)["total"]
 
-    def terms(self, logits: Tensor, target: Tensor) -> dict[str, Tensor]:
+    def terms(
+        self, logits: Tensor, target: Tensor, maps: Sequence[Tensor] = ()
+    ) -> dict[str, Tensor]:
         """Return the scalars ``pixel``, ``dice``, ``spectral`` and ``total``.
 
         Beside them ``base``, where it is another than BCE + Dice, and ``own``, ``own2`` and so on
-        for the terms that these are not.
+        for the terms that these are not. Without `maps` the losses make their own.
         """
+        given = dict(zip(self._mapped, maps, strict=True)) if maps else {}
         terms = self.harmonized.terms(logits, target)
         if self.base is not None:
-            terms["base"] = self.base(logits, target)
+            terms["base"] = _ask(self.base, logits, target, given)
             terms["total"] = terms["base"] + self.harmonized.spectral_weight * terms["spectral"]
         if self.dice_weight:
             terms["total"] = terms["total"] + self.dice_weight * terms["dice"]
         pairs = zip(self.others, self.weights, strict=True)
         for number, (loss, weight) in enumerate(pairs, 1):
             name = "own" if number == 1 else f"own{number}"
-            terms[name] = loss(logits, target)
+            terms[name] = _ask(loss, logits, target, given)
             terms["total"] = terms["total"] + weight * terms[name]
         return terms
+
+    @property
+    def _losses(self) -> list[Any]:
+        return [*([] if self.base is None else [self.base]), *self.others]
+
+
+def _ask(
+    loss: nn.Module, logits: Tensor, target: Tensor, maps: Mapping[nn.Module, Tensor]
+) -> Tensor:
+    value: Tensor = loss(logits, target, *([maps[loss]] if loss in maps else []))
+    return value

@@ -14,6 +14,7 @@ A run is a folder::
 
 from __future__ import annotations
 
+import functools
 import gc
 import shutil
 import signal
@@ -44,6 +45,7 @@ from harmoseg.files import (
 )
 from harmoseg.inference.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
 from harmoseg.locks import locked
+from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.messages import LOGGER
 from harmoseg.models.checkpointing import checkpoint_blocks
@@ -147,6 +149,8 @@ def _train(
     with signals_as_before(), quiet_lightning(), explaining_lack_of_memory(experiment):
         pl.seed_everything(seed, verbose=False)
         network = _make_network(out, experiment, view, execution)
+        if network.loss.takes_maps:
+            loader.prepare = network.prepare
         measurements = Measurements()
         checkpoints = Checkpoints(
             out / CHECKPOINT_FOLDER,
@@ -255,15 +259,21 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
 def check_contract(experiment: Experiment) -> list[str]:
     """Return what to know of an experiment's objective; raise HarmosegError where it is unfit."""
     method, options = parse_method(experiment.method), experiment.options
+    objective = Objective(method, experiment.mode)
+    check = functools.partial(
+        check_objective,
+        objective,
+        mode=experiment.mode,
+        classes=len(experiment.classes),
+        space=(experiment.height, experiment.width),
+        refuse=not options.no_contract,
+    )
     try:
-        return check_objective(
-            Objective(method, experiment.mode),
-            method.losses,
-            mode=experiment.mode,
-            classes=len(experiment.classes),
-            space=(experiment.height, experiment.width),
-            refuse=not options.no_contract,
-        )
+        remarks = check(method.losses)
+        if objective.is_scheduled:  # it was asked at the end of training; at the beginning too
+            objective.set_moment(Moment(0, options.epochs, 0, options.epochs))
+            remarks += [f"at the first step, {remark}" for remark in check(())]
+        return remarks
     except HarmosegError as error:
         raise HarmosegError(f"method {experiment.method!r}: {error}") from error
 
