@@ -20,6 +20,7 @@ from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
+from harmoseg.losses.method import MethodSpelling, parse_method
 from harmoseg.scores.table import Scores
 
 PathLike = str | Path
@@ -64,11 +65,18 @@ def prepare_folder(*, images: PathLike, masks: PathLike, out: PathLike, **option
 
 
 def train(
-    store: PathLike, *, out: PathLike, method: str = "unet+scc", seed: int = 0, **options: Any
+    store: PathLike,
+    *,
+    out: PathLike,
+    method: MethodSpelling = "unet+scc",
+    seed: int = 0,
+    **options: Any,
 ) -> Path:
     """Train one method on a store into the run folder `out`; return its path.
 
-    Interrupted and called again, it continues. `options` are fields of `TrainingOptions` and
+    Interrupted and called again, it continues. `method` is a text such as ``unet+rings:1``, or a
+    mapping such as ``{"model": "unet", "terms": [{"loss": my_loss, "weight": 0.5}]}``, where a loss
+    may be a function or a class of a module. `options` are fields of `TrainingOptions` and
     `Execution`, such as ``encoder="resnet18"`` and ``epochs=15``. Raises HarmosegError as
     `harmoseg.training.run.train` does.
     """
@@ -77,7 +85,14 @@ def train(
     from harmoseg.training.run import train as train_run
 
     chosen, execution = _take(options, TrainingOptions, Execution)
-    train_run(Path(store), Path(out), method=method, seed=seed, options=chosen, execution=execution)
+    train_run(
+        Path(store),
+        Path(out),
+        method=str(parse_method(method)),
+        seed=seed,
+        options=chosen,
+        execution=execution,
+    )
     return Path(out)
 
 
@@ -161,7 +176,7 @@ def run_study(
     store: PathLike,
     *,
     out: PathLike,
-    methods: Sequence[str] = ("unet", "unet+scc"),
+    methods: Sequence[MethodSpelling] = ("unet", "unet+scc"),
     seeds: int = 3,
     also: Sequence[PathLike] = (),
     conditions: Sequence[str] = (),
@@ -179,7 +194,7 @@ def run_study(
     Args:
         store: The store to train on; its test split is scored.
         out: The study folder.
-        methods: Methods, the reference first.
+        methods: Methods, as `train` takes them, the reference first.
         seeds: Number of seeds per method.
         also: Further stores whose test splits are scored.
         conditions: Corruptions scored beside the clean images.
@@ -200,7 +215,7 @@ def run_study(
     (chosen,) = _take(options, TrainingOptions)
     dataset = DatasetPlan(
         store=Path(store),
-        methods=tuple(methods),
+        methods=tuple(str(parse_method(method)) for method in methods),
         options=chosen,
         also=tuple(map(Path, also)),
         conditions=tuple(conditions),

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import pytest
+import torch
+import yaml
 
 from harmoseg import HarmosegError
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import LossName, parse_loss, parse_method, takes_weight
+from harmoseg.losses.regions import FocalLoss
 
 
 @pytest.mark.parametrize(
@@ -103,3 +106,80 @@ def test_controls_differ_in_the_term_alone(text, plain, overlap) -> None:
 def test_mistakes_are_named(text, message) -> None:
     with pytest.raises(HarmosegError, match=message):
         parse_method(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "spelled"),
+    [
+        ("model: unet", "unet"),
+        ("{model: transunet, terms: scc, reduction: sample}", "transunet+scc@sample"),
+        (
+            """
+            model: unet
+            base: {loss: tversky, options: {beta: 0.7, alpha: 0.3}}
+            terms:
+              - rings
+              - {loss: boundary, weight: 0.1}
+              - loss: monai.losses.FocalLoss
+                weight: 1
+                options: {gamma: 3, weight: [1, 2.5], use_softmax: true, alpha: null}
+            """,
+            "unet=tversky(alpha=0.3,beta=0.7)+rings+boundary:0.1"
+            "+monai.losses.FocalLoss(alpha=none,gamma=3,use_softmax=true,weight=[1,2.5]):1",
+        ),
+        (
+            "{model: unet, terms: {loss: a.b, options: {kind: 'true', size: '3', to: x/y}}}",
+            "unet+a.b(kind='true',size='3',to=x/y)",
+        ),
+    ],
+)
+def test_a_method_as_yaml_is_the_method_of_its_text(text, spelled) -> None:
+    method = parse_method(yaml.safe_load(text))
+    assert str(method) == spelled
+    assert parse_method(spelled) == method == parse_method(method)
+
+
+def test_a_loss_of_python_is_named_by_its_import_path() -> None:
+    found = parse_method({"model": "unet", "terms": [{"loss": torch.nn.L1Loss, "weight": 2}]})
+    assert str(found) == "unet+torch.nn.modules.loss.L1Loss:2"
+    assert parse_loss(FocalLoss) == LossName("harmoseg.losses.regions.FocalLoss")
+    assert parse_loss(LossName("focal", (("gamma", 3),))) == parse_loss("focal(gamma=3)")
+    for loss in (lambda x, y: x - y, torch.nn.L1Loss()):
+        with pytest.raises(HarmosegError, match="write it as a class or a function in a file"):
+            parse_method({"model": "unet", "base": loss})
+
+
+@pytest.mark.parametrize(
+    ("given", "open_"),
+    [
+        ("unet", False),
+        ("unet+scc", True),
+        ("unet+scc:0.2", False),
+        ("unet=a.b(x=c+d)+rings:1", False),
+        ("unet+scc+rings", False),
+        ({"model": "unet", "terms": ["scc"]}, True),
+        ({"model": "unet", "terms": [{"loss": "scc", "weight": 0.2}]}, False),
+        (parse_method("unet+scc"), False),
+    ],
+)
+def test_a_weight_is_open_where_none_is_written(given, open_) -> None:
+    assert takes_weight(given) is open_
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"modle": "unet"}, "unknown key 'modle'; did you mean 'model'"),
+        ({"base": "focal"}, "model is missing"),
+        ({"model": "unet", "terms": [{"name": "scc"}]}, "terms: unknown key 'name'"),
+        ({"model": "unet", "terms": [{"loss": "scc", "weight": 0}]}, "weight '0' must be a number"),
+        ({"model": "unet", "base": {"loss": "focal", "options": [2]}}, "base: expected a loss as"),
+        ({"model": "unet", "base": {"loss": "a.b", "options": {"x": "a, b"}}}, "option value"),
+        ({"model": "unet", "base": {"loss": "a.b", "options": {"x": {"y": 1}}}}, "option value"),
+        ({"model": "unet", "base": {"loss": "focl"}}, "unknown base 'focl'"),
+        (7, "method 7 is not of the form"),
+    ],
+)
+def test_mistakes_of_yaml_are_named(given, message) -> None:
+    with pytest.raises(HarmosegError, match=message):
+        parse_method(given)

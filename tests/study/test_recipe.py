@@ -145,3 +145,28 @@ def test_one_method_stands_for_a_list_and_weights_may_have_an_exponent(tmp_path)
     file.write_text("methods: unet+scc\nlambdas: [1e-1]\ndatasets:\n  - store: a\n")
     (dataset,) = read_recipe(file, tmp_path).datasets
     assert dataset.methods == ("unet+scc:0.1",)
+
+
+def test_a_recipe_spells_losses_as_yaml(tmp_path) -> None:
+    file = tmp_path / "recipe.yaml"
+    file.write_text(
+        """
+        lambdas: [0.5, 1]
+        methods:
+          - unet
+          - {model: unet, terms: [rings]}
+          - model: unet
+            base: {loss: tversky, options: {alpha: 0.3, beta: 0.7}}
+            terms: [{loss: boundary, weight: 0.2}]
+        datasets: [{store: a}]
+        """
+    )
+    assert read_recipe(file, tmp_path).datasets[0].methods == (
+        "unet",
+        "unet+rings:0.5",
+        "unet+rings:1",
+        "unet=tversky(alpha=0.3,beta=0.7)+boundary",
+    )
+    file.write_text("methods: [{model: unt}]\ndatasets: [{store: a}]\n")
+    with pytest.raises(HarmosegError, match="dataset 'a': methods: .*did you mean 'unet'"):
+        read_recipe(file, tmp_path)

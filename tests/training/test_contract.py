@@ -39,6 +39,13 @@ def test_an_unfit_objective_is_refused_or_kept_in_mind(binary_store: Path, tmp_p
         ("unet+scc", "83d0412b9c91"),
         ("unet+rings:1@sample", "e225489dc7b1"),
         ("unet+dice:2", "b96e89f0e705"),
+        ("unet=focal+rings:1", "4867387ebf79"),
+        ("transunet+boundary:0.01+midrings@sample", "7b70d91baea7"),
+        ("unet+tversky(alpha=0.3,beta=0.7):1", "69883402e0ff"),
+        (
+            "unet+monai.losses.FocalLoss(gamma=3,use_softmax=true,weight=[1,2.5]):0.5",
+            "bcaf81468d14",
+        ),
     ],
 )
 def test_old_methods_have_the_keys_that_they_had(method, key) -> None:

@@ -1,12 +1,17 @@
-"""How a method is spelled: ``model[=base][+term[:weight]]...[@reduction]``."""
+"""How a method is spelled: ``model[=base][+term[:weight]]...[@reduction]``, or as YAML.
+
+Both are read into one form, `Method`, whose text names the method everywhere else.
+"""
 
 from __future__ import annotations
 
 import ast
 import difflib
 import re
+import sys
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from harmoseg.errors import HarmosegError
 
@@ -33,6 +38,8 @@ SHELF = (
 LOSSES = ("scc", *BANDS, "dice", "bce", *SHELF)
 """The losses that have a name of their own; `harmoseg.losses.named` makes them."""
 Option = bool | int | float | str | None | tuple["Option", ...]
+LossSpelling: TypeAlias = "str | LossName | Mapping[str, Any] | Callable[..., Any]"
+MethodSpelling: TypeAlias = "str | Method | Mapping[str, Any]"
 _PAPER_WEIGHT = 0.2
 _LOSS = r"[A-Za-z_][\w.-]*(?:\([^()]*\))?"
 _WEIGHT = r":(?:\d[\d.]*e\+\d+|[^@+]+)"
@@ -42,6 +49,7 @@ _SPELLING = re.compile(
 )
 _TERM = re.compile(rf"\+(?P<loss>{_LOSS})(?P<weight>{_WEIGHT})?")
 _NAMED = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)(\((?P<options>[^()]*)\))?")
+_PARTS = re.compile(r",(?![^\[]*\])")
 _WORDS = {"true": True, "false": False, "none": None}
 _EXAMPLES = (
     "unet, unet+scc, unet+rings:1@sample, unet+monai.losses.FocalLoss:0.5, unet=bce or "
@@ -153,19 +161,21 @@ class Method:
         return replace(self, terms=(Term(loss, weight),))
 
 
-def parse_method(text: str) -> Method:
-    """Read a method such as ``unet``, ``transunet+scc:0.5`` or ``unet=focal+rings:1@sample``.
+def parse_method(given: MethodSpelling) -> Method:
+    """Read a method.
+
+    `given` is a text such as ``unet``, ``transunet+scc:0.5`` or ``unet=focal+rings:1@sample``; or,
+    as recipes have it, a mapping with the keys ``model``, ``base``, ``terms`` (of losses, each with
+    a ``weight``) and ``reduction``; or a `Method`.
 
     Without a weight a term has the paper's, 0.2. A loss that is named by its import path is not
     imported here. Raises HarmosegError naming what is expected.
     """
-    where = f"method {text!r}"
-    match = _SPELLING.fullmatch(re.sub(r"\s*([(),=])\s*", r"\1", text.strip()))
-    if match is None:
-        raise HarmosegError(
-            f"{where} is not of the form model[=base][+term[:weight]][@reduction], for example "
-            f"{_EXAMPLES}"
-        )
+    if isinstance(given, Method):
+        return parse_method(str(given))  # checked
+    if isinstance(given, Mapping):
+        return parse_method(_method_to_text(given))
+    where, match = f"method {given!r}", _match(given)
     model = _choice(where, "model", match["model"], MODEL_NAMES)
     base = None if match["base"] is None else parse_loss(match["base"], where, what="base")
     terms = []
@@ -176,12 +186,38 @@ def parse_method(text: str) -> Method:
     return Method(cast("ModelName", model), tuple(terms), cast("Reduction", reduction), base)
 
 
-def parse_loss(text: str, where: str = "", *, what: str = "loss") -> LossName:
-    """Read a loss such as ``rings``, ``tversky(alpha=0.3,beta=0.7)`` or an import path.
+def takes_weight(given: MethodSpelling) -> bool:
+    """Return whether a method has one term, whose weight is left open."""
+    if isinstance(given, Method):
+        return False
+    text = _method_to_text(given) if isinstance(given, Mapping) else given
+    weights = [found["weight"] for found in _TERM.finditer(_match(text)["terms"])]
+    return weights == [None]
+
+
+def _match(text: str) -> re.Match[str]:
+    found = None
+    if isinstance(text, str):
+        found = _SPELLING.fullmatch(re.sub(r"\s*([(),=])\s*", r"\1", text.strip()))
+    if found is None:
+        raise HarmosegError(
+            f"method {text!r} is not of the form model[=base][+term[:weight]][@reduction], for "
+            f"example {_EXAMPLES}"
+        )
+    return found
+
+
+def parse_loss(given: LossSpelling, where: str = "", *, what: str = "loss") -> LossName:
+    """Read a loss.
+
+    `given` is a text such as ``rings``, ``tversky(alpha=0.3,beta=0.7)`` or an import path; or a
+    mapping with the keys ``loss`` and ``options``; or a `LossName`; or a class or a function of a
+    module, which has an import path.
 
     Raises HarmosegError, which begins with `where`, for an unknown name or options that are not of
     the form name=value.
     """
+    text = _loss_to_text(given, where or f"{what} {given!r}")
     where = where or f"{what} {text!r}"
     match = _NAMED.fullmatch(re.sub(r"\s+", "", text))
     if match is None:
@@ -193,13 +229,76 @@ def parse_loss(text: str, where: str = "", *, what: str = "loss") -> LossName:
     if "." not in name:
         _choice(where, what, name, LOSSES, ", or the import path of a loss")
     options: dict[str, Option] = {}
-    for part in re.split(r",(?![^\[]*\])", match["options"] or ""):
+    for part in _PARTS.split(match["options"] or ""):
         key, equals, value = part.partition("=")
         if part and not (equals and key.isidentifier() and value):
             raise HarmosegError(f"{where}: option {part!r} must be name=value")
         if part:
             options[key] = _read_option(value)
     return LossName(name, tuple(sorted(options.items())))
+
+
+def _method_to_text(given: Mapping[str, Any]) -> str:
+    """Spell a mapping as a text; a weight that is left open stays open."""
+    where = f"method {dict(given)!r}"
+    _check_keys(where, given, ("model", "base", "terms", "reduction"))
+    if "model" not in given:
+        raise HarmosegError(f"{where}: model is missing (expected {' or '.join(MODEL_NAMES)})")
+    text = str(given["model"])
+    if given.get("base") is not None:
+        text += f"={_loss_to_text(given['base'], f'{where}: base')}"
+    terms = given.get("terms") or []
+    for term in terms if isinstance(terms, list | tuple) else [terms]:
+        loss, weight = term, ""
+        if isinstance(term, Mapping) and "weight" in term:
+            loss = {key: value for key, value in term.items() if key != "weight"}
+            weight = f":{term['weight']}"
+        text += f"+{_loss_to_text(loss, f'{where}: terms')}{weight}"
+    reduction = given.get("reduction")
+    return text if reduction is None else f"{text}@{reduction}"
+
+
+def _loss_to_text(given: LossSpelling, where: str) -> str:
+    if isinstance(given, str | LossName):
+        return str(given)
+    if isinstance(given, Mapping):
+        _check_keys(where, given, ("loss", "options"))
+        options = given.get("options") or {}
+        if "loss" not in given or not isinstance(options, Mapping):
+            raise HarmosegError(
+                f"{where}: expected a loss as {{loss: NAME, options: {{NAME: VALUE}}}}, got "
+                f"{dict(given)!r}"
+            )
+        parts = [f"{name}={_spell(_as_option(value, where))}" for name, value in options.items()]
+        name = _loss_to_text(given["loss"], where)
+        return f"{name}({','.join(parts)})" if parts else name
+    path = f"{getattr(given, '__module__', '')}.{getattr(given, '__qualname__', '')}"
+    module, _, name = path.rpartition(".")
+    if module == "__main__" or getattr(sys.modules.get(module), name, None) is not given:
+        raise HarmosegError(
+            f"{where}: a loss that is trained with has a name or an import path; write it as a "
+            "class or a function in a file, and pass that"
+        )
+    return path
+
+
+def _as_option(value: Any, where: str) -> Option:
+    if isinstance(value, list | tuple) and not any(isinstance(v, list | tuple) for v in value):
+        return tuple(_as_option(item, where) for item in value)
+    if value is None or isinstance(value, bool | int | float):
+        return cast("Option", value)
+    if isinstance(value, str) and not re.search(r"[\s()\[\],'\"]", value):
+        return value
+    raise HarmosegError(
+        f"{where}: option value {value!r} must be a number, true, false, none, a word without "
+        "blanks, brackets, commas and quotes, or a list of them"
+    )
+
+
+def _check_keys(where: str, given: Mapping[str, Any], known: tuple[str, ...]) -> None:
+    for key in given:
+        if key not in known:
+            _choice(where, "key", str(key), known)
 
 
 def _read_option(text: str) -> Option:
@@ -243,7 +342,7 @@ def _spell(value: Option) -> str:
         return "[" + ",".join(map(_spell, value)) + "]"
     if isinstance(value, bool) or value is None:
         return str(value).lower()
-    if isinstance(value, str):
-        return value
+    if isinstance(value, str):  # quoted where it would be read as something else
+        return value if _read_option(value) == value else f"'{value}'"
     short = f"{value:g}"
     return short if float(short) == value else repr(value)

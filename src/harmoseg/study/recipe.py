@@ -15,7 +15,7 @@ import jsonargparse
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_yaml
 from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import parse_method, takes_weight
 from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.options import TrainingOptions
@@ -30,9 +30,10 @@ _STORE_NAME = re.compile(r"[^/\\]+")
 def read_recipe(file: Path, stores: Path) -> StudyPlan:
     """Read a recipe, which names the stores that lie in the folder `stores`.
 
-    A dataset may have its own ``methods``, ``lambdas``, ``controls`` and ``conditions`` in place of
-    the study's; its ``training`` options are laid over the study's. With ``lambdas``, every
-    method whose term has no weight of its own is run with each of them.
+    A method is a text or a mapping, see `parse_method`. A dataset may have its own ``methods``,
+    ``lambdas``, ``controls`` and ``conditions`` in place of the study's; its ``training`` options
+    are laid over the study's. With ``lambdas``, every method whose term has no weight of its own is
+    run with each of them.
 
     Raises HarmosegError naming the file, the key, what was found and what is expected.
     """
@@ -93,7 +94,7 @@ def _dataset(
         raise HarmosegError(f"{where}: store: missing; name a store in {stores}")
     where = f"{file}: dataset {entry['store']!r}"
     values = {**study, **entry}
-    methods = _texts(values.get("methods", []), f"{where}: methods")
+    methods = _methods(values.get("methods"), f"{where}: methods")
     if not methods:
         raise HarmosegError(f"{where}: methods: none given, neither here nor for the study")
     training = {
@@ -119,27 +120,36 @@ def _dataset(
     )
 
 
-def _with_weights(methods: Sequence[str], lambdas: Any, where: str) -> tuple[str, ...]:
+def _methods(value: Any, where: str) -> Sequence[str | Mapping[str, Any]]:
+    """Return methods, as texts or as mappings."""
+    found: Sequence[str | Mapping[str, Any]] = _sequence(value, where, of=str | Mapping)
+    for method in found:
+        try:
+            parse_method(method)
+        except HarmosegError as error:
+            raise HarmosegError(f"{where}: {error}") from error
+    return found
+
+
+def _with_weights(
+    methods: Sequence[str | Mapping[str, Any]], lambdas: Any, where: str
+) -> tuple[str, ...]:
     if lambdas is None:
-        return tuple(methods)
+        return tuple(str(parse_method(method)) for method in methods)
     weights = _sequence(lambdas, where, of=(int, float))
     if not weights:
         raise HarmosegError(f"{where}: none given; leave it out, or name one weight or more")
     found: list[str] = []
-    for text in methods:
-        if not _takes_weight(text):
-            found.append(text)
+    for given in methods:
+        method = parse_method(given)
+        if not takes_weight(given):
+            found.append(str(method))
             continue
-        method = parse_method(text)
         # Spelled and read again: so a weight that cannot be is refused as in any method.
         head = f"{method.stem}+{method.term}"
         tail = "" if method.reduction == "batch" else f"@{method.reduction}"
         found += [str(parse_method(f"{head}:{weight}{tail}")) for weight in weights]
     return tuple(found)
-
-
-def _takes_weight(text: str) -> bool:
-    return len(parse_method(text).terms) == 1 and ":" not in text
 
 
 def _check_lambdas(
@@ -152,13 +162,14 @@ def _check_lambdas(
     ]
     for where, owner, entries in groups:
         methods = [
-            text
+            method
             for entry in entries
-            for text in _texts({**study, **entry}.get("methods"), f"{file}: methods")
+            for method in _methods({**study, **entry}.get("methods"), f"{file}: methods")
         ]
-        if "lambdas" in owner and not any(map(_takes_weight, methods)):
+        if "lambdas" in owner and not any(map(takes_weight, methods)):
+            told = ", ".join(dict.fromkeys(str(parse_method(method)) for method in methods))
             raise HarmosegError(
-                f"{where}: no method takes them (found {', '.join(dict.fromkeys(methods))}); leave "
+                f"{where}: no method takes them (found {told}); leave "
                 "them out, or add a term without a weight of its own, such as unet+scc"
             )
 
