@@ -37,9 +37,9 @@ def main() -> None:
     arguments = parser.parse_args()
     rows, targets = [], []
     for run, store in arguments.pair:
-        experiment, _ = open_run(run)
+        info = open_run(run).info
         card = open_store(store).info.card
-        name = f"{card.name}, {experiment.options.encoder}, {experiment.height} px"
+        name = f"{card.name}, {info.encoder}, {info.height} px"
         turns, slices = measure(run, store)
         shares = [1 - turn.alone / turn.whole for turn in turns]
         of_work = [1 - turn.work_alone / turn.work_whole for turn in turns]
@@ -84,7 +84,8 @@ class Turn:
 
 def measure(run: Path, store: Path) -> tuple[list[Turn], int]:
     """Time evaluations and the network alone, in turns; return also the number of slices."""
-    experiment, network = open_run(run)
+    model = open_run(run)
+    network = model.network
     data = open_store(store)
     rows = [row for number in data.cases_of("test") for row in data.rows_of(number)]
     batches = [
@@ -94,7 +95,7 @@ def measure(run: Path, store: Path) -> tuple[list[Turn], int]:
         for i in range(0, len(rows), BATCH)
     ]
     network.eval()
-    bf16 = experiment.options.precision == "bf16"
+    bf16 = model.info.trained["precision"] == "bf16"
     turns = []
     with tempfile.TemporaryDirectory() as folder:
         for number in range(ROUNDS + 1):

@@ -19,7 +19,8 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.evaluation.predicting import Prediction, predict_planes
+from harmoseg.evaluation.predicting import predict_store
+from harmoseg.inference.predictor import Predictor
 from harmoseg.messages import show_messages
 from harmoseg.store.reading import Store
 
@@ -120,11 +121,12 @@ def predict_cases() -> Callable[..., dict[int, np.ndarray]]:
     """Predict cases as an evaluation does: their label maps (D, H, W) by the cases' numbers."""
 
     def predict(
-        network: torch.nn.Module, store: Store, cases: Sequence[int], asked: Prediction
+        network: torch.nn.Module, store: Store, cases: Sequence[int], *, flips: bool = False
     ) -> dict[int, np.ndarray]:
+        predictor = Predictor([network], store.info.card.mode, "cpu", flips=flips)
         planes: dict[int, list[np.ndarray]] = {}
-        for plane in predict_planes(network, store, cases, asked):
-            planes.setdefault(plane.case, []).append(plane.label)
+        for plane in predict_store(predictor, store, cases):
+            planes.setdefault(plane.item, []).append(plane.label)
         return {number: np.stack(found) for number, found in planes.items()}
 
     return predict

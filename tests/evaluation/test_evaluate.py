@@ -7,6 +7,7 @@ import json
 import resource
 import shutil
 import signal
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -21,8 +22,8 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
-from harmoseg.evaluation.predicting import Prediction
 from harmoseg.evaluation.summary import format_summary, summarise_subsets
+from harmoseg.inference.saved import ModelInfo, SavedModel
 from harmoseg.locks import locked
 from harmoseg.metrics import overlap_metric
 from harmoseg.store.card import Card
@@ -92,7 +93,7 @@ def test_a_perfect_network_is_perfect_at_another_resolution(tmp_path, predict_ca
     y, x = np.mgrid[:96, :90]
     labels = [(np.hypot(y - i, x - j) < 25).astype(np.uint8)[None] for i, j in centres]
     store = write_store(tmp_path / "store", labels, size=48)
-    predicted = predict_cases(Oracle(store), store, range(5), Prediction("binary"))
+    predicted = predict_cases(Oracle(store), store, range(5))
     assert list(predicted) == [0, 1, 2, 3, 4]
     for number, label in predicted.items():
         truth = store.native_label(number)
@@ -107,9 +108,7 @@ def test_volumes_and_tiles_come_back_whole(tmp_path, predict_cases) -> None:
     tiled = write_store(tmp_path / "tiled", [discs[1][None]], size=32, tile=32)
     assert [len(volume.rows_of(0)), len(tiled.rows_of(0))] == [3, 4]
     for store in (volume, tiled):
-        predicted = predict_cases(
-            Oracle(store), store, store.cases_of("test"), Prediction("binary")
-        )
+        predicted = predict_cases(Oracle(store), store, store.cases_of("test"))
         for number, label in predicted.items():
             truth = store.native_label(number)
             assert label.shape == truth.shape
@@ -150,23 +149,18 @@ class Threshold(nn.Module):
 
 
 @pytest.fixture
-def thresholding(monkeypatch, tmp_path) -> SimpleNamespace:
+def thresholding(monkeypatch, tmp_path) -> Callable[[nn.Module], None]:
     """Let every run be a threshold on binary images of 32 px, as no trained network is needed."""
     (tmp_path / "weights.safetensors").touch()
-    experiment = SimpleNamespace(
-        mode="binary",
-        channels=1,
-        height=32,
-        width=32,
-        method="unet",
-        seed=0,
-        store_name="made",
-        key="k",
-        classes=("background", "x"),
-        options=SimpleNamespace(precision="32"),
-    )
-    monkeypatch.setattr(module, "open_run", lambda _: (experiment, Threshold()))
-    return experiment
+    card = Card("made", "Made", "m", "binary", ("background", "x"), channels=1)
+    trained = {"method": "unet", "seed": 0, "store": "made", "run": "k", "precision": "fp32"}
+    info = ModelInfo("unet", "resnet18", card, 32, 32, 1, trained=trained)
+
+    def let(network: nn.Module) -> None:
+        monkeypatch.setattr(module, "open_run", lambda path: SavedModel(path, info, network))
+
+    let(Threshold())
+    return let
 
 
 def hospitals(out):
@@ -309,14 +303,14 @@ class Interrupting(Threshold):
 
 
 @pytest.fixture
-def interrupted(thresholding, monkeypatch, tmp_path):
+def interrupted(thresholding, tmp_path):
     """Evaluate 40 cases in batches of 16, under noise too, until after the third batch."""
     y, x = np.mgrid[:32, :32]
     labels = [(np.hypot(y - 16, x - 12 - i / 8) < 9).astype(np.uint8)[None] for i in range(40)]
     store = write_store(tmp_path / "s", labels, size=32).path
     options = {"conditions": ["gaussian"], "keep_probabilities": True}
     whole = evaluate(tmp_path, store, tmp_path / "whole", **options)
-    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Interrupting(4)))
+    thresholding(Interrupting(4))
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path, store, tmp_path / "e", **options)
     assert not (tmp_path / "e").exists()
@@ -327,7 +321,7 @@ def interrupted(thresholding, monkeypatch, tmp_path):
             seen.append(len(images))
             return super().forward(images)
 
-    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Counting()))
+    thresholding(Counting())
     return SimpleNamespace(store=store, whole=whole, seen=seen, options=options, path=tmp_path)
 
 
@@ -381,11 +375,9 @@ def test_two_processes_do_not_share_an_unfinished_evaluation(interrupted) -> Non
         evaluate(interrupted.path, interrupted.store, interrupted.path / "e", **interrupted.options)
 
 
-def test_an_evaluation_that_measured_nothing_leaves_nothing(
-    thresholding, tmp_path, monkeypatch
-) -> None:
+def test_an_evaluation_that_measured_nothing_leaves_nothing(thresholding, tmp_path) -> None:
     store = hospitals(tmp_path / "s")
-    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Interrupting(0)))
+    thresholding(Interrupting(0))
     with pytest.raises(KeyboardInterrupt):
         evaluate(tmp_path, store, tmp_path / "e")
     assert {path.name for path in tmp_path.iterdir()} == {"s", "weights.safetensors"}
@@ -394,7 +386,6 @@ def test_an_evaluation_that_measured_nothing_leaves_nothing(
 @pytest.mark.parametrize(
     ("missing", "said"),
     [
-        ("experiment.yaml", "experiment.yaml"),
         ("weights.safetensors", "weights.safetensors"),
         ("done.json", "not finished"),
     ],
@@ -405,6 +396,15 @@ def test_a_run_that_is_not_whole_is_named(run, phantom_store, tmp_path, missing,
     with pytest.raises(HarmosegError, match=said):
         evaluate(part, phantom_store, tmp_path / "e")
     assert not (tmp_path / "e").exists()
+
+
+def test_a_model_folder_is_evaluated_as_its_run(run, phantom_store, tmp_path) -> None:
+    for name in ("model.json", "weights.safetensors"):
+        (tmp_path / "model").mkdir(exist_ok=True)
+        shutil.copy(run / name, tmp_path / "model" / name)
+    for source, out in ((run, "a"), (tmp_path / "model", "b")):
+        evaluate(source, phantom_store, tmp_path / out)
+    assert same_files(tmp_path / "a", tmp_path / "b")
 
 
 def test_weights_that_were_changed_are_refused(run, phantom_store, tmp_path) -> None:
@@ -444,12 +444,12 @@ def test_other_names_of_the_classes_are_told(tmp_path) -> None:
     assert "Trained on background, x; scored on background, kidney" in text
 
 
-def test_a_network_that_says_nan_is_named(thresholding, tmp_path, monkeypatch) -> None:
+def test_a_network_that_says_nan_is_named(thresholding, tmp_path) -> None:
     class Broken(nn.Module):
         def forward(self, images: torch.Tensor) -> torch.Tensor:
             return images * torch.nan
 
-    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Broken()))
+    thresholding(Broken())
     with pytest.raises(HarmosegError, match=r"case 'c0': probabilities .* NaN"):
         evaluate(tmp_path, hospitals(tmp_path / "s"), tmp_path / "e")
 
@@ -472,9 +472,7 @@ def test_a_full_disk_is_told_in_one_line(tmp_path, limit) -> None:
     assert len(evaluate(tmp_path, store, tmp_path / "e").scores) == 6 * 2
 
 
-def test_probabilities_of_a_volume_are_whole_or_not_there(
-    thresholding, tmp_path, monkeypatch
-) -> None:
+def test_probabilities_of_a_volume_are_whole_or_not_there(thresholding, tmp_path) -> None:
     y, x = np.mgrid[:32, :32]
     discs = [(np.hypot(y - 16, x - 8 - z / 3) < 7).astype(np.uint8) for z in range(40)]
     store = write_store(tmp_path / "s", [np.stack(discs)] * 2, size=32).path
@@ -482,7 +480,7 @@ def test_probabilities_of_a_volume_are_whole_or_not_there(
 
     def interrupt(batches: int, *, keep: bool) -> None:
         network = Interrupting(batches)
-        monkeypatch.setattr(module, "open_run", lambda _: (thresholding, network))
+        thresholding(network)
         with pytest.raises(KeyboardInterrupt):
             evaluate(tmp_path, store, tmp_path / "e", keep_probabilities=keep)
 
@@ -490,6 +488,6 @@ def test_probabilities_of_a_volume_are_whole_or_not_there(
     interrupt(2, keep=True)  # within the first volume
     assert not list(tmp_path.glob(".e*/**/*.npy")) and not list(tmp_path.glob(".e*/**/*.partial"))
     interrupt(4, keep=True)  # within the second
-    monkeypatch.setattr(module, "open_run", lambda _: (thresholding, Threshold()))
+    thresholding(Threshold())
     evaluate(tmp_path, store, tmp_path / "e", keep_probabilities=True)
     assert same_files(tmp_path / "whole", tmp_path / "e")

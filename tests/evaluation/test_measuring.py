@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import itertools
 import math
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -17,6 +18,7 @@ from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.measuring import Measuring
 from harmoseg.evaluation.summary import format_summary
+from harmoseg.inference.saved import ModelInfo, SavedModel
 from harmoseg.metrics import (
     binary_calibration,
     boundary_band,
@@ -84,12 +86,12 @@ def run(monkeypatch, tmp_path):
     (tmp_path / "weights.safetensors").touch()
 
     def let(classes, logits):
-        experiment = SimpleNamespace(
-            mode="binary" if len(classes) == 2 else "multiclass",
-            channels=1, height=SIZE, width=SIZE, classes=classes,
-            method="unet", seed=0, store_name="made", key="k", options=SimpleNamespace(precision="32"),
-        )  # fmt: skip
-        monkeypatch.setattr(module, "open_run", lambda _: (experiment, Lookup(np.array(logits))))
+        mode = "binary" if len(classes) == 2 else "multiclass"
+        card = Card("made", "Made", "m", mode, tuple(classes), channels=1)
+        trained = {"method": "unet", "seed": 0, "store": "made", "run": "k", "precision": "fp32"}
+        info = ModelInfo("unet", "resnet18", card, SIZE, SIZE, 1, trained=trained)
+        model = SavedModel(tmp_path, info, Lookup(np.array(logits)))
+        monkeypatch.setattr(module, "open_run", lambda _: model)
 
     return let
 
@@ -245,8 +247,8 @@ def test_flips_average_over_the_mirror_images(images, tmp_path, monkeypatch) -> 
             slope = torch.linspace(-2, 2, SIZE).expand(SIZE, SIZE)
             return slope.expand(len(images), 1, SIZE, SIZE)
 
-    experiment, _ = module.open_run(tmp_path)
-    monkeypatch.setattr(module, "open_run", lambda _: (experiment, Leaning()))
+    model = replace(module.open_run(tmp_path), network=Leaning())
+    monkeypatch.setattr(module, "open_run", lambda _: model)
     options = EvaluationOptions(flips=True)
     evaluate(tmp_path, images, tmp_path / "e", options=options, keep_probabilities=True)
     kept = np.load(tmp_path / "e" / "probabilities" / "clean" / "000000.npy")

@@ -14,9 +14,9 @@ import torch
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.files import sha256_of
+from harmoseg.inference import exporting
 from harmoseg.inference.exporting import export_onnx, export_torch
 from harmoseg.inference.saved import ModelInfo, SavedModel, save_model
-from harmoseg.models import exporting
 from harmoseg.store.card import Card
 from harmoseg.store.tensors import images_to_tensor, normalise
 

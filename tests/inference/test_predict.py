@@ -20,13 +20,15 @@ from harmoseg import HarmosegError, load
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
-from harmoseg.evaluation.predicting import Prediction
+from harmoseg.inference import planes as planes_module
 from harmoseg.inference import predict as module
 from harmoseg.inference import writing
 from harmoseg.inference.options import PredictionOptions
 from harmoseg.inference.output_folder import PredictionFolder
-from harmoseg.inference.predict import predict, predict_image
+from harmoseg.inference.planes import predict_planes
+from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import Predictor
+from harmoseg.inference.windows import cut_windows
 from harmoseg.store.reading import open_store
 
 EXACT = PredictionOptions(precision="fp32")
@@ -60,8 +62,11 @@ def rows_of(out: Path) -> list[dict[str, str]]:
 def in_memory(model: Path, image: np.ndarray, options=EXACT) -> np.ndarray:
     """Predict (D, H, W, C) without files: probabilities (D, C, H, W)."""
     opened = load(model)
-    asked = Predictor(opened.network, opened.info.card.mode, "cpu", flips=options.tta)
-    return predict_image(image, opened.info, asked, options)
+    info = opened.info
+    predictor = Predictor([opened.network], info.mode, "cpu", flips=options.tta)
+    windows = cut_windows(image, (info.height, info.width), tile=info.card.tile)
+    planes = predict_planes(predictor, [(None, image.shape, windows)])
+    return np.stack([plane.probabilities for plane in planes])
 
 
 @pytest.mark.parametrize("tile", [0, 32])
@@ -74,8 +79,7 @@ def test_images_get_the_masks_that_an_evaluation_scores(
     prepare_folder(FolderOptions(images, masks), SplitRule(test_fraction=1), options)
     store = open_store(tmp_path / "store")
     model = make_model("binary", 3, tile=tile)
-    asked = Prediction("binary", flips=tta)
-    expected = predict_cases(load(model).network, store, store.cases_of("test"), asked)
+    expected = predict_cases(load(model).network, store, store.cases_of("test"), flips=tta)
     found = predict(model, images, tmp_path / "out", replace(EXACT, tta=tta), batch_size=4)
     assert not found.failed and len(found.rows) == 6
     for number, label in expected.items():
@@ -293,7 +297,7 @@ def test_a_second_call_predicts_what_is_not_done(make_model, tmp_path) -> None:
 def test_an_interrupted_call_is_continued(make_model, tmp_path, monkeypatch) -> None:
     for i in range(9):
         picture(tmp_path / "in" / f"{i}.png", i)
-    real, calls = module.stack_windows, []
+    real, calls = planes_module.stack_windows, []
 
     def interrupted(*arguments):
         calls.append(1)
@@ -301,10 +305,10 @@ def test_an_interrupted_call_is_continued(make_model, tmp_path, monkeypatch) -> 
             raise KeyboardInterrupt
         return real(*arguments)
 
-    monkeypatch.setattr(module, "stack_windows", interrupted)
+    monkeypatch.setattr(planes_module, "stack_windows", interrupted)
     with pytest.raises(KeyboardInterrupt):
         predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT, batch_size=2)
-    monkeypatch.setattr(module, "stack_windows", real)
+    monkeypatch.setattr(planes_module, "stack_windows", real)
     done = len(rows_of(tmp_path / "out"))
     # A row that was cut off in the middle is predicted again.
     table = tmp_path / "out" / "predictions.csv"
@@ -622,14 +626,14 @@ def test_nothing_is_begun_where_it_cannot_end_well(
 
 def test_a_folder_that_is_in_use_is_refused(make_model, tmp_path, monkeypatch) -> None:
     picture(tmp_path / "in" / "a.png")
-    real = module.stack_windows
+    real = planes_module.stack_windows
 
     def second(*arguments):
         with pytest.raises(HarmosegError, match="another process is predicting into it"):
             predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT)
         return real(*arguments)
 
-    monkeypatch.setattr(module, "stack_windows", second)
+    monkeypatch.setattr(planes_module, "stack_windows", second)
     assert not predict(make_model(), tmp_path / "in", tmp_path / "out", EXACT).failed
 
 

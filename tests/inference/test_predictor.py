@@ -29,7 +29,7 @@ def batches() -> list[tuple[str, torch.Tensor]]:
 def test_parts_of_a_batch_are_predicted_as_the_batch_is(mode: str) -> None:
     outputs = 1 if mode == "binary" else 3
     network = create_model("unet", encoder="resnet18", classes=outputs).eval()
-    many = Predictor(network, mode, "cpu", flips=True)
+    many = Predictor([network], mode, "cpu", flips=True)
     found = list(many.in_order(batches()))
     assert torch.get_num_threads() == 4  # what the threads set for themselves stays there
     torch.set_num_threads(1)
@@ -48,4 +48,4 @@ def test_what_goes_wrong_in_a_part_is_raised() -> None:
             raise ValueError(f"no {len(images)}")
 
     with pytest.raises(ValueError, match="no 1"):
-        list(Predictor(Fails(), "binary", "cpu").in_order(batches()))
+        list(Predictor([Fails()], "binary", "cpu").in_order(batches()))

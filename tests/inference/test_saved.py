@@ -242,7 +242,7 @@ def test_probabilities_of_classes_sum_to_one(tmp_path) -> None:
         ([[1, 2]], "got list"),
         (np.zeros((8, 8), np.uint8), r"takes 3 channel\(s\), got 1"),
         (np.zeros((8, 8, 4), np.uint8), r"takes 3 channel\(s\), got 4"),
-        (np.zeros((1, 8, 8, 3), np.uint8), r"shape \(H, W\) or \(H, W, C\), got \(1, 8, 8, 3\)"),
+        (np.zeros((1, 1, 8, 8, 3), np.uint8), r"C\) or \(D, H, W, C\), got \(1, 1, 8, 8, 3\)"),
         (np.zeros((0, 8, 3), np.uint8), r"got \(0, 8, 3\)"),
     ],
 )
@@ -258,9 +258,20 @@ def test_a_batch_of_another_size_is_refused(tmp_path) -> None:
         )
 
 
-def test_an_image_larger_than_the_squares_of_training_is_refused() -> None:
-    info = describe(card=replace(BINARY, tile=40))
+def test_an_image_larger_than_the_squares_of_training_is_cut_into_them() -> None:
+    model = SavedModel(Path(), describe(card=replace(BINARY, tile=40)), Brightness(1))
+    image = np.zeros((40, 70, 3), np.uint8)
+    image[:, 52:] = 255
+    label = model.predict(image)
+    assert label.shape == (40, 70) and (label[:, 54:] == 1).all() and (label[:, :50] == 0).all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_volume_is_predicted_plane_by_plane(channels) -> None:
+    info = describe(card=BINARY, channels=channels)
     model = SavedModel(Path(), info, info.build().eval())
-    assert model.predict(np.zeros((40, 40, 3), np.uint8)).shape == (40, 40)
-    with pytest.raises(HarmosegError, match="trained on squares of 40 px, got an image of 40 x 41"):
-        model.predict(np.zeros((40, 41, 3), np.uint8))
+    volume = np.random.default_rng(0).integers(0, 256, (3, 40, 50, channels), np.uint8)
+    found = model.predict(volume)
+    assert np.array_equal(found, np.stack([model.predict(plane) for plane in volume]))
+    if channels == 1:
+        assert np.array_equal(model.predict(volume[..., 0]), found)

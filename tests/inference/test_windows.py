@@ -8,9 +8,9 @@ import torch
 from monai.inferers import sliding_window_inference
 from torch import nn
 
-from harmoseg.inference.options import PredictionOptions
-from harmoseg.inference.predict import predict_image
-from harmoseg.inference.predictor import Predictor, batched
+from harmoseg.errors import HarmosegError
+from harmoseg.inference.planes import batched, gaussian, predict_planes
+from harmoseg.inference.predictor import Predictor
 from harmoseg.inference.saved import ModelInfo
 from harmoseg.inference.windows import cut_windows
 from harmoseg.store.card import Card
@@ -50,11 +50,12 @@ def test_sliding_windows_are_monais_in_colour_and_flipped(flips) -> None:
 
 def check_against_monai(height, width, overlap, *, channels, mode, flips=False) -> None:
     model = info(channels, mode)
-    asked = Predictor(network(channels, model.channels_out), mode, "cpu", flips=flips)
+    asked = Predictor([network(channels, model.channels_out)], mode, "cpu", flips=flips)
     random = np.random.default_rng(0)
     image = random.integers(0, 256, (2, height, width, channels), np.uint8)
-    options = PredictionOptions(window="sliding", overlap=overlap)
-    found = predict_image(image, model, asked, options)
+    windows = cut_windows(image, (model.height, model.width), overlap=overlap)
+    planes = predict_planes(asked, [(None, image.shape, windows)], weigh=gaussian)
+    found = np.stack([plane.probabilities for plane in planes])
     with torch.inference_mode():
         expected = sliding_window_inference(
             asked.prepare(image), (32, 24), 3, asked.probabilities, overlap, mode="gaussian"
@@ -67,7 +68,7 @@ def test_whole_windows_are_the_slices_of_a_store() -> None:
     image = np.random.default_rng(0).integers(0, 256, (2, 50, 70, 3), np.uint8)
     label = np.zeros(image.shape[:3], np.uint8)
     for tile in (0, 32):
-        windows = cut_windows(image, info(3, "binary", tile=tile, width=32), PredictionOptions())
+        windows = cut_windows(image, (32, 32), tile=tile)
         stored = cut(Sample(image, label), size=32, tile=tile)
         assert np.array_equal(np.stack([item.image for item in windows]), stored.images)
         places = [(w.plane, w.top, w.left, w.height, w.width) for w in windows]
@@ -75,13 +76,23 @@ def test_whole_windows_are_the_slices_of_a_store() -> None:
 
 
 def test_flips_are_the_mean_over_mirror_images() -> None:
-    asked = Predictor(network(1, 3), "multiclass", "cpu", flips=True)
+    asked = Predictor([network(1, 3)], "multiclass", "cpu", flips=True)
     images = torch.rand(2, 1, 20, 28)
-    plain = Predictor(asked.network, "multiclass", "cpu")
+    plain = Predictor(asked.networks, "multiclass", "cpu")
     expected = sum(
         plain.probabilities(images.flip(axes)).flip(axes) for axes in ([], [2], [3], [2, 3])
     )
     assert torch.allclose(asked.probabilities(images), expected / 4, atol=1e-6)
+
+
+def test_an_ensemble_is_the_mean_of_its_members() -> None:
+    members = [network(1, 3), nn.Sequential(nn.Conv2d(1, 3, 3, padding=1)).eval()]
+    images = torch.rand(2, 1, 20, 28)
+    alone = [Predictor([member], "multiclass", "cpu").probabilities(images) for member in members]
+    together = Predictor(members, "multiclass", "cpu").probabilities(images)
+    torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
+    with pytest.raises(HarmosegError, match="one network or more"):
+        Predictor([], "multiclass", "cpu").probabilities(images)
 
 
 def test_batches_are_whole_but_the_last() -> None:

@@ -20,7 +20,6 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, SourceCase, make_listing
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
-from harmoseg.evaluation.predicting import Prediction
 from harmoseg.files import sha256_of
 from harmoseg.inference.saved import ModelInfo, save_model
 from harmoseg.integrations import monai_bundle
@@ -112,7 +111,7 @@ def expected_masks(predict_cases, model: Path, store: Path) -> dict[str, np.ndar
     opened = open_store(store)
     saved = harmoseg.load(model)
     numbers = range(len(opened.cases))
-    predicted = predict_cases(saved.network, opened, numbers, Prediction(saved.info.card.mode))
+    predicted = predict_cases(saved.network, opened, numbers)
     return {opened.cases[number].case: label for number, label in predicted.items()}
 
 

@@ -53,8 +53,8 @@ def test_a_finished_run_explains_itself(finished) -> None:
     expected = [0.01 * (1 - done / 3) ** 0.9 for done in (1, 2, 3)]
     assert rates == pytest.approx(expected)  # polynomial decay, read at the end of each epoch
     assert float(rows[-1]["train_total"]) < float(rows[0]["train_total"])
-    experiment, network = open_run(finished)
-    assert experiment.method == "unet+scc" and not network.training
+    model = open_run(finished)
+    assert model.info.method == "unet+scc" and not model.network.training
 
 
 def test_training_leaves_neither_signals_nor_networks_behind(binary_store, tmp_path) -> None:
@@ -229,7 +229,7 @@ def test_damaged_experiments_are_named(tmp_path, text, message) -> None:
 
 
 def test_a_folder_without_experiment_is_no_run(tmp_path) -> None:
-    with pytest.raises(HarmosegError, match="not a run"):
+    with pytest.raises(HarmosegError, match="not a model"):
         open_run(tmp_path)
 
 

@@ -7,17 +7,15 @@ import os
 import posixpath
 import re
 import unicodedata
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import (
     Callable,
     Collection,
-    Generator,
     Iterable,
     Iterator,
     Mapping,
     Sequence,
 )
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -26,6 +24,7 @@ from typing import Any, NoReturn, TypeVar
 from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.errors import HarmosegError
 from harmoseg.files import sha256_of
+from harmoseg.parallel import ordered_map
 from harmoseg.progress import Progress
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Split
@@ -34,9 +33,6 @@ from harmoseg.store.tiling import Sample
 READING = 2
 """The version of how files are read. It is raised with every change that makes other pixels, other
 labels or other splits of the same files, so that stores made before it are made again."""
-
-_MOST_MEMORY = 1 << 30
-"""What the cases that are worked on at a time may take, in bytes: two long CTs."""
 
 _HASHED_AT_ONCE = 16
 _MOST_NAMED = 10
@@ -375,50 +371,12 @@ def in_parallel(
 ) -> Iterator[Result]:
     """Work on all items with threads and give the results in order, with a progress bar.
 
-    `memory` as for `work_ahead`.
+    `memory` as for `ordered_map`.
     """
     with (
         quiet_decoding(),
         Progress(len(items), what) as progress,
     ):
-        for result in work_ahead(work, items, memory=memory):
+        for result in ordered_map(work, items, memory=memory):
             yield result
             progress.update()
-
-
-def work_ahead(
-    work: Callable[[Item], Result],
-    items: Sequence[Item],
-    *,
-    memory: Callable[[Item], int] | None = None,
-) -> Generator[Result]:
-    """Work on all items with threads and give the results in order.
-
-    Only a few items are worked on ahead of the reader, so that memory does not grow with their
-    number; fewer still where the `memory` of items, in bytes, says so. Decoding and resizing leave
-    Python's lock alone, so threads are enough.
-    """
-    threads = min(8, max(2, os.cpu_count() or 1))
-    pool = ThreadPoolExecutor(threads)
-    waiting: deque[tuple[Future[Result], int]] = deque()
-    rest = deque((item, 0 if memory is None else memory(item)) for item in items)
-
-    def begin() -> None:
-        taken = sum(size for _, size in waiting)
-        while rest and len(waiting) < threads + 2:
-            item, size = rest[0]
-            if waiting and taken + size > _MOST_MEMORY:
-                return
-            rest.popleft()
-            waiting.append((pool.submit(work, item), size))
-            taken += size
-
-    try:
-        begin()
-        while waiting:
-            result = waiting.popleft()[0].result()
-            begin()
-            yield result
-    finally:
-        # On an error or an interruption, what was not begun is dropped.
-        pool.shutdown(cancel_futures=True)

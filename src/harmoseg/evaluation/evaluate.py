@@ -1,4 +1,4 @@
-"""Evaluate a run on a store: a folder with a row per case, class and condition, and a summary.
+"""Evaluate a run or a model on a store: scores of every case, class and condition, and a summary.
 
 An evaluation is a folder::
 
@@ -17,17 +17,14 @@ journal beside the folder, so that an interrupted evaluation continues where it 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import nn
-
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.measuring import CaseScores, Measuring, distance_unit, measure_cases
-from harmoseg.evaluation.predicting import Prediction
 from harmoseg.evaluation.reading import SCHEMA, SUMMARY_FILE, Evaluation, open_evaluation
 from harmoseg.evaluation.scores import ConditionScores
 from harmoseg.evaluation.summary import summarise, summarise_subsets
@@ -38,7 +35,9 @@ from harmoseg.files import (
     sha256_of,
     write_json,
 )
-from harmoseg.inference.saved import WEIGHTS_FILE
+from harmoseg.inference.predictor import Predictor, choose_device
+from harmoseg.inference.saved import WEIGHTS_FILE, ModelInfo
+from harmoseg.models.precision import resolve_precision
 from harmoseg.progress import Progress
 from harmoseg.scores.files import write_scores
 from harmoseg.scores.table import CLEAN
@@ -76,7 +75,7 @@ def evaluate(
     keep_probabilities: bool = False,
     overwrite: bool = False,
 ) -> Evaluation:
-    """Predict and score a split of a store with a finished run, into the folder `out`.
+    """Predict and score a split of a store with a finished run or a model, into the folder `out`.
 
     Scores the images as they are, and under every corruption that `conditions` names. Interrupted
     and called again, it continues with the first case that was not measured.
@@ -87,9 +86,10 @@ def evaluate(
     options = options or EvaluationOptions()
     corruptions = _parse_conditions(conditions)
     check_replaceable(out, mark=SUMMARY_FILE, overwrite=overwrite)
-    experiment, network = open_run(run)
+    model = open_run(run)
+    info = model.info
     data = open_store(store)
-    check_fit(experiment, data)
+    check_fit(info, data)
     numbers = data.cases_of(options.split)
     if not numbers:
         raise HarmosegError(
@@ -98,35 +98,35 @@ def evaluate(
         )
     determined_by = {
         "schema": SCHEMA,
-        "run_key": experiment.key,
+        "run_key": info.trained.get("run"),
         "weights": sha256_of(run / WEIGHTS_FILE),
         "store_fingerprint": data.info.fingerprint,
         "options": asdict(options),
     }
     scores: dict[str, list[CaseScores]] = {}
+    device = choose_device()
+    predictor = Predictor(
+        [model.network],
+        info.mode,
+        device,
+        bf16=resolve_precision(info.trained.get("precision", "auto"), device) == "bf16",
+        flips=options.flips,
+    )
     with Journal.beside(out, determined_by) as journal:
         for name, corruption in corruptions.items():
-            asked = Prediction(
-                mode=experiment.mode,
-                bf16=experiment.options.precision == "bf16",
-                corruption=corruption,
-                seed=options.corruption_seed,
-                flips=options.flips,
-            )
-            keep = journal.probabilities(name) if keep_probabilities else None
             scores[name] = _measure(
-                network, data, numbers, asked, options.measuring, journal, name, keep
+                predictor, data, numbers, options, journal, name, corruption, keep_probabilities
             )
         parts = {
             name: ConditionScores.of(found, data, options.measuring)
             for name, found in scores.items()
         }
-        summary = _summarise(experiment, data, numbers, parts, options)
+        summary = _summarise(info, data, numbers, parts, options)
         with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
             run_keys = {
-                "trained_on": experiment.store_name,
-                "method": experiment.method,
-                "seed": str(experiment.seed),
+                "trained_on": _trained_on(info),
+                "method": info.method,
+                "seed": str(info.seed),
                 "tested_on": data.info.card.name,
             }
             cases = [data.cases[number] for number in numbers]
@@ -139,46 +139,59 @@ def evaluate(
 
 
 def _measure(
-    network: nn.Module,
+    predictor: Predictor,
     data: Store,
     numbers: Sequence[int],
-    asked: Prediction,
-    how: Measuring,
+    options: EvaluationOptions,
     journal: Journal,
     condition: str,
-    keep: Callable[[int], Path] | None,
+    corruption: Corruption | None,
+    keep_probabilities: bool,
 ) -> list[CaseScores]:
-    """Score the cases under one condition, those in the journal excepted, and note each there."""
+    """Score the cases under one condition, except those in the journal, and note each there."""
+    keep = journal.probabilities(condition) if keep_probabilities else None
     found = journal.found(condition)
     todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
     with Progress(len(numbers), condition, done=len(numbers) - len(todo)) as progress:
-        for number, case in measure_cases(network, data, todo, asked, how, keep):
+        for number, case in measure_cases(
+            predictor,
+            data,
+            todo,
+            options.measuring,
+            corruption=corruption,
+            seed=options.corruption_seed,
+            keep=keep,
+        ):
             journal.add(condition, number, case)
             found[number] = case
             progress.update()
     return [found[number] for number in numbers]
 
 
-def check_fit(experiment: Experiment, store: Store) -> None:
-    """Raise HarmosegError naming what differs where a run cannot be evaluated on a store."""
+def check_fit(trained: ModelInfo | Experiment, store: Store) -> None:
+    """Raise HarmosegError naming what differs where a model cannot be evaluated on a store."""
     info = store.info
     wanted = {
-        "mode": (info.card.mode, experiment.mode),
-        "number of channels": (info.channels, experiment.channels),
-        "height": (info.height, experiment.height),
-        "width": (info.width, experiment.width),
+        "mode": (info.card.mode, trained.mode),
+        "number of channels": (info.channels, trained.channels),
+        "height": (info.height, trained.height),
+        "width": (info.width, trained.width),
     }
-    for name, (found, trained) in wanted.items():
-        if found != trained:
+    for name, (found, expected) in wanted.items():
+        if found != expected:
             raise HarmosegError(
-                f"{store.path}: {name} is {found}, the run was trained with {trained}; prepare the "
-                "data again to match (--size, --channels, --label-values)"
+                f"{store.path}: {name} is {found}, the run was trained with {expected}; prepare "
+                "the data again to match (--size, --channels, --label-values)"
             )
-    if experiment.mode == "multiclass" and experiment.classes != info.card.classes:
+    if trained.mode == "multiclass" and trained.classes != info.card.classes:
         raise HarmosegError(
             f"{store.path}: classes are {', '.join(info.card.classes)}, the run was trained with "
-            f"{', '.join(experiment.classes)}; prepare the store with the same classes"
+            f"{', '.join(trained.classes)}; prepare the store with the same classes"
         )
+
+
+def _trained_on(info: ModelInfo) -> str:
+    return str(info.trained.get("store", info.card.name))
 
 
 def _parse_conditions(texts: Sequence[str]) -> dict[str, Corruption | None]:
@@ -188,7 +201,7 @@ def _parse_conditions(texts: Sequence[str]) -> dict[str, Corruption | None]:
 
 
 def _summarise(
-    experiment: Experiment,
+    info: ModelInfo,
     data: Store,
     numbers: Sequence[int],
     parts: Mapping[str, ConditionScores],
@@ -199,16 +212,16 @@ def _summarise(
     subsets = [data.cases[number].subset for number in numbers]
     return {
         "schema": SCHEMA,
-        "trained_on": experiment.store_name,
-        "method": experiment.method,
-        "seed": experiment.seed,
-        "run_key": experiment.key,
+        "trained_on": _trained_on(info),
+        "method": info.method,
+        "seed": info.seed,
+        "run_key": info.trained.get("run"),
         "store": data.info.card.name,
         "store_fingerprint": data.info.fingerprint,
         "cases": len(numbers),
         "classes": list(classes),
         **asdict(options),
-        "trained_classes": list(experiment.classes),
+        "trained_classes": list(info.classes),
         "unit": distance_unit(data),
         **summarise(clean, classes),
         "conditions": {

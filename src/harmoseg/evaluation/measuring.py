@@ -6,22 +6,21 @@ Planes are measured as they come, beside the network; surfaces once the case is 
 from __future__ import annotations
 
 import math
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.predicting import PredictedPlane, Prediction, predict_planes
+from harmoseg.evaluation.predicting import predict_store
 from harmoseg.evaluation.probabilities import ProbabilityFile
+from harmoseg.inference.labels import labels_of
+from harmoseg.inference.planes import Plane
+from harmoseg.inference.predictor import Predictor
 from harmoseg.metrics import (
     CalibrationBins,
     Definition,
@@ -35,14 +34,14 @@ from harmoseg.metrics import (
     pool_calibration,
     spectral_fidelity,
 )
+from harmoseg.parallel import ordered_map
 from harmoseg.spectrum import Rings, make_rings
+from harmoseg.store.corruptions import Corruption
 from harmoseg.store.reading import Store
 
 DISTANCES = ("HD95", "HD", "ASSD", "NSD")
 _THREADS = 2
 """NumPy, SciPy and the network leave Python's lock alone for most of their time."""
-_AHEAD = 16
-"""Planes that may wait to be measured: what bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -144,57 +143,51 @@ def distance_unit(store: Store) -> str:
 
 
 def measure_cases(
-    network: nn.Module,
+    predictor: Predictor,
     store: Store,
     cases: Sequence[int],
-    asked: Prediction,
     how: Measuring,
+    *,
+    corruption: Corruption | None = None,
+    seed: int = 0,
     keep: Callable[[int], Path] | None = None,
 ) -> Iterator[tuple[int, CaseScores]]:
     """Predict cases and yield the scores of each, in order, measuring beside the network.
 
-    `keep` names for a case's number the file that its probabilities are written to, (D, C, H, W)
-    in float16; they are not kept where it is None.
+    `corruption` and `seed` as for `predict_store`. `keep` names for a case's number the file that
+    its probabilities are written to, (D, C, H, W) in float16; they are not kept where it is None.
     """
     rings = training_rings(store)
-    pool = ThreadPoolExecutor(_THREADS)
-    planes: list[Future[_PlaneScores]] = []
-    waiting: deque[Future[_PlaneScores]] = deque()
-    whole: deque[tuple[int, Future[CaseScores]]] = deque()
-    # On a processor network and measuring take turns: every operation of the network is split over
-    # all cores and waits for the slowest. On a device they overlap.
-    may_wait = _AHEAD // 2 if torch.cuda.is_available() else 0
-    with ExitStack() as stack:
-        stack.callback(pool.shutdown, cancel_futures=True)
+
+    def with_truth() -> Generator[tuple[_Reference, Plane[int], int]]:
         reference: _Reference | None = None
-        kept: ProbabilityFile | None = None
-        for plane in predict_planes(network, store, cases, asked):
-            if reference is None:
-                reference = _Reference.of(store, plane.case, rings, how)
-                if keep:
+        row = 0
+        for plane in predict_store(predictor, store, cases, corruption=corruption, seed=seed):
+            if reference is None or reference.number != plane.item:
+                reference = _Reference.of(store, plane.item, rings, how)
+                row = store.rows_of(plane.item).start
+            yield reference, plane, row
+            row += len(plane.parts)
+
+    def whole_cases() -> Generator[tuple[_Reference, list[_PlaneScores]]]:
+        planes: list[_PlaneScores] = []
+        with ExitStack() as stack:
+            kept: ProbabilityFile | None = None
+            measured = ordered_map(_measure_plane, with_truth(), threads=_THREADS, eager=True)
+            for reference, plane, scores in stack.enter_context(closing(measured)):
+                if keep and not planes:
                     shape = (len(reference.truth), *plane.probabilities.shape)
-                    kept = stack.enter_context(ProbabilityFile(keep(plane.case), shape))
-            if kept is not None:
-                kept.append(plane.probabilities)
-            work = pool.submit(_measure_plane, reference, plane)
-            planes.append(work)
-            waiting.append(work)
-            if plane.last:
-                # First in, first out: its planes are measured, or being so, when this begins.
-                whole.append((plane.case, pool.submit(_measure_case, reference, planes)))
+                    kept = stack.enter_context(ProbabilityFile(keep(plane.item), shape))
                 if kept is not None:
-                    kept.finish()
-                planes, reference = [], None
-            if len(waiting) == _AHEAD:
-                while len(waiting) > may_wait:
-                    waiting.popleft().result()
-                if not may_wait:
-                    wait(work for _, work in whole)
-            while whole and whole[0][1].done():
-                number, done = whole.popleft()
-                yield number, done.result()
-        for number, done in whole:
-            yield number, done.result()
+                    kept.append(plane.probabilities)
+                planes.append(scores)
+                if plane.last:
+                    if kept is not None:
+                        kept.finish()
+                    yield reference, planes
+                    planes, kept = [], None
+
+    yield from ordered_map(_measure_case, whole_cases(), threads=_THREADS, eager=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -243,22 +236,26 @@ class _Reference:
             raise HarmosegError(f"{self.store.path}: case {case!r}: {error}") from error
 
 
-def _measure_plane(reference: _Reference, plane: PredictedPlane) -> _PlaneScores:
+def _measure_plane(
+    predicted: tuple[_Reference, Plane[int], int],
+) -> tuple[_Reference, Plane[int], _PlaneScores]:
+    """Measure a plane, whose slices begin at a row of the store."""
+    reference, plane, first = predicted
     store, rings = reference.store, reference.rings
     classes = len(store.info.card.classes)
-    label, truth = plane.label, reference.truth[plane.plane]
-    where = None if reference.band is None else reference.band[plane.plane]
+    label, truth = plane.label, reference.truth[plane.number]
+    where = None if reference.band is None else reference.band[plane.number]
     with reference.named():
         if len(plane.probabilities) == 1:
             bins = binary_calibration(plane.probabilities[0], truth, where=where)
         else:
             bins = multiclass_calibration(plane.probabilities, truth, where=where)
     cross, power = np.zeros((2, classes, len(rings)))
-    correlations = np.full((len(plane.slices), classes), np.nan)
-    for place, (row, predicted) in enumerate(plane.slices):
-        shown = store.labels[row]
+    correlations = np.full((len(plane.parts), classes), np.nan)
+    for place, (_, probabilities) in enumerate(plane.parts):
+        seen, shown = labels_of(probabilities.cpu().numpy()), store.labels[first + place]
         for c in range(1, classes):
-            mask, target = predicted == c, shown == c
+            mask, target = seen == c, shown == c
             if not (mask.any() or target.any()):
                 continue  # no power: nothing is added, and a flat map has no correlation
             found, correlations[place, c] = spectral_fidelity(
@@ -267,11 +264,14 @@ def _measure_plane(reference: _Reference, plane: PredictedPlane) -> _PlaneScores
             cross[c] += found.cross
             power[c] += found.power
     counts = confusion_counts(label, truth, classes)
-    return _PlaneScores(label, counts, bins, cross, power, mean_of_defined(correlations))
+    scores = _PlaneScores(label, counts, bins, cross, power, mean_of_defined(correlations))
+    return reference, plane, scores
 
 
-def _measure_case(reference: _Reference, planes: Sequence[Future[_PlaneScores]]) -> CaseScores:
-    parts = [plane.result() for plane in planes]
+def _measure_case(
+    measured: tuple[_Reference, Sequence[_PlaneScores]],
+) -> tuple[int, CaseScores]:
+    reference, parts = measured
     classes, how = len(reference.store.info.card.classes), reference.how
     predicted, truth = np.stack([part.label for part in parts]), reference.truth
     if len(truth) == 1:  # a plain image: a surface is its outline
@@ -288,7 +288,7 @@ def _measure_case(reference: _Reference, planes: Sequence[Future[_PlaneScores]])
             surface.assd(on_empty=milder),
             surface.surface_dice(how.tolerance, on_empty=milder),
         )
-    return CaseScores(
+    scores = CaseScores(
         counts=np.sum([part.counts for part in parts], axis=0),
         distances=distances,
         calibration=pool_calibration(part.calibration for part in parts),
@@ -296,3 +296,4 @@ def _measure_case(reference: _Reference, planes: Sequence[Future[_PlaneScores]])
         power=np.sum([part.power for part in parts], axis=0),
         log_magnitude=mean_of_defined(np.stack([part.log_magnitude for part in parts])),
     )
+    return reference.number, scores

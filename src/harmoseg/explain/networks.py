@@ -14,10 +14,10 @@ from harmoseg.errors import HarmosegError
 from harmoseg.explain.cam import grad_cam
 from harmoseg.explain.maps import MapCorrelation, classes_in, map_correlation, spectral_map
 from harmoseg.explain.slices import ShownSlice
+from harmoseg.inference.labels import labels_of_logits
 from harmoseg.inference.predictor import choose_device
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor
-from harmoseg.training.network import predicted_labels
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +64,7 @@ def explain_slices(
                 layer: grad_cam(network, images, layer=layer, class_index=target)[0]
                 for layer in layers
             }
-        predicted = predicted_labels(seen[-1], mode)[0].byte().cpu().numpy()
+        predicted = labels_of_logits(seen[-1], mode)[0].byte().cpu().numpy()
         spectral = spectral_map(predicted, classes_in(item.truth))
         correlation = map_correlation(predicted, item.truth)
         explained.append(Explanation(predicted, spectral, correlation, target, cams))

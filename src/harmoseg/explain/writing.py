@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from torch import nn
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
@@ -19,12 +18,12 @@ from harmoseg.explain.power import PowerShares, power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.files import write_csv
+from harmoseg.inference.saved import SavedModel
 from harmoseg.metrics import confusion_counts, overlap_metric
 from harmoseg.report.figures.style import save_figure
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import open_run
 
 POWER_SHARE = "power-share"
@@ -89,14 +88,14 @@ def write_run_explanation(
     """
     data = open_store(store)
     opened = [open_run(run) for run in runs]
-    for experiment, _ in opened:
-        check_fit(experiment, data)
+    for model in opened:
+        check_fit(model.info, data)
     shown = choose_slices(data, split, cases)
     targets = _targets(data, shown, target)
-    names = _run_names(runs, [experiment for experiment, _ in opened])
+    names = _run_names(runs, opened)
     explained = {
-        name: _explain(experiment, network, shown, layers, targets)
-        for name, (experiment, network) in zip(names, opened, strict=True)
+        name: explain_slices(model.network, model.info.mode, shown, layers=layers, targets=targets)
+        for name, model in zip(names, opened, strict=True)
     }
     title = data.info.card.title
     maps = spectral_map_figure(spectral_rows(shown, explained), title=f"{title}: spectral maps")
@@ -108,16 +107,6 @@ def write_run_explanation(
     table = out / f"{SPECTRAL_MAPS}.csv"
     write_csv(table, _MAP_COLUMNS, _map_rows(shown, explained, data.info.card))
     return [*written, table, *_write_figure(cams, out / CAMS)]
-
-
-def _explain(
-    experiment: Experiment,
-    network: nn.Module,
-    shown: Sequence[ShownSlice],
-    layers: Sequence[str],
-    targets: Sequence[int],
-) -> list[Explanation]:
-    return explain_slices(network, experiment.mode, shown, layers=layers, targets=targets)
 
 
 def _targets(data: Store, shown: Sequence[ShownSlice], name: str | None) -> list[int]:
@@ -132,11 +121,11 @@ def _targets(data: Store, shown: Sequence[ShownSlice], name: str | None) -> list
     return [classes.index(name)] * len(shown)
 
 
-def _run_names(runs: Sequence[Path], experiments: Sequence[Experiment]) -> list[str]:
+def _run_names(runs: Sequence[Path], models: Sequence[SavedModel]) -> list[str]:
     """Name runs by their method, and by seed or folder where that does not tell them apart."""
     for names in (
-        [item.method for item in experiments],
-        [f"{item.method}, seed {item.seed}" for item in experiments],
+        [model.info.method for model in models],
+        [f"{model.info.method}, seed {model.info.seed}" for model in models],
         [run.resolve().name for run in runs],
     ):
         if len(set(names)) == len(names):

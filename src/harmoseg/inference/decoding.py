@@ -83,7 +83,12 @@ def read_case(item: Input, info: ModelInfo, options: PredictionOptions) -> Case:
         item,
         image,
         volume,
-        cut_windows(image, info, options),
+        cut_windows(
+            image,
+            (info.height, info.width),
+            tile=info.card.tile,
+            overlap=options.overlap if options.window == "sliding" else None,
+        ),
         hash_files(item.files),
         time.perf_counter() - started,
     )

@@ -1,8 +1,8 @@
 """Predict a file or a folder with a model: decoding, network and writing side by side.
 
-Threads decode and cut the next cases while the network predicts; one thread puts planes together
-behind it, in order, and others write. All of them leave Python's lock alone for most of their
-time, and no queue between them grows with the number of inputs.
+Three ordered maps (`harmoseg.parallel`) lie around the network: threads decode and cut the next
+cases, put predicted planes together, and write masks. None of them runs far ahead, so that memory
+does not grow with the number of inputs.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from __future__ import annotations
 import json
 import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, closing
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
@@ -22,19 +22,20 @@ import torch
 from numpy.typing import NDArray
 
 from harmoseg.datasets.pictures import quiet_decoding
-from harmoseg.datasets.sources import hash_files, work_ahead
+from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.files import printable, read_json
 from harmoseg.inference.decoding import Case, problem_of, read_case
 from harmoseg.inference.inputs import Input, find_inputs, searched_folder
 from harmoseg.inference.options import Device, PredictionOptions
 from harmoseg.inference.output_folder import FAILED, PredictionFolder, Row
-from harmoseg.inference.postprocess import Behind, Pending, Planes
-from harmoseg.inference.predictor import BATCH, Predictor, batched, choose_device
+from harmoseg.inference.planes import Plane, gaussian, predict_planes, taper
+from harmoseg.inference.predictor import BATCH, Predictor, choose_device
 from harmoseg.inference.saved import MODEL_FILE, ModelInfo, load_model
-from harmoseg.inference.windows import WEIGHTS, Window, cut_windows, stack_windows
+from harmoseg.inference.windows import Window
 from harmoseg.inference.writing import outputs_of, write_outputs
 from harmoseg.models.precision import resolve_precision
+from harmoseg.parallel import ordered_map
 from harmoseg.progress import Progress
 from harmoseg.store.apart import check_apart
 
@@ -110,8 +111,8 @@ def predict(
         more = f" (and {len(inputs) - 1} more like it)" if len(inputs) > 1 else ""
         raise HarmosegError(f"{inputs[0].problem}{more}")
     predictor = Predictor(
-        opened.network.to(chosen),
-        info.card.mode,
+        [opened.network],
+        info.mode,
         chosen,
         bf16=options.precision == "bf16",
         flips=options.tta,
@@ -133,21 +134,6 @@ def _remark(info: ModelInfo, options: PredictionOptions) -> str:
         "sliding window it sees another scale, which can make masks much worse: look at them, or "
         "leave --window out"
     )
-
-
-def predict_image(
-    image: NDArray[np.uint8], info: ModelInfo, predictor: Predictor, options: PredictionOptions
-) -> NDArray[np.float32]:
-    """Predict one image or volume (D, H, W, C) in memory: probabilities (D, C, H, W)."""
-    planes = Planes(image.shape, WEIGHTS[options.window], keep=True)
-    for batch in batched(cut_windows(image, info, options)):
-        predicted = predictor.probabilities(stack_windows(batch, predictor))
-        for window, probabilities in zip(batch, predicted, strict=True):
-            planes.add(window, probabilities)
-    planes.finish()
-    if planes.kept is None:
-        raise RuntimeError("a case without planes")
-    return planes.kept
 
 
 def _claim(
@@ -185,7 +171,7 @@ def _predict_all(
     before = 0
 
     def read(item: Input) -> Case | Row | None:
-        """Read an input; give a row where that fails, nothing where it was done before."""
+        """Read an input; return a row where that fails, nothing where it was done before."""
         try:
             if item.problem:
                 raise HarmosegError(item.problem)
@@ -197,40 +183,42 @@ def _predict_all(
         except Exception as error:  # a stranger's file: decoders raise whatever it leads them to
             return _failure(item, error)
 
-    def pending(cases: Iterable[Case | Row | None]) -> Iterator[tuple[Pending, Window]]:
-        nonlocal before
-        for case in cases:
-            if isinstance(case, Case):
-                planes = Planes(case.image.shape, WEIGHTS[options.window], options.probabilities)
-                made = Pending(case, planes, case.seconds)
-                yield from ((made, window) for window in case.windows)
-            elif case is None:
-                before += 1
-                progress.update()
-            else:
-                record(case)
-
     def record(row: Row) -> None:
         folder.add(row)
         progress.update()
 
-    def write(item: Pending) -> Row:
+    def cases() -> Iterator[tuple[Case, tuple[int, ...], list[Window]]]:
+        nonlocal before
+        for found in decoded:
+            if isinstance(found, Case):
+                yield found, found.image.shape, found.windows
+            elif found is None:
+                before += 1
+                progress.update()
+            else:
+                record(found)
+
+    def decide(plane: Plane[Case]) -> Plane[Case]:
+        started = time.perf_counter()
+        _ = plane.label  # kept by the plane
+        plane.seconds += time.perf_counter() - started
+        return plane
+
+    def write(item: _Masks) -> Row:
         return _write(folder.path, item, info, options)
 
-    with ExitStack() as stack:
-        stack.enter_context(quiet_decoding())
-        progress = stack.enter_context(Progress(len(inputs), "predicting"))
-        behind = stack.enter_context(Behind(write, record))
-        cases = stack.enter_context(
-            closing(work_ahead(read, inputs, memory=lambda item: item.memory))
-        )
-        batches = (
-            (batch, stack_windows([window for _, window in batch], predictor))
-            for batch in batched(pending(cases), batch_size)
-        )
+    with (
+        quiet_decoding(),
+        Progress(len(inputs), "predicting") as progress,
+        closing(ordered_map(read, inputs, memory=lambda item: item.memory)) as decoded,
+    ):
+        weigh = taper if options.window == "whole" else gaussian
+        predicted = predict_planes(predictor, cases(), weigh=weigh, batch_size=batch_size)
+        decided = ordered_map(decide, predicted, eager=True)
+        masks = _whole_cases(decided, keep=options.probabilities)
         try:
-            for batch, probabilities, seconds in predictor.in_order(batches):
-                behind.add(batch, probabilities, seconds / len(batch))
+            for row in ordered_map(write, masks, memory=lambda item: item.memory, eager=True):
+                record(row)
         except torch.OutOfMemoryError as error:
             raise HarmosegError(
                 f"too little memory on {predictor.device} for batches of {batch_size} images; "
@@ -239,22 +227,60 @@ def _predict_all(
     return before
 
 
-def _write(out: Path, item: Pending, info: ModelInfo, options: PredictionOptions) -> Row:
+@dataclass(eq=False)
+class _Masks:
+    """A case between the network and the disk.
+
+    `label` is (D, H, W), `probabilities` (D, C, H, W) where they are kept, and `seconds` what was
+    spent on it so far.
+    """
+
+    case: Case
+    label: NDArray[np.uint8]
+    probabilities: NDArray[np.float32] | None
+    seconds: float
+
+    @property
+    def memory(self) -> int:
+        """Return the bytes that it takes."""
+        kept = 0 if self.probabilities is None else self.probabilities.nbytes
+        return self.label.nbytes + kept
+
+
+def _whole_cases(planes: Iterable[Plane[Case]], *, keep: bool) -> Generator[_Masks]:
+    """Collect the planes of every case."""
+    masks: _Masks | None = None
+    for plane in planes:
+        if masks is None:
+            shape = plane.item.image.shape
+            label = np.empty(shape[:3], np.uint8)
+            kept = np.empty((shape[0], *plane.probabilities.shape), np.float32) if keep else None
+            masks = _Masks(plane.item, label, kept, plane.item.seconds)
+        masks.label[plane.number] = plane.label
+        if masks.probabilities is not None:
+            masks.probabilities[plane.number] = plane.probabilities
+        masks.seconds += plane.seconds
+        if plane.last:
+            yield masks
+            masks = None
+
+
+def _write(out: Path, masks: _Masks, info: ModelInfo, options: PredictionOptions) -> Row:
     started = time.perf_counter()
-    case, label = item.case, item.planes.label
+    case, label = masks.case, masks.label
     try:
-        write_outputs(out, case, info.card, label, item.planes.kept, overlay=options.overlays)
+        write_outputs(out, case, info.card, label, masks.probabilities, overlay=options.overlays)
     except Exception as error:  # a stranger's file again: its header may hold what cannot be kept
         return _failure(case.item, error, "its mask cannot be written")
     is_image = case.item.kind == "image"
     # Several times faster than a histogram, which takes its input in 64 bits.
-    counts = [int(np.count_nonzero(label == c)) for c in range(1, len(info.card.classes))]
+    counts = [int(np.count_nonzero(label == c)) for c in range(1, len(info.classes))]
     return Row(
         case.item.name,
         case.item.kind,
         label.shape[1:] if is_image else label.shape,
         case.spacing,
-        item.seconds + time.perf_counter() - started,
+        masks.seconds + time.perf_counter() - started,
         tuple(counts),
         mask=outputs_of(case.item, options)[0],
         sha256=case.sha256,

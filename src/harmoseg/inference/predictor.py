@@ -1,9 +1,9 @@
-"""From images to probabilities: one network, its mirror images if asked for."""
+"""From images to probabilities: a network or several, and their mirror images."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
@@ -16,7 +16,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmoseg.metrics import top_label
+from harmoseg.errors import HarmosegError
+from harmoseg.inference.labels import probabilities_of
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor, normalise
 
@@ -32,17 +33,26 @@ Item = TypeVar("Item")
 
 @dataclass(frozen=True, eq=False)
 class Predictor:
-    """A network in evaluation mode on its device, and how it is asked.
+    """Networks in evaluation mode on one device.
 
-    With `flips` probabilities are averaged over the image and its mirror images (test-time
-    augmentation).
+    Args:
+        networks: Members of an ensemble, or one network. Their probabilities are averaged.
+        mode: Task, which says what logits become.
+        device: ``cpu`` or ``cuda``.
+        bf16: Predict under bfloat16 autocast.
+        flips: Average over the image and its mirror images (test-time augmentation).
     """
 
-    network: nn.Module
+    networks: Sequence[nn.Module]
     mode: TaskMode
     device: str
     bf16: bool = False
     flips: bool = False
+
+    def __post_init__(self) -> None:
+        """Move the networks to the device, and put them into evaluation mode."""
+        for network in self.networks:
+            network.to(self.device).eval()
 
     def prepare(self, images: NDArray[np.uint8]) -> Tensor:
         """Turn bytes (B, H, W, C) into what the network takes, on its device: (B, C, H, W)."""
@@ -73,7 +83,7 @@ class Predictor:
             before = following
 
     def _begin(self, prepared: Tensor) -> Callable[[], Tensor]:
-        """Begin to predict; what is returned waits for it."""
+        """Begin to predict; the function that is returned waits for the result."""
         threads = torch.get_num_threads() if self.device == "cpu" else 1
         streams = min(threads, _STREAMS, len(prepared))
         if streams < 2:
@@ -86,24 +96,26 @@ class Predictor:
         return lambda: torch.cat([part.result() for part in parts])
 
     def _predict(self, prepared: Tensor) -> Tensor:
-        total: Tensor | None = None
         views = _FLIPS if self.flips else _FLIPS[:1]
-        for axes in views:
-            view = prepared.flip(axes).contiguous(memory_format=torch.channels_last)
-            with (
-                torch.inference_mode(),
-                torch.autocast(self.device, torch.bfloat16, enabled=self.bf16),
-            ):
-                logits = self.network(view)
-            logits = logits.float()
-            found: Tensor = logits.sigmoid() if self.mode == "binary" else logits.softmax(1)
-            found = found.flip(axes)
-            total = found if total is None else total + found
+        total: Tensor | None = None
+        for network in self.networks:
+            for axes in views:
+                logits = self._logits(network, prepared.flip(axes))
+                found = probabilities_of(logits, self.mode).flip(axes)
+                total = found if total is None else total + found
         if total is None:
-            raise RuntimeError("no view to predict")
+            raise HarmosegError("a predictor needs one network or more, got none")
+        mean = total / (len(self.networks) * len(views))
         # Resizing a slice takes half as long where its channels lie one after another.
-        mean: Tensor = total / len(views)
         return mean.contiguous()
+
+    def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
+        with (
+            torch.inference_mode(),
+            torch.autocast(self.device, torch.bfloat16, enabled=self.bf16),
+        ):
+            logits: Tensor = network(images.contiguous(memory_format=torch.channels_last))
+        return logits.float()
 
 
 @cache
@@ -126,24 +138,5 @@ def _workers(streams: int, threads: int) -> ThreadPoolExecutor:
 
 
 def choose_device(asked: str = "auto") -> str:
-    """Give ``cuda`` where there is one, unless ``cpu`` is asked for."""
+    """Return ``cuda`` where there is one, unless ``cpu`` is asked for."""
     return ("cuda" if torch.cuda.is_available() else "cpu") if asked == "auto" else asked
-
-
-def decide(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """Give every pixel of (C, H, W) its class: (H, W)."""
-    if len(probabilities) == 1:
-        return np.asarray(probabilities[0] > 0.5, np.uint8)
-    return top_label(probabilities)[0]
-
-
-def batched(items: Iterable[Item], size: int = BATCH) -> Iterator[list[Item]]:
-    """Yield the items in lists of `size`, the last of which may be shorter."""
-    batch: list[Item] = []
-    for item in items:
-        batch.append(item)
-        if len(batch) == size:
-            yield batch
-            batch = []
-    if batch:
-        yield batch

@@ -23,7 +23,6 @@ import torch
 from numpy.typing import NDArray
 from safetensors.torch import load_file, save
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import (
@@ -34,11 +33,12 @@ from harmoseg.files import (
     write_bytes,
     write_json,
 )
+from harmoseg.inference.planes import predict_planes
+from harmoseg.inference.predictor import Predictor
+from harmoseg.inference.windows import cut_windows
 from harmoseg.models import names
 from harmoseg.models.create import create_model
-from harmoseg.store.card import Card, card_from_mapping
-from harmoseg.store.tensors import images_to_tensor, normalise
-from harmoseg.store.tiling import resize_image
+from harmoseg.store.card import Card, TaskMode, card_from_mapping, channels_out
 
 SCHEMA = 1
 MODEL_FILE = names.MODEL_FILE
@@ -73,9 +73,29 @@ class ModelInfo:
     volumes: bool = False
 
     @property
+    def mode(self) -> TaskMode:
+        """Return the task of its card."""
+        return self.card.mode
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the classes of its card, the background first."""
+        return self.card.classes
+
+    @property
+    def method(self) -> str:
+        """Return the method that it was trained by, else the name of the network."""
+        return str(self.trained.get("method", self.name))
+
+    @property
+    def seed(self) -> int:
+        """Return the seed of its training, 0 where none is known."""
+        return int(self.trained.get("seed", 0))
+
+    @property
     def channels_out(self) -> int:
-        """Count the network's output channels: 1 for binary, else one per class."""
-        return 1 if self.card.mode == "binary" else len(self.card.classes)
+        """Return the number of output channels: 1 for binary, else one per class."""
+        return channels_out(self.mode, self.classes)
 
     def build(self, *, weights: str | Path | None = None) -> nn.Module:
         """Build the network, channels last in memory; `weights` as for `create_model`."""
@@ -99,31 +119,27 @@ class SavedModel:
     network: nn.Module
 
     def predict(self, image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-        """Predict the label map (H, W) of one image (H, W) or (H, W, C) of bytes, at its size.
+        """Predict the label map of an image or a volume of bytes, at its own size.
 
-        The image is resized to what the network sees, its probabilities back to the image, and
-        every pixel decided there: foreground above 0.5, or the class of the greatest probability.
+        An image is (H, W) or (H, W, C), a volume (D, H, W, C), or (D, H, W) for a network of one
+        channel; the labels are (H, W) or (D, H, W). Every plane is shown to the network as a store
+        shows it: resized, or cut into the squares of the card. The probabilities are resized to
+        the plane and decided there: foreground above 0.5, or the most probable class.
 
-        Raises HarmosegError for another type, for channels that the network does not take, and for
-        an image larger than the squares that it was trained on.
+        Raises HarmosegError for another type or shape, and for channels that the network does not
+        take.
         """
-        whole = image[..., None] if getattr(image, "ndim", 0) == 2 else image
-        self._check(whole, ndim=3, expected="(H, W) or (H, W, C)")
-        tile = self.info.card.tile
-        if tile and max(whole.shape[:2]) > tile:
-            raise HarmosegError(
-                f"this network was trained on squares of {tile} px, got an image of "
-                f"{whole.shape[0]} x {whole.shape[1]}; harmoseg predict cuts images into squares"
-            )
-        resized = resize_image(whole, self.info.height, self.info.width)
-        found = F.interpolate(
-            torch.from_numpy(self.probabilities(resized[None])),
-            size=whole.shape[:2],
-            mode="bilinear",
-            align_corners=False,
-        )[0]
-        label = found[0] > 0.5 if self.info.card.mode == "binary" else found.argmax(0)
-        return np.asarray(label.numpy(), np.uint8)
+        _check_bytes(image)
+        channels = self.info.channels
+        whole = image
+        if image.ndim == 2 or (image.ndim == 3 and channels == 1 and image.shape[-1] != 1):
+            whole = image[..., None]
+        planes = whole[None] if whole.ndim == 3 else whole
+        self._check(planes, image, "(H, W), (H, W, C) or (D, H, W, C)")
+        windows = cut_windows(planes, (self.info.height, self.info.width), tile=self.info.card.tile)
+        predicted = predict_planes(self._predictor, [(None, planes.shape, windows)])
+        labels = np.stack([plane.label for plane in predicted])
+        return labels[0] if whole.ndim == 3 else labels
 
     def probabilities(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
         """Predict images (B, H, W, C) of bytes at the network's size: (B, classes, H, W).
@@ -132,32 +148,38 @@ class SavedModel:
 
         Raises HarmosegError for another type, size or number of channels.
         """
-        self._check(images, ndim=4, expected="(B, H, W, C)")
+        _check_bytes(images)
+        self._check(images, images, "(B, H, W, C)")
         height, width = self.info.height, self.info.width
         if images.shape[1:3] != (height, width):
             raise HarmosegError(
                 f"this network sees images of {height} x {width}, got {images.shape[1]} x "
                 f"{images.shape[2]}; use predict, which resizes"
             )
-        device = next(self.network.parameters()).device
+        predictor = self._predictor
         # What was resized, or read by memory map, may not be written to, which PyTorch wants.
-        prepared = normalise(images_to_tensor(np.require(images, requirements="W")).to(device))
-        with torch.inference_mode():
-            logits = self.network.eval()(prepared).float()
-            found = logits.sigmoid() if self.info.card.mode == "binary" else logits.softmax(1)
-        return np.asarray(found.cpu().numpy(), np.float32)
+        prepared = predictor.prepare(np.require(images, requirements="W"))
+        return np.asarray(predictor.probabilities(prepared).cpu().numpy())
 
-    def _check(self, images: NDArray[np.uint8], *, ndim: int, expected: str) -> None:
-        if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-            found = getattr(images, "dtype", type(images).__name__)
-            raise HarmosegError(f"expected an array of bytes (uint8, 0 to 255), got {found}")
-        if images.ndim != ndim or not images.size:
-            raise HarmosegError(f"expected an array of shape {expected}, got {images.shape}")
-        if images.shape[-1] != self.info.channels:
+    @property
+    def _predictor(self) -> Predictor:
+        device = next(self.network.parameters()).device.type
+        return Predictor([self.network], self.info.card.mode, device)
+
+    def _check(self, planes: NDArray[np.uint8], given: NDArray[np.uint8], expected: str) -> None:
+        if planes.ndim != 4 or not planes.size:
+            raise HarmosegError(f"expected an array of shape {expected}, got {given.shape}")
+        if planes.shape[-1] != self.info.channels:
             raise HarmosegError(
-                f"this network takes {self.info.channels} channel(s), got {images.shape[-1]} in an "
-                f"array of shape {images.shape}"
+                f"this network takes {self.info.channels} channel(s), got {planes.shape[-1]} in an "
+                f"array of shape {given.shape}"
             )
+
+
+def _check_bytes(images: object) -> None:
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        found = getattr(images, "dtype", type(images).__name__)
+        raise HarmosegError(f"expected an array of bytes (uint8, 0 to 255), got {found}")
 
 
 def save_model(folder: Path, info: ModelInfo, weights: Mapping[str, Tensor]) -> None:

@@ -3,7 +3,7 @@
 The windows of all planes and of all cases have the network's size, so that they share batches.
 That is why the sliding window is not MONAI's own, which takes one image at a time: only where the
 windows lie had to be written for it, since overlapping parts are put together here anyhow
-(`harmoseg.inference.stitching`), and a test compares the whole with MONAI's. Importing MONAI would
+(`harmoseg.inference.planes`), and a test compares the whole with MONAI's. Importing MONAI would
 also take 2.5 s more on top of 3.9 s for everything else.
 """
 
@@ -16,14 +16,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.inference.options import PredictionOptions
 from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.saved import ModelInfo
-from harmoseg.inference.stitching import Weights, gaussian, taper
 from harmoseg.store.tiling import resize_image, squares
-
-WEIGHTS: dict[str, Weights] = {"whole": taper, "sliding": gaussian}
-"""How overlapping windows are weighed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,18 +38,22 @@ class Window:
 
 
 def cut_windows(
-    image: NDArray[np.uint8], info: ModelInfo, options: PredictionOptions
+    image: NDArray[np.uint8], size: tuple[int, int], *, tile: int = 0, overlap: float | None = None
 ) -> list[Window]:
-    """Cut a case (D, H, W, C) into windows, plane by plane."""
-    if options.window == "sliding":
-        return _sliding(image, (info.height, info.width), options.overlap)
+    """Cut a case (D, H, W, C) into windows for a network of `size` (h, w), plane by plane.
+
+    Planes, or with a `tile` squares of that side, are resized to `size` as in a store. With an
+    `overlap`, the share of its side that a window has in common with the next, a window of `size`
+    slides over the plane instead.
+    """
+    if overlap is not None:
+        return _sliding(image, size, overlap)
     _, height, width, _ = image.shape
     windows = []
     for plane, pixels in enumerate(image):
-        for top, left, rows, columns in squares(height, width, info.card.tile):
+        for top, left, rows, columns in squares(height, width, tile):
             part = pixels[top : top + rows, left : left + columns]
-            shown = resize_image(part, info.height, info.width)
-            windows.append(Window(plane, top, left, rows, columns, shown))
+            windows.append(Window(plane, top, left, rows, columns, resize_image(part, *size)))
     return windows
 
 
@@ -100,7 +98,7 @@ def _sliding(image: NDArray[np.uint8], size: tuple[int, int], overlap: float) ->
 
 
 def _starts(length: int, side: int, overlap: float) -> list[int]:
-    """Give where windows begin along an axis: in even steps, the last one at the end."""
+    """Return where windows begin along an axis: in even steps, the last one at the end."""
     if length <= side:
         return [0]
     step = max(1, int(side * (1 - overlap)))

@@ -32,14 +32,13 @@ from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
-from harmoseg.inference.stitching import Canvas
-from harmoseg.metrics import top_label
+from harmoseg.inference.labels import labels_of
+from harmoseg.inference.planes import predict_planes
+from harmoseg.inference.predictor import Predictor
+from harmoseg.inference.windows import cut_windows
 from harmoseg.store.card import TaskMode
-from harmoseg.store.tensors import images_to_tensor, normalise
-from harmoseg.store.tiling import Sample, cut
 
 _VOLUMES = (".nii", ".nii.gz")
-_BATCH = 16
 
 
 def list_inputs(folder: str) -> list[dict[str, str]]:
@@ -118,37 +117,23 @@ class PlaneInferer(Inferer):
         super().__init__()
         self.size, self.mode, self.tile = size, mode, tile
 
-    def __call__(
-        self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
-    ) -> Tensor:
+    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
         """Return probabilities (B, K, X, Y) or (B, K, X, Y, Z) for images of values 0 ... 255."""
         images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
         return torch.stack([self._predict(image, network) for image in images])
 
-    def _predict(self, image: Tensor, network: Callable[..., Any]) -> Tensor:
+    def _predict(self, image: Tensor, network: nn.Module) -> Tensor:
         flat = image.ndim == 3
         volume = image[..., None] if flat else image
-        # (C, X, Y, Z) to the store's (D, H, W, C).
+        # (C, X, Y, Z) to (D, H, W, C).
         pixels = volume.permute(3, 2, 1, 0).cpu().numpy().astype(np.uint8)
-        sample = Sample(pixels, np.zeros(pixels.shape[:3], np.uint8))
-        slices = cut(sample, size=self.size, tile=self.tile)
-        found = self._probabilities(slices.images, network, image.device)
-        planes = [Canvas(*pixels.shape[1:3]) for _ in pixels]
-        for place, probabilities in zip(slices.slices, found, strict=True):
-            planes[place.plane].add(place, probabilities)
+        windows = cut_windows(pixels, (self.size, self.size), tile=self.tile)
+        predictor = Predictor([network], self.mode, image.device.type)
+        planes = predict_planes(predictor, [(None, pixels.shape, windows)])
         # A plane (K, H, W) is (K, Y, X).
-        whole = torch.from_numpy(np.stack([plane.finish() for plane in planes], axis=-1))
+        whole = torch.from_numpy(np.stack([plane.probabilities for plane in planes], axis=-1))
         whole = whole.transpose(1, 2).to(image.device)
         return whole[..., 0] if flat else whole
-
-    def _probabilities(
-        self, images: NDArray[np.uint8], network: Callable[..., Any], device: torch.device
-    ) -> Iterable[Tensor]:
-        for start in range(0, len(images), _BATCH):
-            batch = normalise(images_to_tensor(images[start : start + _BATCH]).to(device))
-            with torch.inference_mode():
-                logits = network(batch.contiguous(memory_format=torch.channels_last)).float()
-            yield from logits.sigmoid() if self.mode == "binary" else logits.softmax(1)
 
 
 class Decide(MapTransform):
@@ -162,8 +147,7 @@ class Decide(MapTransform):
         decided = dict(data)
         for key in self.key_iterator(decided):
             found = np.asarray(decided[key].as_tensor().cpu())
-            label = np.asarray(found[0] > 0.5, np.uint8) if len(found) == 1 else top_label(found)[0]
-            decided[key] = _with_meta(label[None], decided[key])
+            decided[key] = _with_meta(labels_of(found)[None], decided[key])
         return decided
 
 

@@ -52,10 +52,12 @@ def exhibited_slices(store: Store, split: Split) -> list[ShownSlice]:
 
 def make_exhibits(run: Path, store: Store, split: Split, out: Path) -> None:
     """Ask a finished run for its exhibits of a store, and write them."""
-    experiment, network = open_run(run)
+    model = open_run(run)
     shown = exhibited_slices(store, split)
     targets = [item.largest_class or 1 for item in shown]
-    found = explain_slices(network, experiment.mode, shown, layers=(CAM_LAYER,), targets=targets)
+    found = explain_slices(
+        model.network, model.info.mode, shown, layers=(CAM_LAYER,), targets=targets
+    )
     make_folder(out.parent)
     buffer = io.BytesIO()
     np.savez_compressed(

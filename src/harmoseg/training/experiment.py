@@ -53,11 +53,6 @@ class Experiment:
         """Hash what determines the run: equal keys, equal runs."""
         return hashlib.sha256(json.dumps(self._identity()).encode()).hexdigest()[:12]
 
-    @property
-    def channels_out(self) -> int:
-        """Count the network's output channels: 1 for binary, else one per class."""
-        return 1 if self.mode == "binary" else len(self.classes)
-
     def differences(self, other: Experiment) -> list[str]:
         """Name the fields in which another experiment differs, with both values."""
         mine, theirs = self._identity(), other._identity()

@@ -13,6 +13,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from harmoseg.errors import HarmosegError
 from harmoseg.messages import LOGGER
+from harmoseg.store.card import channels_out
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.network import TrainedNetwork
 
@@ -68,7 +69,7 @@ def _saved_by(network: TrainedNetwork, batch: int) -> int:
     space = (experiment.height, experiment.width)
     # Without an imported loss: what its code does with tensors that hold nothing is unknown.
     loss = network.loss.harmonized
-    channels = experiment.channels_out
+    channels = channels_out(experiment.mode, experiment.classes)
     # Once for real: the rings of a size are kept for later, and must be real then.
     loss(torch.zeros(1, channels, *space), torch.zeros(1, *space, dtype=torch.long))
     was_training = network.training

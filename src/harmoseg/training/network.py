@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from harmoseg.inference.labels import labels_of_logits
 from harmoseg.inference.saved import ModelInfo
 from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
-from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
@@ -80,7 +80,7 @@ class TrainedNetwork(pl.LightningModule):
         logits = self.logits(images)
         count, loss = len(images), self._validation_loss(logits, labels.long())
         self._loss_sum += torch.tensor([count * float(loss), count], dtype=torch.float64)
-        predicted = predicted_labels(logits, self.experiment.mode).cpu().numpy()
+        predicted = labels_of_logits(logits, self.experiment.mode).cpu().numpy()
         classes = len(self.experiment.classes)
         for owner, mask, label in zip(
             owners.tolist(), predicted, labels.cpu().numpy(), strict=True
@@ -194,14 +194,8 @@ def model_info(experiment: Experiment, view: TrainingView) -> ModelInfo:
             "seed": experiment.seed,
             "store": experiment.store_name,
             "store_fingerprint": experiment.store_fingerprint,
+            "precision": experiment.options.precision,
             "encoder_weights": experiment.weights_sha256 or experiment.options.weights,
             "run": experiment.key,
         },
     )
-
-
-def predicted_labels(logits: Tensor, mode: TaskMode) -> Tensor:
-    """Turn logits (B, C, H, W) into label maps (B, H, W): above 0 for binary, else the largest."""
-    if mode == "binary":
-        return (logits[:, 0] > 0).long()
-    return logits.argmax(1)

@@ -29,7 +29,6 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from safetensors.torch import save
-from torch import nn
 from torch.utils.data import DataLoader
 
 from harmoseg.diagnostics.guard import check_objective
@@ -43,7 +42,13 @@ from harmoseg.files import (
     write_json,
     write_text,
 )
-from harmoseg.inference.saved import MODEL_FILE, WEIGHTS_FILE, load_model, save_model
+from harmoseg.inference.saved import (
+    MODEL_FILE,
+    WEIGHTS_FILE,
+    SavedModel,
+    load_model,
+    save_model,
+)
 from harmoseg.locks import locked
 from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
@@ -289,11 +294,13 @@ def read_experiment(path: Path) -> Experiment:
     return experiment_from_yaml(file.read_text(encoding="utf-8"), file)
 
 
-def open_run(path: Path) -> tuple[Experiment, nn.Module]:
-    """Open a finished run: its experiment, and its network with the selected weights, to evaluate.
+def open_run(path: Path) -> SavedModel:
+    """Open a finished run with its selected weights, or the model folder that was taken from one.
 
-    Raises HarmosegError where the folder is no run, is unfinished, or its weights do not fit.
+    Raises HarmosegError where the folder is neither, the run is unfinished, or weights do not fit.
     """
+    if not (path / EXPERIMENT_FILE).is_file():
+        return load_model(path)
     experiment = read_experiment(path)
     if not all((path / name).is_file() for name in (DONE_FILE, MODEL_FILE, WEIGHTS_FILE)):
         raise HarmosegError(
@@ -302,7 +309,10 @@ def open_run(path: Path) -> tuple[Experiment, nn.Module]:
         )
     done = read_json(path / DONE_FILE, what="the end mark of a run")
     check_schema(done.get("schema"), SCHEMA, path / DONE_FILE, cure="train again")
-    return experiment, load_model(path).network
+    model = load_model(path)
+    # Runs of 0.1.0 say their precision in the experiment alone.
+    trained = {**model.info.trained, "precision": experiment.options.precision}
+    return replace(model, info=replace(model.info, trained=trained))
 
 
 def _continued_from(out: Path) -> Path | None:

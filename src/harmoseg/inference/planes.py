@@ -1,0 +1,160 @@
+"""The one inference path: windows of cases -> network -> planes at the resolution of the source.
+
+Probabilities are resized bilinearly to the source and decided there, so that a network of low
+resolution does not also give outlines of low resolution. Where windows overlap, probabilities are
+averaged with weights that fall towards the border of a window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Generic, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from harmoseg.inference.labels import labels_of
+from harmoseg.inference.predictor import BATCH, Predictor
+from harmoseg.inference.windows import Window, stack_windows
+
+_SIGMA = 0.125
+"""Of the Gaussian weights, in sides of a window: MONAI's and nnU-Net's."""
+
+Item = TypeVar("Item")
+Weights = Callable[[tuple[int, int], torch.device], Tensor]
+"""Returns the weights (h, w) of the pixels of a window of that shape."""
+
+
+def taper(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Return weights from 1 in the middle down to nearly 0 at the border: (h, w)."""
+    rows, columns = (1 - (2 * (torch.arange(n, device=device) + 0.5) / n - 1).abs() for n in shape)
+    return rows[:, None] * columns
+
+
+def gaussian(shape: tuple[int, int], device: torch.device) -> Tensor:
+    """Return the Gaussian weights of MONAI's sliding windows: (h, w)."""
+    rows, columns = (
+        torch.exp(-((torch.arange(n, device=device) - (n - 1) / 2) ** 2) / (2 * (_SIGMA * n) ** 2))
+        for n in shape
+    )
+    weights = rows[:, None] * columns
+    return weights.clamp(min=max(float(weights.min()), 1e-3))
+
+
+@dataclass(eq=False)
+class Plane(Generic[Item]):
+    """One predicted plane, `height` x `width`, of a case.
+
+    `item` is what the caller named the case by, `number` the plane's. `parts` are the windows with
+    their probabilities (C, h, w) at the network's resolution, `seconds` what the network took for
+    them, and `last` marks the case's last plane.
+    """
+
+    item: Item
+    number: int
+    height: int
+    width: int
+    last: bool
+    weigh: Weights = taper
+    parts: list[tuple[Window, Tensor]] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @cached_property
+    def probabilities(self) -> NDArray[np.float32]:
+        """Put the parts together: (C, height, width) at the resolution of the source."""
+        (window, found), *others = self.parts
+        whole = _resize(found, window)
+        if others or whole.shape[1:] != (self.height, self.width):
+            whole = self._average()
+        # Rounding may carry a mean of probabilities just beyond 1.
+        return np.asarray(whole.clamp(0, 1).cpu().numpy())
+
+    @cached_property
+    def label(self) -> NDArray[np.uint8]:
+        """Decide every pixel: class indices (height, width)."""
+        return labels_of(self.probabilities)
+
+    def _average(self) -> Tensor:
+        found = self.parts[0][1]
+        sums = found.new_zeros(len(found), self.height, self.width)
+        weights = found.new_zeros(self.height, self.width)
+        for window, probabilities in self.parts:
+            rows, rows_there = _overlap(window.top, window.height, self.height)
+            columns, columns_there = _overlap(window.left, window.width, self.width)
+            there = (rows_there, columns_there)
+            weight = self.weigh((window.height, window.width), found.device)[there]
+            sums[:, rows, columns] += weight * _resize(probabilities, window)[:, *there]
+            weights[rows, columns] += weight
+        return sums / weights
+
+
+def predict_planes(
+    predictor: Predictor,
+    cases: Iterable[tuple[Item, tuple[int, ...], Iterable[Window]]],
+    *,
+    weigh: Weights = taper,
+    batch_size: int = BATCH,
+) -> Generator[Plane[Item]]:
+    """Predict cases plane by plane, in order; windows of all cases share batches.
+
+    A case is whatever names it, its shape (D, H, W, ...), and its windows in order of their planes,
+    one or more of each plane. Planes are put together when they are first asked for their
+    probabilities, which other threads can do.
+    """
+
+    def windows() -> Iterator[tuple[tuple[Item, tuple[int, ...]], Window]]:
+        for item, shape, found in cases:
+            case = (item, shape)
+            yield from ((case, window) for window in found)
+
+    batches = (
+        (batch, stack_windows([window for _, window in batch], predictor))
+        for batch in batched(windows(), batch_size)
+    )
+    plane: Plane[Item] | None = None
+    owner: object = None
+    for batch, found, seconds in predictor.in_order(batches):
+        for (case, window), probabilities in zip(batch, found, strict=True):
+            if plane is None or owner is not case or plane.number != window.plane:
+                if plane is not None:
+                    yield plane
+                item, (depth, height, width, *_) = case
+                last = window.plane == depth - 1
+                plane, owner = Plane(item, window.plane, height, width, last, weigh), case
+            plane.parts.append((window, probabilities))
+            plane.seconds += seconds / len(batch)
+    if plane is not None:
+        yield plane
+
+
+def batched(items: Iterable[Item], size: int = BATCH) -> Iterator[list[Item]]:
+    """Yield the items in lists of `size`, the last of which may be shorter."""
+    batch: list[Item] = []
+    for item in items:
+        batch.append(item)
+        if len(batch) == size:
+            yield batch
+            batch = []
+    if batch:
+        yield batch
+
+
+def _resize(probabilities: Tensor, window: Window) -> Tensor:
+    size = (window.height, window.width)
+    if probabilities.shape[1:] == size:
+        return probabilities
+    resized: Tensor = F.interpolate(
+        probabilities[None], size=size, mode="bilinear", align_corners=False
+    )
+    return resized[0]
+
+
+def _overlap(start: int, length: int, extent: int) -> tuple[slice, slice]:
+    """Return the part of 0 ... extent - 1 that an interval covers, and which part of it that is."""
+    first, last = max(start, 0), min(start + length, extent)
+    return slice(first, last), slice(first - start, last - start)
