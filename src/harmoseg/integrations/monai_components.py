@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -117,10 +117,12 @@ class PlaneInferer(Inferer):
         super().__init__()
         self.size, self.mode, self.tile = size, mode, tile
 
-    def __call__(self, inputs: Tensor, network: nn.Module, *args: Any, **kwargs: Any) -> Tensor:
+    def __call__(
+        self, inputs: Tensor, network: Callable[..., Any], *args: Any, **kwargs: Any
+    ) -> Tensor:
         """Return probabilities (B, K, X, Y) or (B, K, X, Y, Z) for images of values 0 ... 255."""
         images = inputs.as_tensor() if isinstance(inputs, MetaTensor) else inputs
-        return torch.stack([self._predict(image, network) for image in images])
+        return torch.stack([self._predict(image, cast("nn.Module", network)) for image in images])
 
     def _predict(self, image: Tensor, network: nn.Module) -> Tensor:
         flat = image.ndim == 3
