@@ -23,12 +23,14 @@ from harmoseg.diagnostics.probe import Question
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_csv
 from harmoseg.losses.method import parse_loss
+from harmoseg.losses.modes import Mode
 
 _LIBRARIES = {
     "monai": "monai.losses",
     "segmentation-models-pytorch": "segmentation_models_pytorch.losses",
 }
 _SIZE, _COUNT = 64, 3
+MODES: tuple[Mode, ...] = ("binary", "multiclass")
 _OPTIONS = {
     "LocalNormalizedCrossCorrelationLoss": "(spatial_dims=2)",
     "SSIMLoss": "(spatial_dims=2)",
@@ -44,7 +46,7 @@ def loss_classes(module: str) -> list[str]:
     return [n for n in dir(found) if n[0].isupper() and inspect.isclass(getattr(found, n))]
 
 
-def look_at(path: str, mode: str) -> dict[str, Any]:
+def look_at(path: str, mode: Mode) -> dict[str, Any]:
     """Return the row of one loss."""
     classes = 2 if mode == "binary" else 4
     masks = phantom_masks(classes, _SIZE, _SIZE, count=_COUNT)
@@ -98,7 +100,7 @@ def main() -> None:
     for library, module in _LIBRARIES.items():
         version = metadata.version(library)
         for name in loss_classes(module):
-            for mode in ("binary", "multiclass"):
+            for mode in MODES:
                 with warnings.catch_warnings():
                     warnings.simplefilter("ignore")
                     found = look_at(f"{module}.{name}", mode)

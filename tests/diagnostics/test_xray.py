@@ -13,6 +13,7 @@ from torch.nn import functional as F
 import harmoseg
 from harmoseg import HarmosegError, SpectralCorrelationLoss, xray
 from harmoseg.diagnostics.card import examine, make_question
+from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import EDGES
 from harmoseg.diagnostics.page import cards_to_html
 from harmoseg.diagnostics.predictions import graded_predictions, signed_distance
@@ -46,18 +47,46 @@ def test_a_loss_is_found_to_be_itself(question, name, other) -> None:
     assert not card.refusals and min(card.likeness.by_state.values()) > 0.999
 
 
-@pytest.mark.parametrize("mode", ["binary", "multiclass"])
+def _masks(mode: str) -> np.ndarray:
+    """Return discs; in halves for several classes; overlapping for several labels."""
+    discs = _discs(32)
+    if mode == "multilabel":
+        return np.stack([discs, discs * (np.arange(32) < 16)], 1)
+    return discs if mode == "binary" else discs * (1 + np.arange(32) // 16)
+
+
+@pytest.mark.parametrize("mode", ["binary", "multiclass", "multilabel"])
 def test_a_mixture_is_found_to_a_percent(mode) -> None:
     bce, dice = (make_loss(LossName(name), mode) for name in ("bce", "dice"))
 
     def mixture(logits, target):
-        target = target.reshape(len(logits), *logits.shape[2:])
+        if mode != "multilabel":
+            target = target.reshape(len(logits), *logits.shape[2:])
         return 0.7 * bce(logits, target) + 0.3 * dice(logits, target)
 
-    labels = _discs(32) if mode == "binary" else _discs(32) * (1 + np.arange(32) // 16)
+    labels = _masks(mode)
     found = xray(mixture, mode=mode, masks=labels).likeness
     assert found.explained > 0.9999
     assert found.coefficients == pytest.approx({"bce": 0.7, "dice": 0.3, "scc": 0}, abs=0.01)
+
+
+def test_several_labels_are_channels_of_their_own() -> None:
+    question = make_question("multilabel", _masks("multilabel"))
+    card = examine("scc", question)
+    assert card.likeness.explained > 0.999 and card.likeness.cosines["scc"] > 0.999
+    for name in ORDER:
+        assert status(card, name) == "pass"
+    assert status(card, "same for any class order") == "pass"
+    assert not card.refusals and "multilabel" in cards_to_text([card])
+    uneven = nn.BCEWithLogitsLoss(pos_weight=torch.tensor([1.0, 5.0])[:, None, None])
+    assert status(examine(uneven, question), "same for any class order") == "fail"
+    refused = examine("torch.nn.MSELoss", question)
+    assert refused.spellings == ("torch.nn.MSELoss(input=probabilities)",)
+    # Libraries are told the mode.
+    for path in ("monai.losses.DiceLoss", "segmentation_models_pytorch.losses.DiceLoss"):
+        assert examine(path, question).likeness.cosines["dice"] > 0.99
+    # The phantom's lesions and vessels lie on its organs.
+    assert bool((make_question("multilabel").truth.sum(1) > 1).any())
 
 
 def test_tversky_of_halves_is_dice_and_monai_agrees(question) -> None:
@@ -162,7 +191,8 @@ def test_volumes_and_stores(binary_store, phantom_store) -> None:
     volume[:, 3:9, 4:12, 5:12] = 1
     assert not xray("scc", masks=volume).refusals
     assert "phantom-binary" in xray("bce", masks=binary_store).masks
-    assert xray("dice", mode="multiclass", masks=phantom_store).likeness.cosines["dice"] > 0.999
+    for mode in ("multiclass", "multilabel"):
+        assert xray("dice", mode=mode, masks=phantom_store).likeness.cosines["dice"] > 0.999
 
 
 def test_cards_side_by_side(question) -> None:
@@ -183,7 +213,11 @@ def test_mistakes_are_named(tmp_path) -> None:
         (lambda: xray("ring"), "did you mean 'rings'"),
         (lambda: xray("rings(a=1)"), "unknown option 'a'; it has include_background"),
         (lambda: xray("tversky(alpha=-1)"), "alpha must be 0 or more"),
-        (lambda: xray("scc", mode="multilabel"), "mode must be binary or multiclass"),
+        (lambda: xray("scc", mode="several"), "mode must be binary or multiclass or multilabel"),
+        (
+            lambda: xray("scc", mode="multilabel", masks=np.ones((1, 8, 8))),
+            r"masks must be class indices \(images, channels, \*space\) from 0 to 1",
+        ),
         (lambda: xray("scc", masks=np.full((1, 8, 8), 3)), "masks must be class indices"),
         (lambda: xray("scc", masks=tmp_path / "none"), "no such store"),
         (lambda: xray("no.such.Loss"), "cannot be imported"),
@@ -194,7 +228,7 @@ def test_mistakes_are_named(tmp_path) -> None:
 
 def test_graded_predictions_are_graded() -> None:
     masks = torch.from_numpy(_discs(64))
-    states = graded_predictions(masks, 1)
+    states = graded_predictions(masks[:, None].float(), "binary")
     for state in states:
         wrong = ((state.logits[:, 0] > 0) != (masks == 1)).float().mean()
         low, high = {"truth": (0, 0), "inverse": (1, 1), "noise": (0.4, 0.6)}.get(

@@ -30,7 +30,7 @@ def make_parser() -> Parser:
     )
     parser.add_argument(
         "--mode",
-        type=Literal["binary", "multiclass"],
+        type=Literal["binary", "multiclass", "multilabel"],
         default="binary",
         help="The problem that the losses are asked on.",
     )

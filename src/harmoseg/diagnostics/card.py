@@ -6,11 +6,12 @@ import itertools
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from harmoseg.diagnostics.contract import Check, check_contract
 from harmoseg.diagnostics.cost import Cost, measure_cost
@@ -24,10 +25,11 @@ from harmoseg.diagnostics.gradients import (
     measure_spectrum,
 )
 from harmoseg.diagnostics.guard import passing_spellings
-from harmoseg.diagnostics.masks import COUNT, phantom_masks, store_masks
+from harmoseg.diagnostics.masks import COUNT, phantom_channels, phantom_masks, store_masks
 from harmoseg.diagnostics.probe import Question, as_loss, ask
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_loss
+from harmoseg.losses.modes import Mode
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -108,7 +110,7 @@ class LossCard:
 def xray(
     loss: Any,
     *,
-    mode: Literal["binary", "multiclass"] = "binary",
+    mode: Mode = "binary",
     masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None,
 ) -> LossCard:
     """Return what a loss does, seen in seconds without training.
@@ -116,11 +118,12 @@ def xray(
     `loss` is the name of a loss (``"rings"``, ``"tversky(alpha=0.3,beta=0.7)"``), the import path
     of one, or a Python object that is called as ``loss(logits, target)``: logits (B, C, *S) in
     float32; the target is a float mask (B, 1, *S) for ``"binary"``, class indices (B, *S) for
-    ``"multiclass"``.
+    ``"multiclass"``, floats (B, C, *S) for ``"multilabel"``.
 
-    `masks` are class indices (N, *S), the folder of a prepared store, or None for the built-in
-    phantom. The loss is asked for its value and its gradient on the logits at graded predictions
-    of every mask: noise, small mistakes, the truth and its inverse, at two confidences.
+    `masks` are class indices (N, *S), for ``"multilabel"`` 0 and 1, (N, C, *S); the folder of a
+    prepared store; or None for the built-in phantom. The loss is asked for its value and its
+    gradient on the logits at graded predictions of every mask: noise, small mistakes, the truth and
+    its inverse, at two confidences.
 
     Raises HarmosegError for an unknown name, for a loss that cannot be imported or made, and for
     masks that do not fit `mode`. A loss that fails when it is called has a card that says so.
@@ -132,27 +135,36 @@ def make_question(
     mode: str, masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None
 ) -> Question:
     """Return what losses are asked; make it once where several losses are."""
-    if mode not in ("binary", "multiclass"):
-        raise HarmosegError(f"mode must be binary or multiclass, got {mode!r}")
-    binary = mode == "binary"
+    if mode not in get_args(Mode):
+        raise HarmosegError(f"mode must be {' or '.join(get_args(Mode))}, got {mode!r}")
+    classes = _PHANTOM_CLASSES
     if masks is None:
-        classes = 2 if binary else _PHANTOM_CLASSES
-        return Question(mode, 1 if binary else classes, phantom_masks(classes), "phantom")
-    if isinstance(masks, str | Path):
+        source = "phantom"
+        if mode == "multilabel":
+            labels = phantom_channels()
+        else:
+            labels = phantom_masks(2 if mode == "binary" else classes)
+    elif isinstance(masks, str | Path):
         labels, classes = store_masks(Path(masks), COUNT)
         source = Path(masks).resolve().name
-        if binary:
+        if mode == "binary":
             labels = (labels > 0).long()  # any foreground, where the store has several
+        elif mode == "multilabel":
+            labels = F.one_hot(labels, classes).movedim(-1, 1)[:, 1:]
     else:
-        labels = torch.as_tensor(np.asarray(masks)).long()
-        classes, source = int(labels.max()) + 1, "given"
-    if labels.ndim < 3 or int(labels.min()) < 0 or (binary and int(labels.max()) > 1):
+        labels, source = torch.as_tensor(np.asarray(masks)).long(), "given"
+        classes = int(labels.max()) + 1
+    least, largest = (int(value) for value in torch.aminmax(labels))
+    limit = None if mode == "multiclass" else 1
+    dims = 4 if mode == "multilabel" else 3
+    if labels.ndim < dims or least < 0 or (limit is not None and largest > limit):
+        shape = "(images, channels, *space)" if mode == "multilabel" else "(images, *space)"
         raise HarmosegError(
-            f"masks must be class indices (images, *space) from 0 to {'1' if binary else 'C - 1'}, "
-            f"got shape {tuple(labels.shape)} and values from {int(labels.min())} to "
-            f"{int(labels.max())}"
+            f"masks must be class indices {shape} from 0 to {'C - 1' if limit is None else 1}, "
+            f"got shape {tuple(labels.shape)} and values from {least} to {largest}"
         )
-    return Question(mode, 1 if binary else max(2, classes), labels, source)
+    channels = {"binary": 1, "multilabel": labels.shape[1], "multiclass": max(2, classes)}[mode]
+    return Question(cast(Mode, mode), channels, labels, source)
 
 
 def examine(loss: Any, question: Question) -> LossCard:
@@ -160,7 +172,7 @@ def examine(loss: Any, question: Question) -> LossCard:
     if isinstance(loss, str):
         loss = parse_loss(loss)  # spelled once, for the ways that are tried below
     name, made = as_loss(loss, question.mode)
-    shape = " x ".join(map(str, question.masks.shape[1:]))
+    shape = " x ".join(map(str, question.space))
     masks = f"{len(question.masks)} masks ({question.source}), {shape} px"
     try:
         answers = ask(made, question)

@@ -5,13 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from harmoseg.diagnostics.predictions import CONFIDENCES, to_channels, to_logits
+from harmoseg.diagnostics.predictions import (
+    CONFIDENCES,
+    first_foreground,
+    to_channels,
+    to_logits,
+)
 from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
 
 Status = Literal["pass", "fail", "not applicable"]
@@ -144,7 +149,7 @@ def _reaches_truth(loss: Loss, question: Question) -> Check:
         square = 0.999 * square + 0.001 * gradient.square()
         size = (square / (1 - 0.999**step)).sqrt() + 1e-12
         logits -= _STEP * mean / (1 - 0.9**step) / size
-    dice = _dice(logits, target)
+    dice = _dice(logits, question)
     return _check(
         ORDER[3],
         dice >= _REACHED,
@@ -155,15 +160,14 @@ def _reaches_truth(loss: Loss, question: Question) -> Check:
 
 def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
     """Ask on empty, full and one-pixel masks."""
-    space = tuple(question.masks.shape[1:])
-    pixel = torch.zeros(1, *space, dtype=torch.long)
-    pixel[(0, *(length // 2 for length in space))] = 1
+    pixel = torch.zeros_like(question.masks[:1])
+    middle: tuple[Any, ...] = (..., *(length // 2 for length in question.space))
+    pixel[middle] = 1
     masks = {"empty": torch.zeros_like(pixel), "full": torch.ones_like(pixel), "one-pixel": pixel}
     noise = question.logits("noise", LOW)[:1]
     for name, mask in masks.items():
-        right = to_channels(mask, question.channels)
-        right = right if question.channels == 1 else right[:, 1:]
-        logits = to_logits(right, question.channels, HIGH)
+        right = to_channels(mask, question.mode, question.channels)
+        logits = to_logits(right[:, first_foreground(question.mode) :], question.mode, HIGH)
         sound, better = _sound(loss, noise, mask), False
         if sound:
             better = _value(loss, logits, mask) < _value(loss, -logits, mask)
@@ -227,14 +231,14 @@ def _batch(loss: Loss, question: Question) -> Iterator[Check]:
 
 def _size(loss: Loss, question: Question) -> Iterator[Check]:
     def enlarge(tensor: Tensor) -> Tensor:
-        for axis in range(2, tensor.ndim):
+        for axis in range(-len(question.space), 0):
             tensor = tensor.repeat_interleave(2, axis)
         return tensor
 
     logits, mask = question.logits("too large", LOW)[:1], question.masks[:1]
     before = _value(loss, logits, mask)
     try:
-        after = _value(loss, enlarge(logits), enlarge(mask[:, None])[:, 0])
+        after = _value(loss, enlarge(logits), enlarge(mask))
     except Exception as error:  # a loss may be made for one size
         yield Check(
             "same for any image size", "fail", f"Another size raises {type(error).__name__}."
@@ -251,12 +255,16 @@ def _size(loss: Loss, question: Question) -> Iterator[Check]:
 
 def _classes(loss: Loss, question: Question) -> Iterator[Check]:
     name = "same for any class order"
-    if question.channels < 3:
+    if question.channels < 2 + first_foreground(question.mode):
         yield Check(name, "not applicable", "There is one foreground class.")
         return
     logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
     order = [*range(1, question.channels), 0]
-    swapped = _value(loss, logits[:, order], torch.tensor(np.argsort(order))[mask])
+    if question.mode == "multilabel":
+        moved = mask[:, order]
+    else:
+        moved = torch.tensor(np.argsort(order))[mask]
+    swapped = _value(loss, logits[:, order], moved)
     yield _check(
         name,
         _same(_value(loss, logits, mask), swapped),
@@ -290,17 +298,18 @@ def _sound(loss: Loss, logits: Tensor, target: Tensor) -> bool:
     return math.isfinite(value) and (gradient is None or bool(torch.isfinite(gradient).all()))
 
 
-def _dice(logits: Tensor, target: Tensor) -> float:
-    """Return the mean DSC over images and foreground classes that are present."""
-    channels = logits.shape[1]
-    labels = (logits[:, 0] > 0).long() if channels == 1 else logits.argmax(1)
-    scores = []
-    for label, mask in zip(labels, target, strict=True):
-        for number in range(1, max(2, channels)):
-            found, true = label == number, mask == number
-            if bool(true.any()):
-                scores.append(float(2 * (found & true).sum() / (found.sum() + true.sum())))
-    return float(np.mean(scores))
+def _dice(logits: Tensor, question: Question) -> float:
+    """Return the mean DSC over the first images and the foregrounds that are present."""
+    truth = question.truth[: len(logits)] > 0
+    if question.mode == "multiclass":
+        found = to_channels(logits.argmax(1), question.mode, question.channels) > 0
+    else:
+        found = logits > 0
+    axes = tuple(range(2, truth.ndim))
+    sizes = truth.sum(axes)
+    scores = 2 * (found & truth).sum(axes) / (found.sum(axes) + sizes)
+    first = first_foreground(question.mode)
+    return float(scores[:, first:][sizes[:, first:] > 0].mean())
 
 
 def _same(first: float, second: float) -> bool:

@@ -20,11 +20,9 @@ _PLAIN = ("dice", "bce")
 def describe_disguises(methods: Iterable[str], mode: str) -> list[str]:
     """Return a sentence for every term of the methods that is mostly BCE, Dice or squared Dice.
 
-    The share is that of `harmoseg.xray`, on the phantom's masks. `mode` is ``binary`` or
-    ``multiclass``; of several labels nothing is said. Terms that cannot be asked are passed over.
+    The share is that of `harmoseg.xray`, on the phantom's masks. Terms that cannot be asked are
+    left out.
     """
-    if mode == "multilabel":
-        return []
     losses = dict.fromkeys(
         term.loss
         for method in methods
@@ -54,4 +52,4 @@ def _share(loss: LossName, mode: str) -> float | None:
 
 @cache
 def _question(mode: str) -> Question:
-    return make_question("binary" if mode == "binary" else "multiclass")
+    return make_question(mode)

@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.diagnostics.predictions import signed_distance, to_channels, to_logits
+from harmoseg.diagnostics.predictions import first_foreground, signed_distance, to_logits
 from harmoseg.diagnostics.probe import REFERENCES, Answers, Loss, Question, value_and_gradient
 from harmoseg.spectrum import power_spectrum, radial_frequency
 
@@ -78,16 +78,15 @@ class Pull:
 
 def measure_spectrum(question: Question, answers: Answers) -> Spectrum:
     """Measure the gradient's power per octave, over the foreground channels."""
-    bins = _octaves(tuple(question.masks.shape[1:]))
-    counted = slice(0 if question.channels == 1 else 1, None)
+    bins = _octaves(question.space)
+    counted = slice(first_foreground(question.mode), None)
 
     def measure(gradients: Tensor) -> Tensor:
         return torch.stack([_power_shares(state[:, counted], bins) for state in gradients])
 
     shares = measure(answers.gradients)
-    truth = to_channels(question.masks, question.channels)[:, counted]
     beside = {name: measure(question.references[name].gradients).nanmean((0, 1)) for name in BESIDE}
-    beside["masks"] = _power_shares(truth, bins).nanmean(0)
+    beside["masks"] = _power_shares(question.truth[:, counted], bins).nanmean(0)
     return Spectrum(
         _floats(shares.nanmean((0, 1))),
         {_label(question, i): _floats(share.nanmean(0)) for i, share in enumerate(shares)},
@@ -128,13 +127,13 @@ def measure_likeness(question: Question, answers: Answers) -> Likeness:
 
 def measure_pull(loss: Loss, question: Question, answers: Answers) -> Pull:
     """Measure the gradient by distance to the outline, at small mistakes, and on a small object."""
-    channel = slice(0, 1) if question.channels == 1 else slice(1, 2)
+    channel = first_foreground(question.mode)
     near = [i for i, state in enumerate(question.states) if state.kind == "near"]
     totals = np.zeros(len(DISTANCES) + 1)
-    for number, mask in enumerate(question.masks.numpy() == 1):
+    for number, mask in enumerate(question.truth[:, channel].numpy() > 0):
         if mask.any() and not mask.all():
             places = np.digitize(signed_distance(mask), DISTANCES).ravel()
-            sizes = answers.gradients[near, number, channel].abs().sum(1).flatten(1).double()
+            sizes = answers.gradients[near, number, channel].abs().flatten(1).double()
             sums = sizes.sum(1, keepdim=True)
             weights = torch.where(sums > 0, sizes / sums, 0.0).sum(0).numpy()
             totals += np.bincount(places, weights=weights, minlength=len(totals))
@@ -146,19 +145,20 @@ def measure_pull(loss: Loss, question: Question, answers: Answers) -> Pull:
 
 def _small_object(loss: Loss, question: Question) -> float:
     """Miss a large and a small ball in one image, and compare the gradients on them."""
-    space = question.masks.shape[1:]
+    space, channel = question.space, first_foreground(question.mode)
     grid = np.indices(space).T / np.asarray(space)
     radius = 0.2
     large = radius * min(space) > np.linalg.norm((grid - 0.3) * np.asarray(space), axis=-1).T
     small = radius * (1 / 16) ** (1 / len(space)) * min(space)
     ball = small > np.linalg.norm((grid - 0.75) * np.asarray(space), axis=-1).T
-    mask = torch.from_numpy((large | ball).astype(np.int64))[None]
-    nothing = torch.zeros(1, max(1, question.channels - 1), *space)
-    logits = to_logits(nothing, question.channels, 2.0)
+    mask = torch.zeros_like(question.masks[:1])
+    shown = mask[:, 0] if question.mode == "multilabel" else mask
+    shown[:] = torch.from_numpy(large | ball)
+    logits = to_logits(torch.zeros(1, question.channels - channel, *space), question.mode, 2.0)
     _, gradient = value_and_gradient(loss, logits, mask)
     if gradient is None:
         return float("nan")
-    sizes = gradient[0, 0 if question.channels == 1 else 1].abs().numpy()
+    sizes = gradient[0, channel].abs().numpy()
     on_large = float(sizes[large].mean())
     return float(sizes[ball].mean()) / on_large if on_large else float("nan")
 

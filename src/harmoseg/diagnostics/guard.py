@@ -14,6 +14,7 @@ from harmoseg.diagnostics.probe import Question, as_loss, ask
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.imported import CALLING, ForeignLoss
 from harmoseg.losses.method import LossName
+from harmoseg.losses.modes import Mode
 
 _COUNT = 3  # one mask of each kind: large, small and thin objects
 
@@ -22,7 +23,7 @@ def check_objective(
     objective: Callable[[Tensor, Tensor], Tensor],
     losses: Sequence[LossName],
     *,
-    mode: str,
+    mode: Mode,
     classes: int,
     space: tuple[int, int],
     refuse: bool = True,

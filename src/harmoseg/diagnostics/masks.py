@@ -35,6 +35,13 @@ def phantom_masks(
     return torch.from_numpy(np.stack(masks).astype(np.int64))
 
 
+def phantom_channels() -> Tensor:
+    """Return 0 and 1, (`COUNT`, 3, `SIZE`, `SIZE`): organs, vessels and lesions, which overlap."""
+    labels = phantom_masks(1 + _PHANTOM_CLASSES)
+    # The smaller shapes lie on the organ, which goes on below them.
+    return torch.stack([labels > 0, labels == 2, labels == 3], 1).long()
+
+
 def store_masks(path: Path, count: int = COUNT) -> tuple[Tensor, int]:
     """Return class indices (count, H, W) of a prepared store, and how many classes it has.
 

@@ -11,6 +11,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
+from harmoseg.losses.maps import signed_distances
+from harmoseg.losses.modes import Mode
+
 Kind = Literal["noise", "near", "truth", "inverse"]
 Array = NDArray[np.float64]
 CONFIDENCES = (2.0, 4.0)
@@ -27,45 +30,42 @@ class State(NamedTuple):
     logits: Tensor
 
 
-def graded_predictions(
-    masks: Tensor, channels: int, *, mistakes: bool = True, seed: int = 0
-) -> list[State]:
-    """Return graded predictions of masks (N, *S) of class indices.
+def graded_predictions(truth: Tensor, mode: Mode, *, mistakes: bool = True) -> list[State]:
+    """Return graded predictions of a truth (N, C, *S) of 0 and 1.
 
-    Noise; at every confidence small `mistakes`, if wanted, the truth and its inverse.
-
-    `channels` is 1 for a binary problem, else the number of classes. A confidence c is a logit of
-    c and -c for binary; for several classes the true one stands c above the others.
+    Noise; at every confidence small `mistakes`, if wanted, the truth and its inverse. A confidence
+    c is a logit of c and -c; for ``"multiclass"`` the true class stands c above the others.
     """
-    generator = torch.Generator().manual_seed(seed)
-    space = masks.shape[1:]
-    noise = torch.randn(len(masks), channels, *space, generator=generator) * _NOISE
+    generator = torch.Generator().manual_seed(0)
+    noise = torch.randn(truth.shape, generator=generator) * _NOISE
     states = [State("noise", "noise", _NOISE, noise)]
-    truth = to_channels(masks, channels)
-    foreground = truth if channels == 1 else truth[:, 1:]
+    foreground = truth[:, first_foreground(mode) :]
     edited = {name: _edit(foreground, edit) for name, edit in _EDITS.items() if mistakes}
     for confidence in CONFIDENCES:
         for name, soft in edited.items():
-            logits = to_logits(soft, channels, confidence)
+            logits = to_logits(soft, mode, confidence)
             states.append(State(name, "near", confidence, logits))
-        states.append(
-            State("truth", "truth", confidence, to_logits(foreground, channels, confidence))
-        )
-        inverse = -to_logits(foreground, channels, confidence)
-        states.append(State("inverse", "inverse", confidence, inverse))
+        right = to_logits(foreground, mode, confidence)
+        states.append(State("truth", "truth", confidence, right))
+        states.append(State("inverse", "inverse", confidence, -right))
     return states
 
 
-def to_channels(masks: Tensor, channels: int) -> Tensor:
-    """Turn class indices (N, *S) into 0 and 1, (N, channels, *S)."""
-    if channels == 1:
-        return masks[:, None].float()
-    return F.one_hot(masks, channels).movedim(-1, 1).float()
+def first_foreground(mode: Mode) -> int:
+    """Return the number of the first foreground channel."""
+    return 1 if mode == "multiclass" else 0
 
 
-def to_logits(foreground: Tensor, channels: int, confidence: float) -> Tensor:
-    """Turn soft foregrounds in [0, 1], (N, channels or channels - 1, *S), into logits."""
-    if channels == 1:
+def to_channels(masks: Tensor, mode: Mode, channels: int) -> Tensor:
+    """Return masks as 0 and 1, (N, C, *S): see `Question` for their shape."""
+    if mode == "multiclass":
+        return F.one_hot(masks, channels).movedim(-1, 1).float()
+    return (masks if mode == "multilabel" else masks[:, None]).float()
+
+
+def to_logits(foreground: Tensor, mode: Mode, confidence: float) -> Tensor:
+    """Return logits of soft foregrounds in [0, 1], (N, foregrounds, *S)."""
+    if mode != "multiclass":
         return confidence * (2 * foreground - 1)
     background = 1 - foreground.amax(1, keepdim=True)
     return confidence * (torch.cat([background, foreground], 1) - 0.5)
@@ -76,12 +76,9 @@ def signed_distance(mask: NDArray[np.bool_]) -> Array:
 
     Pixels beside the outline have 0.5 and -0.5; a mask without an outline has +-infinity.
     """
-    from scipy import ndimage  # not above: only this room's users need SciPy
-
     if mask.all() or not mask.any():
         return np.where(mask, np.inf, -np.inf)
-    inside, outside = (ndimage.distance_transform_edt(part) for part in (mask, ~mask))
-    return np.asarray(np.where(mask, inside - 0.5, 0.5 - outside))
+    return np.asarray(0.5 - signed_distances(mask[None, None])[0, 0], dtype=np.float64)
 
 
 def _edit(foreground: Tensor, edit: Callable[[NDArray[np.bool_], int], Array]) -> Tensor:

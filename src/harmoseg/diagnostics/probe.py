@@ -12,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from harmoseg.diagnostics.predictions import State, graded_predictions
+from harmoseg.diagnostics.predictions import State, graded_predictions, to_channels
 from harmoseg.losses.imported import ForeignLoss
 from harmoseg.losses.method import LossName, parse_loss
+from harmoseg.losses.modes import Mode
 from harmoseg.losses.named import make_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
@@ -35,22 +36,35 @@ class Answers:
 
 @dataclass(frozen=True)
 class Question:
-    """Masks (N, *S) of class indices, and graded predictions of them, with small `mistakes`."""
+    """Masks, and graded predictions of them, with small `mistakes`.
 
-    mode: str
+    `masks` are class indices (N, *S), for ``"multilabel"`` 0 and 1, (N, C, *S).
+    """
+
+    mode: Mode
     channels: int
     masks: Tensor
     source: str
     mistakes: bool = True
 
+    @property
+    def space(self) -> tuple[int, ...]:
+        """Return the size of a mask."""
+        return tuple(self.masks.shape[2 if self.mode == "multilabel" else 1 :])
+
+    @cached_property
+    def truth(self) -> Tensor:
+        """Return the masks of all channels as 0 and 1, (N, C, *S)."""
+        return to_channels(self.masks, self.mode, self.channels)
+
     @cached_property
     def states(self) -> list[State]:
-        """The graded predictions."""
-        return graded_predictions(self.masks, self.channels, mistakes=self.mistakes)
+        """Return the graded predictions."""
+        return graded_predictions(self.truth, self.mode, mistakes=self.mistakes)
 
     @cached_property
     def references(self) -> dict[str, Answers]:
-        """What the losses answer that every loss is compared with."""
+        """Return what the losses answer that every loss is compared with."""
         return {name: ask(make_loss(LossName(name), self.mode), self) for name in REFERENCES}
 
     def logits(self, name: str, confidence: float) -> Tensor:
@@ -69,7 +83,7 @@ def ask(loss: Loss, question: Question) -> Answers:
     that is 0. Raises whatever the loss raises.
     """
     values = np.zeros((len(question.states), len(question.masks)))
-    gradients = torch.zeros(*values.shape, question.channels, *question.masks.shape[1:])
+    gradients = torch.zeros(*values.shape, question.channels, *question.space)
     for i, state in enumerate(question.states):
         for j in range(len(question.masks)):
             values[i, j], gradient = value_and_gradient(
