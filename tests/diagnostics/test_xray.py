@@ -177,6 +177,22 @@ def test_odd_masks_and_extreme_logits_are_told() -> None:
     assert status(xray("bce", masks=_discs(32)), "finite when sure and wrong") == "pass"
 
 
+def test_what_a_loss_takes_and_in_which_order_is_checked(question) -> None:
+    for name in ("bce", "lovasz", "boundary", "scc"):
+        card = examine(name, question)
+        assert status(card, "takes logits") == status(card, "argument order") == "pass"
+    card = examine("torch.nn.MSELoss", question)
+    assert status(card, "takes logits") == "fail" and status(card, "argument order") == "pass"
+
+    def swapped(y_true, y_pred):  # symmetric: no value shows the order
+        return ((y_true.sigmoid() if y_pred.max() == 1 else y_true) - y_pred).square().mean()
+
+    assert status(examine(swapped, question), "argument order") == "fail"
+    assert status(
+        examine(lambda *both: nn.BCEWithLogitsLoss()(*both), question), "argument order"
+    ) == ("not applicable")
+
+
 def test_the_pull_on_small_objects(question) -> None:
     assert examine("bce", question).pull.small_object == pytest.approx(1, rel=1e-4)
     card = examine("rings", question)
@@ -199,6 +215,10 @@ def test_cards_side_by_side(question) -> None:
     cards = [examine(name, question) for name in ("scc", "rings")]
     text, page = cards_to_text(cards), cards_to_html(cards)
     assert "100 % of its gradient is squared Dice." in text
+    # What a failed check means is said of every one of them.
+    for check in cards[1].checks:
+        if check.status == "fail":
+            assert f"{check.name}: " in text and check.meaning[1:30] in text
     assert max(map(len, text.split("In words")[0].splitlines())) <= 130
     assert page.count("<polyline") == 2 * 5 and "squared Dice" in page
     assert "<svg" in cards[0]._repr_html_()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from harmoseg.diagnostics.predictions import (
     CONFIDENCES,
@@ -18,6 +19,7 @@ from harmoseg.diagnostics.predictions import (
     to_logits,
 )
 from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
+from harmoseg.losses.imported import ForeignLoss
 
 Status = Literal["pass", "fail", "not applicable"]
 _STEPS = 100
@@ -26,6 +28,8 @@ _REACHED = 0.95
 _SAME = 0.01
 """Relative difference up to which two values are the same."""
 LOW, HIGH = CONFIDENCES
+_TARGETS = ("target", "targets", "y_true", "true", "truth", "label", "labels", "gt", "mask", "y")
+"""Names that others give to the argument of the truth."""
 ORDER = (
     "truth better than small mistakes",
     "small mistakes better than noise",
@@ -50,9 +54,10 @@ class Check:
 
 def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Check, ...]:
     """Check a loss on graded predictions."""
-    found = [*refusing_checks(question, answers), *order_checks(question, answers)]
+    found = list(refusing_checks(question, answers))
     if found[0].status == "pass" and found[1].status == "pass":
-        found.append(_reaches_truth(loss, question))
+        found += order_checks(question, answers)
+        found += [_reaches_truth(loss, question), _logits(question, answers), _arguments(loss)]
         makers = (_odd_masks, _confident, _half, _batch, _size, _classes)
         found += [check for maker in makers for check in maker(loss, question)]
     return tuple(found)
@@ -96,8 +101,12 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
             f"truth better than {'its inverse' if other == 'inverse' else 'noise'}",
             truth < against - 1e-6 * max(1.0, abs(against)),
             f"The truth has {_number(truth)}, {other} {_number(against)}.",
-            f"The truth has {_number(truth)}, {other} {_number(against)}: the loss leads away from "
-            "the truth.",
+            f"The truth has {_number(truth)}, {other} {_number(against)}: the loss "
+            + (
+                "does not tell them apart."
+                if _same(truth, against)
+                else "leads away from the truth."
+            ),
             refuses=True,
         )
 
@@ -114,7 +123,7 @@ def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
         ORDER[0],
         not worse,
         "No small mistake has a lower loss than the truth.",
-        f"{_listed(worse)} scores better than the truth: the loss rewards that mistake.",
+        f"{_listed(worse)}: a lower loss than the truth. The loss rewards such a mistake.",
     )
     noise = value("noise", LOW)
     # A missing object is no small mistake where it is the only one.
@@ -124,8 +133,7 @@ def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
         ORDER[1],
         not worse,
         "Every small mistake has a lower loss than noise.",
-        f"{_listed(worse)} scores no better than noise: far from the truth the loss does not show "
-        "the way.",
+        f"{_listed(worse)}: no lower loss than noise. Far from the truth the loss shows no way.",
     )
     yield _check(
         ORDER[2],
@@ -158,12 +166,51 @@ def _reaches_truth(loss: Loss, question: Question) -> Check:
     )
 
 
+def _logits(question: Question, answers: Answers) -> Check:
+    """Check that a surer truth is no worse: a loss of probabilities is worse on large logits."""
+    value = _values(question, answers)
+    sure, unsure = value("truth", HIGH), value("truth", LOW)
+    return _check(
+        "takes logits",
+        sure <= unsure + _SAME * abs(unsure) + 1e-6,
+        "A truth that is surer has no higher loss.",
+        f"A truth that is surer has a higher loss ({_number(sure)} instead of {_number(unsure)}): "
+        "the loss probably wants probabilities, the option input=probabilities.",
+    )
+
+
+def _arguments(loss: Loss) -> Check:
+    """Check by the names of its arguments that a loss of others takes the prediction first."""
+    name = "argument order"
+    if not isinstance(loss, ForeignLoss):
+        return Check(name, "pass", "The loss takes the prediction first.")
+    call = loss.loss.forward if isinstance(loss.loss, nn.Module) else loss.loss
+    try:
+        first, second = list(inspect.signature(call).parameters)[:2]
+    except (TypeError, ValueError):  # no signature, or fewer arguments
+        first = second = ""
+    if (first in _TARGETS) == (second in _TARGETS):
+        return Check(name, "not applicable", "The names of the arguments do not show the order.")
+    given, other = ("target", "prediction") if loss.target_first else ("prediction", "target")
+    return _check(
+        name,
+        (first in _TARGETS) == loss.target_first,
+        f"Its first argument, {first}, is given the {given}.",
+        f"Its first argument, {first}, is given the {given} and not the {other}: set the option "
+        f"target_first={str(not loss.target_first).lower()}.",
+    )
+
+
 def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
     """Ask on empty, full and one-pixel masks."""
     pixel = torch.zeros_like(question.masks[:1])
     middle: tuple[Any, ...] = (..., *(length // 2 for length in question.space))
     pixel[middle] = 1
-    masks = {"empty": torch.zeros_like(pixel), "full": torch.ones_like(pixel), "one-pixel": pixel}
+    masks = {
+        "an empty": torch.zeros_like(pixel),
+        "a full": torch.ones_like(pixel),
+        "a one-pixel": pixel,
+    }
     noise = question.logits("noise", LOW)[:1]
     for name, mask in masks.items():
         right = to_channels(mask, question.mode, question.channels)
@@ -172,10 +219,10 @@ def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
         if sound:
             better = _value(loss, logits, mask) < _value(loss, -logits, mask)
         yield _check(
-            f"{name} mask",
+            f"{name.partition(' ')[2]} mask",
             sound and better,
-            f"The loss is finite on a mask that is {name}, and lowest at the truth.",
-            f"On a mask that is {name} "
+            f"The loss is finite on {name} mask, and lowest at the truth.",
+            f"On {name} mask "
             + (
                 "the truth scores no better than its inverse: such cases teach nothing, or worse."
                 if sound
@@ -325,4 +372,5 @@ def _number(value: float) -> str:
 
 
 def _listed(names: list[str]) -> str:
-    return " and ".join(dict.fromkeys(names)).capitalize()
+    *most, last = dict.fromkeys(names or [""])
+    return (f"{', '.join(most)} and {last}" if most else last).capitalize()

@@ -7,7 +7,7 @@ from html import escape
 
 from harmoseg.diagnostics.card import LossCard, octave_names
 from harmoseg.diagnostics.gradients import NAMES
-from harmoseg.diagnostics.sentences import short_name
+from harmoseg.diagnostics.sentences import FINER, short_name
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fa3", "#6b6b00")
 _STYLE = """
@@ -23,13 +23,12 @@ svg { max-width: 100%; height: auto }
 def cards_to_html(cards: Sequence[LossCard]) -> str:
     """Return a page with cards side by side: sentences, a figure of spectra, tables."""
     names = [short_name(card) for card in cards]
-    words = "".join(
-        f"<h3>{escape(card.name)}</h3><p>{escape(' '.join(card.sentences))}</p>" for card in cards
-    )
+    words = "".join(map(_words, cards))
     body = (
         f"<h1>What {'this loss does' if len(cards) == 1 else 'these losses do'}</h1>"
         f"<p>For a {escape(cards[0].mode)} problem; asked on {escape(cards[0].masks)}. Nothing was "
         f"trained.</p>{words}<h2>Which details the gradient sees</h2>{spectrum_figure(cards)}"
+        f"{_spectrum_table(cards, names)}"
         f"<h2>Is it another loss in disguise?</h2>{_likeness_table(cards, names)}"
         f"<h2>Is it safe to train with?</h2>{_contract_table(cards, names)}"
         f"<h2>Loss of graded predictions</h2>{_values_table(cards, names)}"
@@ -43,12 +42,12 @@ def cards_to_html(cards: Sequence[LossCard]) -> str:
 
 def card_to_html(card: LossCard) -> str:
     """Return one card as a fragment for a notebook."""
-    failed = [check for check in card.checks if check.status == "fail"]
-    items = "".join(f"<li>{escape(c.name)}: {escape(c.meaning)}</li>" for c in failed)
-    return (
-        f"<h3>{escape(card.name)}</h3><p>{escape(' '.join(card.sentences))}</p>"
-        f"{spectrum_figure([card])}<p>Checks that fail:</p><ul>{items or '<li>none</li>'}</ul>"
-    )
+    return _words(card) + spectrum_figure([card])
+
+
+def _words(card: LossCard) -> str:
+    items = "".join(f"<li>{escape(sentence)}</li>" for sentence in card.sentences)
+    return f"<h3>{escape(card.name)}</h3><ul>{items}</ul>"
 
 
 def spectrum_figure(cards: Sequence[LossCard]) -> str:
@@ -101,6 +100,19 @@ def spectrum_figure(cards: Sequence[LossCard]) -> str:
     )
 
 
+def _spectrum_table(cards: Sequence[LossCard], names: Sequence[str]) -> str:
+    spans = {name: slice(i, i + 1) for i, name in enumerate(octave_names())}
+    spans |= {f"together below {size} px": slice(i, None) for i, size in FINER.items()}
+    rows = {
+        name: [
+            "-" if card.spectrum is None else f"{100 * sum(card.spectrum.shares[span]):.0f} %"
+            for card in cards
+        ]
+        for name, span in spans.items()
+    }
+    return _table(names, rows)
+
+
 def _likeness_table(cards: Sequence[LossCard], names: Sequence[str]) -> str:
     rows = {"explained by BCE + Dice + squared Dice": [_explained(card) for card in cards]}
     for key, name in NAMES.items():
@@ -120,8 +132,8 @@ def _contract_table(cards: Sequence[LossCard], names: Sequence[str]) -> str:
 def _status(card: LossCard, name: str) -> str:
     for check in card.checks:
         if check.name == name and check.status != "not applicable":
-            told = f'class="{check.status}" title="{escape(check.meaning)}"'
-            return f"<span {told}>{check.status}</span>"
+            attributes = f'class="{check.status}" title="{escape(check.meaning)}"'
+            return f"<span {attributes}>{check.status}</span>"
     return '<span class="none">-</span>'
 
 

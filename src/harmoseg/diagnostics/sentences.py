@@ -3,23 +3,27 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Callable, Sequence
 
 from harmoseg.diagnostics.card import LossCard, octave_names
 from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import BASIS, NAMES
 
+FINER = {3: 16, 4: 8}
+"""Octaves from which on power is summed, and the size of detail there in pixels."""
 _DISGUISE = 0.97
 """Share of the gradient from which a loss is called another in disguise."""
 _ALONE = 0.999
-_WIDTH = 110
+_EQUAL = 0.05
+_WIDTH = 116
 _FIRST = 38
 _LEAST = 8
 
 
 def describe(card: LossCard) -> list[str]:
-    """Return what a card says: whether to train with the loss, what it sees, what it is like."""
-    return [_verdict(card), *_likeness(card), *_spectrum(card), *_pull(card)]
+    """Return a verdict, what failed checks mean, and what the gradient is made of."""
+    return [*_verdict(card), *_likeness(card), *_spectrum(card), *_pull(card)]
 
 
 def cards_to_text(cards: Sequence[LossCard]) -> str:
@@ -31,19 +35,24 @@ def cards_to_text(cards: Sequence[LossCard]) -> str:
     lines.append("In words")
     for card in cards:
         lines.append(f"  {card.name}")
-        lines += [f"    {sentence}" for sentence in card.sentences]
+        for sentence in card.sentences:
+            lines += textwrap.wrap(
+                sentence, _WIDTH, initial_indent="    - ", subsequent_indent="      "
+            )
     return "\n".join(lines)
 
 
 def _groups(cards: Sequence[LossCard]) -> list[list[LossCard]]:
     """Split cards into groups that fit the width of a page."""
     groups: list[list[LossCard]] = [[]]
-    room = _WIDTH - _FIRST
+    beside = {name for card in cards if card.spectrum for name in card.spectrum.beside}
+    whole = _WIDTH - _FIRST - (2 + _LEAST) * len(beside - {card.name for card in cards})
+    room = whole
     for card in cards:
         needed = 2 + max(_LEAST, len(short_name(card)))
         if groups[-1] and needed > room:
             groups.append([])
-            room = _WIDTH - _FIRST
+            room = whole
         groups[-1].append(card)
         room -= needed
     return groups
@@ -68,7 +77,7 @@ def _tables(cards: Sequence[LossCard]) -> list[str]:
     lines += ["", *_header("Another loss in disguise?", names)]
     lines.append(
         _row(
-            "BCE + Dice + squared Dice",
+            "explained by BCE, Dice, squared Dice",
             _each(cards, lambda c: _percent(c.likeness.explained)),
             names,
         )
@@ -97,22 +106,27 @@ def _spectrum_rows(cards: Sequence[LossCard], names: Sequence[str]) -> list[str]
     for i, octave in enumerate(octave_names()):
         cells = _each(cards, lambda c, i=i: _percent(c.spectrum.shares[i]))
         lines.append(_row(octave, [*cells, *(_percent(v[i]) for v in beside.values())], columns))
+    for i, size in FINER.items():
+        cells = _each(cards, lambda c, i=i: _percent(sum(c.spectrum.shares[i:])))
+        others = [_percent(sum(shares[i:])) for shares in beside.values()]
+        lines.append(_row(f"together below {size} px", [*cells, *others], columns))
     return lines
 
 
-def _verdict(card: LossCard) -> str:
+def _verdict(card: LossCard) -> list[str]:
     failed = [check for check in card.checks if check.status == "fail"]
-    spelled = f" It passes as {card.spellings[0]}." if card.spellings else ""
     if card.refusals:
-        return f"Do not train with it as it is: {_lower(card.refusals[0].meaning)}{spelled}"
-    if not failed:
-        return "Safe to train with: it passes every check."
-    alone = [check for check in failed if check.name in ORDER]
-    others = [check.name for check in failed if check is not (alone or failed)[0]]
-    more = f" It also fails: {', '.join(others)}." if others else ""
-    if alone:
-        return f"Use it beside another loss, not alone: {_lower(alone[0].meaning)}{more}"
-    return f"Safe to train with, but know this: {_lower(failed[0].meaning)}{more}"
+        first = card.refusals[0]
+        spelled = f" It passes as {card.spellings[0]}." if card.spellings else ""
+        verdict = f"Do not train with it as it is: {_lower(first.meaning)}{spelled}"
+        failed.remove(first)
+    elif not failed:
+        return ["Safe to train with: it passes every check."]
+    elif any(check.name in ORDER for check in failed):
+        verdict = "Use it beside another loss, not alone."
+    else:
+        verdict = "Safe to train with. Good to know:"
+    return [verdict, *(f"{check.name}: {_lower(check.meaning)}" for check in failed)]
 
 
 def _likeness(card: LossCard) -> list[str]:
@@ -150,10 +164,9 @@ def _spectrum(card: LossCard) -> list[str]:
 def _pull(card: LossCard) -> list[str]:
     if card.pull is None or math.isnan(card.pull.small_object):
         return []
-    return [
-        f"A pixel of a missed small object counts {card.pull.small_object:.2g} times one of a "
-        "large object in the same image."
-    ]
+    ratio = card.pull.small_object
+    much = "as much" if abs(ratio - 1) < _EQUAL else f"{ratio:.2g} times as much"
+    return [f"A pixel of a missed small object counts {much} as one of a large object beside it."]
 
 
 def short_name(card: LossCard) -> str:
@@ -171,7 +184,7 @@ def _status(card: LossCard, name: str) -> str:
     found = next((check for check in card.checks if check.name == name), None)
     if found is None or found.status == "not applicable":
         return "-"
-    return "ok" if found.status == "pass" else ("REFUSED" if found.refuses else "no")
+    return "ok" if found.status == "pass" else ("REFUSED" if found.refuses else "fails")
 
 
 def _header(title: str, names: Sequence[str]) -> list[str]:
@@ -190,7 +203,7 @@ def _number(value: float | None) -> str:
 
 
 def _lower(text: str) -> str:
-    return text[:1].lower() + text[1:] if text[1:2].islower() else text
+    return text[:1].lower() + text[1:] if text[1:2].islower() or text[1:2] == " " else text
 
 
 def _percent(share: float) -> str:

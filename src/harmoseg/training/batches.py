@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harmoseg.errors import HarmosegError
+from harmoseg.parallel import ordered_map
 from harmoseg.store.tensors import images_to_tensor
 from harmoseg.store.training_view import Part
 from harmoseg.training.ranks import rank, world_size
@@ -23,8 +21,6 @@ Where a loss takes maps of the truth, they are the fourth; images and labels are
 """
 Prepare = Callable[[int, int, Batch], Callable[[], Batch]]
 """From epoch, number in the epoch and batch to a call, for another thread, that adds the maps."""
-_AHEAD = max(1, min(4, (os.cpu_count() or 2) - 1))
-"""Batches that are prepared at the same time, each in a thread."""
 
 
 class BatchDataset(Dataset[Batch]):
@@ -94,7 +90,9 @@ class TrainingLoader(DataLoader[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:  # type: ignore[override]  # its own type is private
         """Yield batches."""
-        return super().__iter__() if self.prepare is None else _ahead(self._prepared())
+        if self.prepare is None:
+            return super().__iter__()
+        return ordered_map(lambda add_maps: add_maps(), self._prepared(), ahead=0)
 
     def _prepared(self) -> Iterator[Callable[[], Batch]]:
         # Looked up at the first batch, as the sampler does, which then forgets what it skips.
@@ -109,21 +107,6 @@ class TrainingLoader(DataLoader[Batch]):
     def load_state_dict(self, state: dict[str, Any]) -> None:
         """Begin the next epoch after the batches that are done."""
         self._batches.skip(state["done"])
-
-
-def _ahead(calls: Iterable[Callable[[], Batch]]) -> Iterator[Batch]:
-    """Yield what calls return, in order; a few of them run in other threads meanwhile."""
-    pool = ThreadPoolExecutor(_AHEAD)
-    waiting: deque[Future[Batch]] = deque()
-    try:
-        for call in calls:
-            waiting.append(pool.submit(call))
-            if len(waiting) > _AHEAD:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
-    finally:
-        pool.shutdown(cancel_futures=True)
 
 
 def training_loader(part: Part, batch_size: int, seed: int, *, ranks: int = 1) -> TrainingLoader:

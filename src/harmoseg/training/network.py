@@ -16,6 +16,7 @@ from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
+from harmoseg.store.card import channels_out
 from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
@@ -67,7 +68,7 @@ class TrainedNetwork(pl.LightningModule):
         """Augment a batch on the processor, and return the call that adds the losses' maps."""
         images, labels, owners = batch
         images, labels = self._augment(epoch, number, images, labels)
-        channels = self.experiment.channels_out
+        channels = channels_out(self.experiment.mode, self.experiment.classes)
         return lambda: (images, labels, owners, self.loss.make_maps(labels.numpy(), channels))
 
     def on_validation_epoch_start(self) -> None:
