@@ -227,7 +227,7 @@ def test_the_command_scores_what_the_function_does(folders, capsys) -> None:
         classes={"organ": 1, "tumour": 2},
     )
     np.testing.assert_array_equal(read_scores(out).frame["DSC"], found.frame["DSC"])
-    assert main(["score", str(folders / "a"), "--truth", "x"]) == 2
+    assert main(["score", str(folders / "a"), f"b={folders / 'b'}", "--truth", "x"]) == 2
     assert "expected NAME=FOLDER" in capsys.readouterr().err
 
 

@@ -70,6 +70,12 @@ def make_parser() -> Parser:
         help="Names of the labels 1, 2, ...; or NAME=LABEL, or NAME=#rrggbb, for each class.",
     )
     masks.add_argument(
+        "--images",
+        type=str | None,
+        default=None,
+        help="Folder, or pattern, of the images, for pictures of cases; black without it.",
+    )
+    masks.add_argument(
         "--groups",
         type=str | None,
         default=None,
@@ -135,6 +141,9 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Compare, write the report, print its main tables; 1 where runs failed."""
+    from harmoseg.cli.score import parse_folders
+    from harmoseg.scores.nnunet import find_validations
+
     values = arguments.as_dict()
     paths = values["paths"]
     named = [text for text in paths if "=" in text]
@@ -144,8 +153,10 @@ def run(arguments: Namespace) -> int:
             f"{named[0]!r} is"
         )
     if named:
-        return _score_and_judge(named, values)
+        return _score_and_judge(parse_folders(named), values)
     if values["truth"]:
+        if len(paths) == 1 and find_validations(Path(paths[0])):
+            return _score_and_judge(Path(paths[0]), values)
         raise HarmosegError(
             f"{paths[0]!r}: with --truth, name every folder of masks: NAME=FOLDER, for example "
             f"A={paths[0]}"
@@ -163,7 +174,7 @@ def run(arguments: Namespace) -> int:
     if not path.exists():
         raise HarmosegError(f"{path}: no such file or folder; give a store or a table of scores")
     _check_free(out, values)
-    _judge(read_table(path, values["measure"]), out, values)
+    _judge(read_table(path, values["measure"]), out, values, path)
     return 0
 
 
@@ -177,24 +188,29 @@ def read_table(path: Path, measures: Sequence[str]) -> Scores:
         return read_scores(path, measures=measures)
 
 
-def _score_and_judge(named: Sequence[str], values: dict[str, Any]) -> int:
-    from harmoseg.cli.score import parse_classes, parse_folders
+def _score_and_judge(predictions: dict[str, list[str]] | Path, values: dict[str, Any]) -> int:
+    from harmoseg.cli.score import parse_classes
     from harmoseg.evaluation.scoring import score
 
-    predictions = parse_folders(named)
+    is_results = isinstance(predictions, Path)
+    names = [predictions.resolve().name] if isinstance(predictions, Path) else list(predictions)
     if values["truth"] is None:
-        raise HarmosegError(f"{named[0]!r}: name the folder of true masks with --truth")
-    out = values["out"] or Path("compare-" + "-".join(predictions))
+        raise HarmosegError(f"{names[0]}: name the folder of true masks with --truth")
+    out = values["out"] or Path("compare-" + "-".join(names))
     _check_free(out, values)
     scores = score(
         predictions,
         values["truth"],
         classes=parse_classes(values["classes"]),
         groups=values["groups"],
+        # Folds that are not done yet leave cases without a prediction.
+        unmatched="skip" if is_results else "error",
+        images=values["images"],
+        gallery=True,
         out=out,
         overwrite=values["overwrite"],
     )
-    _judge(scores, out, values)
+    _judge(scores, out, values, out)
     return 0
 
 
@@ -208,8 +224,10 @@ def _check_free(out: Path, values: dict[str, Any]) -> None:
         )
 
 
-def _judge(scores: Scores, out: Path, values: dict[str, Any]) -> None:
+def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> None:
+    """Write the report of scores that come from `source`, with the pictures that are kept there."""
     from harmoseg.files import make_folder
+    from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
     from harmoseg.statistics.tables import to_markdown
@@ -221,7 +239,8 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any]) -> None:
         margin=values["margin"],
     )
     make_folder(out)
-    tables = write_report(result, out / REPORT_FILE, files=out, replace_files=True)
+    gallery = Gallery.read(source)
+    tables = write_report(result, out / REPORT_FILE, gallery, files=out, replace_files=True)
     for table in tables[:2]:
         print(to_markdown(table))
     print("\n".join(result.sentences))

@@ -29,10 +29,30 @@ def make_parser() -> Parser:
         nargs="+",
         help="NAME=FOLDER for every method; the same name again for a further training. A folder "
         "of folders seed0, seed1, ... holds one training in each. A pattern such as "
-        "'data/*_2nd.png' names files.",
+        "'data/*_2nd.png' names files. Or one folder alone: one method, or "
+        "results of nnU-Net.",
     )
     parser.add_argument(
         "--truth", type=str, required=True, help="Folder, or pattern, of the true masks."
+    )
+    parser.add_argument(
+        "--probabilities",
+        type=str,
+        nargs="+",
+        default=[],
+        help="NAME=FOLDER of probability maps (.npy, .npz, NIfTI), for calibration.",
+    )
+    parser.add_argument(
+        "--gallery",
+        type=bool,
+        default=False,
+        help="Keep pictures of cases, which the report then shows.",
+    )
+    parser.add_argument(
+        "--images",
+        type=str | None,
+        default=None,
+        help="Folder, or pattern, of the images, for these pictures; black without it.",
     )
     parser.add_argument("--out", type=Path, default=Path("scores"), help="Folder to write.")
     parser.add_argument(
@@ -82,6 +102,12 @@ def make_parser() -> Parser:
         "--tolerance", type=float, default=2.0, help="Of the surface Dice, in mm or pixels."
     )
     parser.add_argument(
+        "--calibration_band",
+        type=float | None,
+        default=None,
+        help="Calibration within this distance of the truth's boundary, as in evaluate.",
+    )
+    parser.add_argument(
         "--overwrite", type=bool, default=False, help="Replace the scores if they exist."
     )
     return parser
@@ -92,17 +118,25 @@ def run(arguments: Namespace) -> None:
     from harmoseg.evaluation.measuring import Measuring
     from harmoseg.evaluation.scoring import score
 
+    measuring = Measuring(
+        arguments.definition, arguments.on_empty, arguments.tolerance, arguments.calibration_band
+    )
+    given = arguments.predictions
+    is_one = len(given) == 1 and "=" not in given[0]
     score(
-        parse_folders(arguments.predictions),
+        given[0] if is_one else parse_folders(given),
         arguments.truth,
+        probabilities=parse_folders(arguments.probabilities) or None,
         classes=parse_classes(arguments.classes),
         per_class=arguments.per_class,
         spacing=_spacing(arguments.spacing),
         unmatched=arguments.unmatched,
-        measuring=Measuring(arguments.definition, arguments.on_empty, arguments.tolerance),
+        measuring=measuring,
         groups=arguments.groups,
         subsets=arguments.subsets,
         tested_on=arguments.tested_on,
+        images=arguments.images,
+        gallery=arguments.gallery,
         out=arguments.out,
         overwrite=arguments.overwrite,
     )

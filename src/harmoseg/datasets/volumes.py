@@ -35,8 +35,10 @@ _OVERSHOOT = 0.01
 """By what share of its width windowed intensities may leave a window, as resampling makes them."""
 
 
-def open_nifti(path: Path) -> Nifti1Pair:
+def open_nifti(path: Path, *, channels: bool = False) -> Nifti1Pair:
     """Open a NIfTI file of three dimensions, its voxels unread; axes of length 1 beyond them go.
+
+    With `channels` it may have a fourth axis, or a fifth as ITK writes vectors: (X, Y, Z, C).
 
     Raises HarmosegError where it is damaged, of another kind, or of other dimensions, and where
     its affine does not say where the voxels lie.
@@ -48,7 +50,7 @@ def open_nifti(path: Path) -> Nifti1Pair:
     shape, dtype = image.shape, image.get_data_dtype()
     if len(shape) < 3 or min(shape) < 1:
         raise HarmosegError(f"{path}: shape {shape}, expected three dimensions")
-    if math.prod(shape[3:]) != 1:
+    if math.prod(shape[3:]) != 1 and not (channels and math.prod(shape[3:]) == shape[-1]):
         raise HarmosegError(
             f"{path}: shape {shape}, expected three dimensions: a series of volumes; export the "
             "one that the labels belong to"
@@ -60,9 +62,10 @@ def open_nifti(path: Path) -> Nifti1Pair:
             f"{path}: the affine {np.asarray(image.affine)[:3].tolist()} is not finite, or gives "
             "an axis no direction; export the file again"
         )
-    if len(shape) == 3:
+    wanted = (*shape[:3], math.prod(shape[3:])) if channels else shape[:3]
+    if shape == wanted:
         return image
-    return type(image)(_proxy(image).reshape(shape[:3]), image.affine, image.header)
+    return type(image)(_proxy(image).reshape(wanted), image.affine, image.header)
 
 
 def read_nifti_pair(
@@ -98,8 +101,8 @@ def read_nifti_pair(
         )
     frame = Frame.of(affine, image.shape, axes)
     spacing = frame.spacing(zooms_in_mm(image, image_path))
-    labels = classes_of(frame.slices(_voxels(label, label_path)), classes, label_path)
-    pixels = scale_intensities(frame.slices(_voxels(image, image_path)), window, image_path)
+    labels = classes_of(frame.slices(read_voxels(label, label_path)), classes, label_path)
+    pixels = scale_intensities(frame.slices(read_voxels(image, image_path)), window, image_path)
     return Sample(pixels[..., None], labels, spacing, frame.rows)
 
 
@@ -144,7 +147,7 @@ def read_nifti(
         zooms = np.asarray(assume_spacing, dtype=np.float64)
         affine = np.diag([*zooms, 1.0])
     frame = Frame.of(affine, image.shape, axes)
-    slices = scale_intensities(frame.slices(_voxels(image, path)), window, path)
+    slices = scale_intensities(frame.slices(read_voxels(image, path)), window, path)
     return Volume(slices, frame, frame.spacing(zooms), image)
 
 
@@ -385,8 +388,11 @@ def _elsewhere(name: str, path: Path) -> HarmosegError:
     )
 
 
-def _voxels(image: Nifti1Pair, path: Path) -> NDArray[Any]:
-    """Read the voxels (X, Y, Z); in the file's type if it has no scale."""
+def read_voxels(image: Nifti1Pair, path: Path) -> NDArray[Any]:
+    """Read the voxels of an image that is open, in the file's type if it has no scale.
+
+    Raises HarmosegError where the file is damaged.
+    """
     with _refusing(path, "decoded"):
         return _unscaled_or_single(_proxy(image))
 

@@ -15,12 +15,17 @@ from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
 from harmoseg.datasets.labels import BlackAndWhite
 from harmoseg.datasets.pictures import SUFFIXES, read_image, read_mask_values
 from harmoseg.datasets.sources import list_files
-from harmoseg.datasets.volumes import open_nifti
+from harmoseg.datasets.volumes import open_nifti, read_voxels
 from harmoseg.errors import HarmosegError
 
 NIFTI = (".nii.gz", ".nii")
+MASKS = (*NIFTI, *sorted(SUFFIXES))
+"""Endings of mask and image files."""
+ARRAYS = (".npz", ".npy")
 _MARK = re.compile(
-    r"[_-](masks?|pred(iction)?s?|seg(mentation)?s?|labels?|gt|groundtruth|manual)$", re.IGNORECASE
+    r"[_-](masks?|pred(iction)?s?|seg(mentation)?s?|labels?|gt|groundtruth|manual|"
+    r"prob(abilitie)?s?|softmax|images?|img)$",
+    re.IGNORECASE,
 )
 _WHITE = (1, 255, 65535)
 _MOST_LABELS = 256
@@ -44,8 +49,8 @@ class MaskFile:
     affine: NDArray[np.float64] | None = None
 
 
-def find_masks(source: str | Path, what: str) -> dict[str, Path]:
-    """Return the mask files of a folder, or of a pattern with one ``*``, by case.
+def find_masks(source: str | Path, what: str, endings: Sequence[str] = MASKS) -> dict[str, Path]:
+    """Return the files of a folder with some endings, or of a pattern with one ``*``, by case.
 
     The case is the file's path in the folder without ending and without marks such as ``_mask``;
     of a pattern it is what the ``*`` stands for. Raises HarmosegError naming the folder where there
@@ -60,13 +65,12 @@ def find_masks(source: str | Path, what: str) -> dict[str, Path]:
     else:
         folder = Path(source)
         if not folder.is_dir():
-            raise HarmosegError(f"{what} {folder}: no such folder; expected a folder of masks")
-        files = [f for f in list_files(folder) if mask_suffix(f)]
-        keyed = [(_case(file, folder), file) for file in files]
+            raise HarmosegError(f"{what} {folder}: no such folder; expected a folder of files")
+        files = [file for file in list_files(folder) if suffix_of(file, endings)]
+        keyed = [(case_of(file, folder, endings), file) for file in files]
     if not keyed:
         raise HarmosegError(
-            f"{what} {source}: no mask in it; expected files ending in "
-            f"{', '.join((*sorted(SUFFIXES), *NIFTI))}"
+            f"{what} {source}: none in it; expected files ending in {', '.join(endings)}"
         )
     found_files: dict[str, Path] = {}
     for case, file in keyed:
@@ -111,7 +115,7 @@ def read_mask(path: Path, colours: Sequence[tuple[int, int, int]] = ()) -> MaskF
 
     Raises HarmosegError for other colours, and for values that are no labels.
     """
-    if mask_suffix(path) in NIFTI:
+    if suffix_of(path) in NIFTI:
         return _read_volume(path)
     if colours:
         labels = _by_colour(read_image(path, 3).pixels, colours, path)
@@ -140,16 +144,16 @@ def labels_of(labels: NDArray[np.integer]) -> list[int]:
     return sorted(found)
 
 
-def mask_suffix(path: Path) -> str:
-    """Return the ending of a mask file in lower case; empty where it is none."""
+def suffix_of(path: Path, endings: Sequence[str] = MASKS) -> str:
+    """Return the ending of a file in lower case; empty where it is none of `endings`."""
     name = path.name.lower()
-    return next((ending for ending in (*NIFTI, *SUFFIXES) if name.endswith(ending)), "")
+    return next((ending for ending in endings if name.endswith(ending)), "")
 
 
-def _case(file: Path, folder: Path) -> str:
+def case_of(file: Path, folder: Path, endings: Sequence[str] = MASKS) -> str:
+    """Return the case of a file: its path in the folder, without ending and marks."""
     key = file.relative_to(folder).as_posix()
-    key = key[: -len(mask_suffix(file))]
-    return _MARK.sub("", key)
+    return _MARK.sub("", key[: -len(suffix_of(file, endings))])
 
 
 def _with_white(path: Path, labels: NDArray[np.integer], values: Sequence[int]) -> MaskFile:
@@ -164,7 +168,7 @@ def _with_white(path: Path, labels: NDArray[np.integer], values: Sequence[int]) 
 
 def _read_volume(path: Path) -> MaskFile:
     image = open_nifti(path)
-    voxels = np.asanyarray(image.dataobj)
+    voxels = read_voxels(image, path)
     if voxels.dtype.kind == "f":
         whole = np.rint(voxels)
         if not np.array_equal(whole, voxels):

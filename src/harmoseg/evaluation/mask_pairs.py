@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
 from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.mask_calibration import calibrate_map
 from harmoseg.evaluation.mask_files import MaskFile, labels_of, read_mask
+from harmoseg.evaluation.mask_runs import Run, Unmatched
 from harmoseg.evaluation.measuring import DISTANCES, Measuring
 from harmoseg.metrics import class_surface_distances, confusion_counts
 from harmoseg.scores.table import BACKGROUND
 
-Unmatched = Literal["error", "skip"]
 _CLOSE_MM = 1e-3
 
 
@@ -50,16 +50,6 @@ class Classes:
     colours: tuple[tuple[int, int, int], ...] = ()
 
 
-@dataclass(frozen=True)
-class Run:
-    """One training of a method, and its prediction of every case."""
-
-    method: str
-    seed: str
-    source: Path
-    files: Mapping[str, Any]
-
-
 def score_case(
     case: str,
     runs: Sequence[Run],
@@ -67,12 +57,13 @@ def score_case(
     classes: Classes,
     how: ScoringOptions,
 ) -> dict[str, Any]:
-    """Measure every run on a case; the truth is read once."""
-    truth = _read(truths[case], classes, how)
+    """Measure every run on a case; the truth is read once. Everything returned is JSON."""
+    truth = read_labels(truths[case], classes, how)
+    spacing = spacing_of(truth, how)
     found: dict[str, Any] = {
         "white": [truth.white],
         "values": list(truth.values),
-        "unit": "px" if _spacing(truth, how) == "pixel" else "mm",
+        "unit": "px" if spacing == "pixel" else "mm",
         "pixels": int(truth.labels.size),
         "truth": str(truth.path),
         "runs": {},
@@ -80,14 +71,26 @@ def score_case(
     for place, run in enumerate(runs):
         if case not in run.files:
             continue
-        pred = _read(run.files[case], classes, how)
-        _check_pair(pred, truth)
+        pred = read_labels(run.files[case], classes, how)
+        check_pair(pred, truth)
         found["white"].append(pred.white)
-        found["runs"][str(place)] = _measure(pred, truth, classes, how)
+        result = _measure(pred, truth, classes, how)
+        if case in run.maps:
+            bins, apart = calibrate_map(
+                run.maps[case],
+                truth,
+                pred.labels,
+                classes.values,
+                how.measuring.calibration_band,
+                spacing,
+            )
+            result |= {"bins": bins.to_lists(), "apart": apart}
+        found["runs"][str(place)] = result
     return found
 
 
-def _read(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
+def read_labels(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
+    """Read the mask of a case, put together from the files of its classes if there are several."""
     if not how.per_class:
         return read_mask(files, classes.colours)
     parts = {name: read_mask(file) for name, file in files.items()}
@@ -96,7 +99,7 @@ def _read(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
     for label, name in enumerate(classes.names, start=1):
         if (part := parts.get(name)) is None:
             continue
-        _check_pair(part, first)
+        check_pair(part, first)
         marked = part.labels > 0
         if (labels[marked] > 0).any():
             raise HarmosegError(
@@ -124,7 +127,7 @@ def _measure(
         table[values] = np.arange(len(values))
         ours, theirs = table[ours], table[theirs]
     counts = confusion_counts(ours, theirs, len(values))
-    spacing: Any = _spacing(truth, how)
+    spacing: Any = spacing_of(truth, how)
     measuring = how.measuring
     milder = "nan" if measuring.on_empty == "transunet" else measuring.on_empty
     result = {"0": [counts[0].tolist(), [float("nan")] * len(DISTANCES)]}
@@ -140,7 +143,8 @@ def _measure(
     return {"file": str(pred.path), "values": list(pred.values), "of": result}
 
 
-def _check_pair(pred: MaskFile, truth: MaskFile) -> None:
+def check_pair(pred: MaskFile, truth: MaskFile) -> None:
+    """Raise HarmosegError where two masks do not cover the same voxels."""
     if pred.labels.shape != truth.labels.shape:
         shapes = [" x ".join(map(str, mask.labels.shape)) for mask in (pred, truth)]
         raise HarmosegError(
@@ -158,7 +162,8 @@ def _check_pair(pred: MaskFile, truth: MaskFile) -> None:
             )
 
 
-def _spacing(mask: MaskFile, how: ScoringOptions) -> Any:
+def spacing_of(mask: MaskFile, how: ScoringOptions) -> Any:
+    """Return the pitch along the axes of a mask in mm, or ``pixel``."""
     if how.spacing is None:
         return mask.spacing or "pixel"
     if how.spacing != "pixel" and len(how.spacing) != mask.labels.ndim:

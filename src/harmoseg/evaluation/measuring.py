@@ -94,19 +94,19 @@ class CaseScores:
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as lists, exactly."""
-        bins = {name: array.tolist() for name, array in self.calibration.as_arrays().items()}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return {"calibration": bins} | {name: array.tolist() for name, array in arrays.items()}
+        return {"calibration": self.calibration.to_lists()} | {
+            name: array.tolist() for name, array in arrays.items()
+        }
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseScores:
         """Take back what `to_json` gave."""
-        bins = {name: np.asarray(value) for name, value in values["calibration"].items()}
         arrays: dict[str, NDArray[Any]] = {
             name: np.asarray(values[name], np.int64 if name == "counts" else np.float64)
             for name in _ARRAYS
         }
-        return cls(calibration=CalibrationBins.from_arrays(bins), **arrays)
+        return cls(calibration=CalibrationBins.from_lists(values["calibration"]), **arrays)
 
 
 _ARRAYS = ("counts", "distances", "cross", "power", "log_magnitude")

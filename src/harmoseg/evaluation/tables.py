@@ -33,7 +33,10 @@ def make_scores(
         keys = {**run, "condition": condition}
         frames.append(_case_table(keys, scores, cases, labels))
         rings.append(_ring_table(keys, scores, cases, labels))
-        bins += [_bin_table(keys, scores.calibration[i], case) for i, case in enumerate(cases)]
+        bins += [
+            bin_table({**keys, **_name(case)}, scores.calibration[i])
+            for i, case in enumerate(cases)
+        ]
     return Scores.of(
         pd.concat(frames, ignore_index=True),
         rings=pd.concat(rings, ignore_index=True),
@@ -78,13 +81,12 @@ def _ring_table(
     return table
 
 
-def _bin_table(keys: Mapping[str, str], bins: CalibrationBins, case: Case) -> pd.DataFrame:
-    """Return a row per bin of a case: edges, pixels, and the sums over them."""
+def bin_table(keys: Mapping[str, str], bins: CalibrationBins) -> pd.DataFrame:
+    """Return a row per bin of a case: `keys`, edges, pixels, and the sums over them."""
     edges = np.linspace(0, 1, bins.count.size + 1)
     return pd.DataFrame(
         {
             **keys,
-            **_name(case),
             "convention": bins.convention,
             "bin": np.arange(bins.count.size),
             "low": edges[:-1],

@@ -106,6 +106,15 @@ class CalibrationBins:
                 )
         return cls(blank.convention, *sums)
 
+    def to_lists(self) -> dict[str, Any]:
+        """Return everything as JSON can hold it, exactly."""
+        return {name: array.tolist() for name, array in self.as_arrays().items()}
+
+    @classmethod
+    def from_lists(cls, values: Mapping[str, Any]) -> CalibrationBins:
+        """Make bins of what `to_lists` returned; raise HarmosegError for anything else."""
+        return cls.from_arrays({name: np.asarray(value) for name, value in values.items()})
+
     @property
     def pixels(self) -> int:
         """Count all pixels."""

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import io
+import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.errors import HarmosegError
+from harmoseg.files import write_bytes
+
+GALLERY_FILE = "gallery.npz"
+MOST_CASES = 120
+"""Cases of a test set of which pictures are kept."""
 Label = NDArray[np.uint8]
 Run = tuple[str, str]
 """Method and seed."""
@@ -56,6 +66,84 @@ class Gallery:
 
     parts: tuple[GalleryPart, ...] = ()
 
+    def write(self, folder: str | Path) -> None:
+        """Write pictures into a folder, as the one file ``gallery.npz``."""
+        arrays: dict[str, NDArray[np.uint8]] = {}
+
+        def keep(array: NDArray[np.uint8]) -> str:
+            name = f"{len(arrays):06d}"
+            arrays[name] = array
+            return name
+
+        def of_runs(found: Mapping[Run, NDArray[np.uint8]]) -> list[list[str]]:
+            return [[*run, keep(array)] for run, array in found.items()]
+
+        index = [
+            {
+                "trained_on": part.trained_on,
+                "tested_on": part.tested_on,
+                "classes": part.classes,
+                "colours": part.colours,
+                "cases": [
+                    {
+                        "name": case.name,
+                        "image": keep(case.image),
+                        "truth": keep(case.truth),
+                        "note": case.note,
+                        "aspect": case.aspect,
+                        "labels": of_runs(case.labels),
+                        "cams": of_runs(case.cams),
+                    }
+                    for case in part.cases
+                ],
+            }
+            for part in self.parts
+        ]
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays, index=np.array(json.dumps(index)))
+        write_bytes(Path(folder) / GALLERY_FILE, buffer.getbuffer())
+
+    @classmethod
+    def read(cls, folder: str | Path) -> Gallery | None:
+        """Read what `write` wrote into a folder, None where there is none.
+
+        Raises HarmosegError where the file is damaged.
+        """
+        file = Path(folder) / GALLERY_FILE
+        if not file.is_file():
+            return None
+        try:
+            with np.load(file, allow_pickle=False) as arrays:
+
+                def of_runs(found: Sequence[Sequence[str]]) -> dict[Run, NDArray[np.uint8]]:
+                    return {(method, seed): arrays[name] for method, seed, name in found}
+
+                return cls(
+                    tuple(
+                        GalleryPart(
+                            part["trained_on"],
+                            part["tested_on"],
+                            tuple(part["classes"]),
+                            tuple(
+                                GalleryCase(
+                                    case["name"],
+                                    arrays[case["image"]],
+                                    arrays[case["truth"]],
+                                    case["note"],
+                                    case["aspect"],
+                                    of_runs(case["labels"]),
+                                    of_runs(case["cams"]),
+                                )
+                                for case in part["cases"]
+                            ),
+                            tuple(part["colours"]),
+                        )
+                        for part in json.loads(str(arrays["index"]))
+                    )
+                )
+        except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+            raise HarmosegError(f"{file}: damaged ({error}); score the masks again") from error
+
     def part(self, trained_on: str, tested_on: str) -> GalleryPart | None:
         """Return the cases of a test set; None where there are none."""
         return next(
@@ -71,3 +159,9 @@ class Gallery:
     def classes(self) -> tuple[str, ...]:
         """Return the foreground classes of all parts, each once."""
         return tuple(dict.fromkeys(name for part in self.parts for name in part.classes))
+
+
+def spread_evenly(count: int) -> list[int]:
+    """Return the places of the cases that are shown of `count`: `MOST_CASES` at most, evenly."""
+    places = np.linspace(0, count - 1, min(MOST_CASES, count)).round().astype(int)
+    return [int(place) for place in places]

@@ -32,6 +32,7 @@ _TRAINER = re.compile(r"(?P<trainer>[^/]+?)__(?P<plans>[^/]+?)(?:__(?P<rest>[^/]
 _DATASET = re.compile(r"(Dataset|Task)\d{3}_.+")
 _FOLD = re.compile(r"fold_(\d+|all)")
 _CROSS = re.compile(r"crossval_results.*|cv_niftis.*")
+_MASKS = (".gz", ".png", ".tif")
 CV = "cv"
 """Seed of a cross-validation: every case is scored by the network of one fold."""
 
@@ -72,8 +73,7 @@ def read_summaries(files: Sequence[Path], remarks: list[str]) -> pd.DataFrame:
     cross-validation become one run, ``cv``; folds that scored the same cases are repeated
     trainings with seeds of their own. Raises HarmosegError naming the file that is no summary.
     """
-    parts = [_read(file) for file in sorted(files)]
-    parts = _without_repeats(parts, remarks)
+    parts = _without_repeats([_read(file) for file in sorted(files)], remarks)
     names = _names([part.model for part in parts])
     # The cases of a test set are not those of the cross-validation beside it.
     with_test = {part.dataset for part in parts if not part.fold}
@@ -94,6 +94,31 @@ def read_summaries(files: Sequence[Path], remarks: list[str]) -> pd.DataFrame:
         remarks.append("label 0, the background, is left out")
     frame["case"] = clean_cases(frame["case"])
     return frame.reset_index(drop=True)
+
+
+def find_validations(folder: Path) -> list[tuple[str, str, Path]]:
+    """Return method, seed and folder of the masks that nnU-Net predicted for every fold.
+
+    `folder` is a results folder of nnU-Net; in any other, nothing is found. Methods and seeds are
+    those of `read_summaries`.
+    """
+    parts = [
+        replace(
+            _place(found / SUMMARY_FILE),
+            file=found,
+            frame=pd.DataFrame({"case": [f.name for f in found.iterdir() if f.suffix in _MASKS]}),
+        )
+        for found in sorted(folder.rglob("fold_*/validation"))
+    ]
+    names = _names([part.model for part in parts])
+    by_method: dict[str, list[_Part]] = {}
+    for part in parts:
+        by_method.setdefault(names[part.model], []).append(part)
+    return [
+        (f"{method} ({extra})" if extra else method, seed, part.file)
+        for method, found in by_method.items()
+        for extra, seed, part in _seeds(found, method, [])
+    ]
 
 
 def _read(file: Path) -> _Part:

@@ -348,12 +348,21 @@ def _check_constant(table: pd.DataFrame, name: str, source: str) -> None:
 def _check_sums(
     part: pd.DataFrame | None, columns: Sequence[str], table: pd.DataFrame, what: str
 ) -> pd.DataFrame | None:
-    """Return a further table with its key columns as text; None where there is none."""
+    """Return a further table with its key columns as text; None where there is none.
+
+    Columns that it lacks have their defaults; group and subset are those of the case.
+    """
     if part is None or part.empty:
         return None
     if missing := [name for name in columns if name not in part.columns]:
         raise HarmosegError(f"{what}: the column {missing[0]!r} is missing; evaluate again")
     part = part.reset_index(drop=True)
+    part = part.assign(
+        **{k: v for k, v in _DEFAULTS.items() if k not in (*part, "subset", "class")}
+    )
+    of_case = table[["tested_on", "case", "group", "subset"]].drop_duplicates().astype(object)
+    if left := [name for name in of_case if name not in part]:
+        part = part.merge(of_case[["tested_on", "case", *left]], how="left")
     for name in KEYS:
         if name in part.columns:
             text = part[name].astype("string").fillna("").astype(object)

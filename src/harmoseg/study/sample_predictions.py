@@ -20,12 +20,11 @@ from harmoseg.errors import HarmosegError
 from harmoseg.explain.networks import explain_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
 from harmoseg.files import make_folder, write_bytes
+from harmoseg.report.gallery import spread_evenly
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store
 from harmoseg.training.run import open_run
 
-MOST = 120
-"""Cases that are exhibited of a store at most, spread evenly over its order."""
 CAM_LAYER = "decoder"
 _CAM_SIDE = 64
 
@@ -46,8 +45,8 @@ class Exhibits:
 def exhibited_slices(store: Store, split: Split) -> list[ShownSlice]:
     """Choose cases by their place in the store, and of each its fullest slice: by no score."""
     numbers = store.cases_of(split)
-    places = np.linspace(0, len(numbers) - 1, min(MOST, len(numbers))).round().astype(int)
-    return choose_slices(store, split, [store.cases[numbers[i]].case for i in places])
+    places = spread_evenly(len(numbers))
+    return choose_slices(store, split, [store.cases[numbers[place]].case for place in places])
 
 
 def make_exhibits(run: Path, store: Store, split: Split, out: Path) -> None:
