@@ -16,7 +16,7 @@ from harmoseg.paper import tables as paper_tables
 from harmoseg.paper.published import published_columns, read_published
 from harmoseg.paper.tables import make_paper_tables
 from harmoseg.statistics import intervals, significance
-from harmoseg.statistics.tables import to_latex, to_markdown, write_tables
+from harmoseg.statistics.printing import to_latex, to_markdown, write_tables
 
 NOISE = ("clean", "gaussian:0.01", "bernoulli:0.01")
 PAPER = ("unet", "transunet", "unet+scc", "transunet+scc")

@@ -10,7 +10,7 @@ import subprocess
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.statistics.tables import Table, to_latex, to_markdown, write_tables
+from harmoseg.statistics.printing import Table, to_latex, to_markdown, write_tables
 
 HOSTILE = r"a_b & 50% of $x^2 #1 {y} ~ \z < > | [q] *"
 TABLE = Table(

@@ -230,7 +230,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
-    from harmoseg.statistics.tables import to_markdown
+    from harmoseg.statistics.printing import to_markdown
 
     result = compare(
         scores,
@@ -250,7 +250,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
 def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.tables import to_markdown
+    from harmoseg.statistics.printing import to_markdown
     from harmoseg.study.executors import executor_for
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.results import describe_failures

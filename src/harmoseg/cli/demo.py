@@ -28,7 +28,7 @@ def run(arguments: Namespace) -> None:
     """Make two domains of the phantom, compare two methods on them, print table and report."""
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.tables import to_markdown
+    from harmoseg.statistics.printing import to_markdown
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.runner import run_study
 

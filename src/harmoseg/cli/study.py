@@ -66,7 +66,7 @@ def run(arguments: Namespace) -> int:
     """Carry out the recipe, write its report, print its main table; 1 where runs failed."""
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.tables import to_markdown
+    from harmoseg.statistics.printing import to_markdown
     from harmoseg.study.executors import executor_for
     from harmoseg.study.recipe import read_recipe, with_options
     from harmoseg.study.results import describe_failures

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from harmoseg.paper.tables import make_paper_tables
-from harmoseg.statistics.tables import Table
+from harmoseg.statistics.printing import Table
 from harmoseg.study.report import write_study_report
 from harmoseg.study.results import Study
 

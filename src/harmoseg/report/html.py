@@ -20,8 +20,9 @@ from harmoseg.report.findings import warnings as find_warnings
 from harmoseg.report.gallery import Gallery, GalleryCase
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.printing import Table, write_tables
 from harmoseg.statistics.rings import ring_table
-from harmoseg.statistics.tables import Table, make_tables, write_tables
+from harmoseg.statistics.tables import make_tables
 
 REPORT_FILE = "report.html"
 _MOST_SHOWN = 2400

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,88 +15,17 @@ from harmoseg.losses.method import parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import Block, Values, split_into_blocks
+from harmoseg.statistics.differences import (
+    NOTHING,
+    Difference,
+    MethodMean,
+    Where,
+    record_of,
+    within,
+)
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
 from harmoseg.statistics.remarks import find_remarks
 from harmoseg.statistics.significance import adjust_holm, signed_rank_p
-
-Word = Literal["better", "worse", "equivalent", "open"]
-FOR_THESE_NETWORKS = "for these networks"
-"""End of every verdict from one training per method."""
-
-
-class Where(NamedTuple):
-    """What part of a test set a number speaks of: a condition, a class, a centre.
-
-    `label` None means the mean over the foreground classes, `subset` None all cases.
-    """
-
-    condition: str = CLEAN
-    label: str | None = None
-    subset: str | None = None
-
-    @property
-    def is_whole(self) -> bool:
-        """Return whether this is all classes of all cases of the clean images."""
-        return self == Where()
-
-
-@dataclass(frozen=True)
-class MethodMean:
-    """The mean of one measure of one method, in printed units."""
-
-    block: Block
-    method: str
-    measure: Measure
-    where: Where
-    estimate: Estimate
-
-
-@dataclass(frozen=True)
-class Difference:
-    """A method minus its reference in one measure, in printed units.
-
-    `kind` says what the reference is. `p` is that of `signed_rank_p`, `p_holm` the same corrected
-    for all comparisons of the primary measure; both are None for other measures. `margin` is the
-    largest difference that counts as none. `false_marks` is that of `count_false_marks`.
-    `in_order` says that the methods share no seed and were paired in order.
-    """
-
-    block: Block
-    method: str
-    reference: str
-    kind: Kind
-    measure: Measure
-    where: Where
-    estimate: Estimate
-    primary: bool
-    margin: float | None = None
-    p: float | None = None
-    p_holm: float | None = None
-    false_marks: tuple[int, int] = (0, 0)
-    in_order: bool = False
-
-    @property
-    def turned(self) -> tuple[float, float] | None:
-        """Return the interval with its sign turned so that larger is better; None without one."""
-        low, high = self.estimate.low, self.estimate.high
-        if low is None or high is None:
-            return None
-        return (low, high) if self.measure.sign > 0 else (-high, -low)
-
-    @property
-    def word(self) -> Word:
-        """Return the verdict: better, worse, equivalent or open."""
-        if self.turned is None:
-            return "open"
-        low, high = self.turned
-        if self.margin is not None and -self.margin < low and high < self.margin:
-            return "equivalent"
-        return "better" if low > 0 else "worse" if high < 0 else "open"
-
-    @property
-    def verdict(self) -> str:
-        """Return the word; with one training per method it ends 'for these networks'."""
-        return f"{self.word} {FOR_THESE_NETWORKS}" if self.estimate.seeds == 1 else self.word
 
 
 @dataclass(frozen=True, eq=False)
@@ -151,7 +79,7 @@ class Comparison:
     def means(self) -> tuple[MethodMean, ...]:
         """Return the mean of every measure of every method, with its interval."""
         found = [
-            (MethodMean(block, method, measure, where, _NOTHING), values)
+            (MethodMean(block, method, measure, where, NOTHING), values)
             for block in self.blocks
             for method in block.methods
             for measure in self.measures
@@ -184,7 +112,7 @@ class Comparison:
         """Return the mean of a method over all classes; of the primary measure if none is named."""
         name = (measure or self.primary).name
         key = (block.trained_on, block.tested_on, method, name, Where(condition))
-        return self._mean_by_place.get(key, _NOTHING)
+        return self._mean_by_place.get(key, NOTHING)
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -204,13 +132,15 @@ class Comparison:
 
     def to_markdown(self) -> str:
         """Return the main table of differences in Markdown."""
-        from harmoseg.statistics.tables import difference_table, to_markdown
+        from harmoseg.statistics.printing import to_markdown
+        from harmoseg.statistics.tables import difference_table
 
         return to_markdown(difference_table(self))
 
     def to_latex(self) -> str:
         """Return the main table of differences in LaTeX (booktabs)."""
-        from harmoseg.statistics.tables import difference_table, to_latex
+        from harmoseg.statistics.printing import to_latex
+        from harmoseg.statistics.tables import difference_table
 
         return to_latex(difference_table(self))
 
@@ -219,7 +149,8 @@ class Comparison:
         return "\n".join([self.title, *self.sentences])
 
     def _repr_html_(self) -> str:
-        from harmoseg.statistics.tables import difference_table, to_html
+        from harmoseg.statistics.printing import to_html
+        from harmoseg.statistics.tables import difference_table
 
         said = "".join(f"<li>{text}</li>" for text in map(_escaped, self.sentences))
         return f"<h3>{_escaped(self.title)}</h3><ul>{said}</ul>{to_html(difference_table(self))}"
@@ -294,7 +225,6 @@ def count_false_marks(ours: Values, theirs: Values) -> tuple[int, int]:
     return int((more > 0).sum()), int((more < 0).sum())
 
 
-_NOTHING = Estimate(float("nan"), None, None, 0, 0, 0)
 _FALSE_MARKS = ("DSC", "IoU")
 """Families of measures that are defined where a method marks something on an empty truth."""
 
@@ -392,7 +322,7 @@ def _differences(
                         kind,
                         measure,
                         where,
-                        _NOTHING,
+                        NOTHING,
                         is_primary,
                         margins.get(measure.name),
                         signed_rank_p(gap.values, gap.groups) if family else None,
@@ -434,14 +364,6 @@ def _values(
     return Sample(values, groups)
 
 
-def within(estimate: Estimate, measure: Measure) -> Estimate:
-    """Cut an interval to what a mean can be; nothing true is cut off."""
-    if estimate.low is None or estimate.high is None:
-        return estimate
-    smallest, largest = measure.bounds
-    return replace(estimate, low=max(smallest, estimate.low), high=min(largest, estimate.high))
-
-
 def _title(scores: Scores) -> str:
     methods = scores.values_of("method")
     told = " against ".join(methods) if len(methods) <= _FEW else f"{len(methods)} methods"
@@ -450,37 +372,6 @@ def _title(scores: Scores) -> str:
 
 
 _FEW = 3
-
-
-def record_of(item: Difference) -> dict[str, Any]:
-    """Return a difference as the fields of a row."""
-    estimate = item.estimate
-    return {
-        "trained_on": item.block.trained_on,
-        "tested_on": item.block.tested_on,
-        "condition": item.where.condition,
-        "subset": item.where.subset or "",
-        "class": item.where.label or "",
-        "method": item.method,
-        "minus": item.reference,
-        "kind": item.kind,
-        "measure": item.measure.name,
-        "unit": item.measure.unit,
-        "primary": item.primary,
-        "mean": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "word": item.verdict,
-        "margin": item.margin,
-        "seeds": estimate.seeds,
-        "cases": estimate.cases,
-        "left_out": estimate.dropped,
-        "detectable": estimate.detectable,
-        "p": item.p,
-        "p_holm": item.p_holm,
-        "more_false_alarms": item.false_marks[0],
-        "fewer_false_alarms": item.false_marks[1],
-    }
 
 
 def _escaped(text: str) -> str:

@@ -11,7 +11,8 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.scores.table import Scores
-from harmoseg.statistics.comparison import Comparison, Difference, compare
+from harmoseg.statistics.comparison import Comparison, compare
+from harmoseg.statistics.differences import Difference
 from harmoseg.statistics.intervals import Design, Sample, analyse_sample
 
 SEEDS = (2, 3, 4, 5, 7, 10)

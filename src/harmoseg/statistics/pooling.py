@@ -13,7 +13,8 @@ from scipy.special import stdtrit
 
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.measures import Measure
-from harmoseg.statistics.comparison import Comparison, Difference
+from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.differences import Difference
 from harmoseg.statistics.intervals import Estimate, Sample, variance_of_mean
 
 FEWEST = 3

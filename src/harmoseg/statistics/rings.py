@@ -13,7 +13,7 @@ from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import Block, Values
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
-from harmoseg.statistics.tables import Table
+from harmoseg.statistics.printing import Table
 
 # As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
 _ROUNDING = (32 * float(np.finfo(np.float64).eps)) ** 2

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from harmoseg.losses.controls import Kind
-from harmoseg.statistics.comparison import FOR_THESE_NETWORKS, Comparison, Difference, Where
+from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference, Where
 from harmoseg.statistics.intervals import Estimate
-from harmoseg.statistics.tables import format_estimate
+from harmoseg.statistics.printing import format_estimate
 
 _FEW = 8
 """Each of so many comparisons gets a sentence; of more only those that show something."""

@@ -1,102 +1,30 @@
-"""Tables of a comparison: numbers once, and how they are printed."""
+"""What the tables of a comparison hold: every number once, with its caption."""
 
 from __future__ import annotations
 
-import itertools
 import math
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from html import escape
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from harmoseg.files import make_folder, write_csv, write_text
 from harmoseg.metrics.aggregates import AGGREGATES, aggregate
 from harmoseg.metrics.measures import Measure
 from harmoseg.metrics.overlap import METRICS
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Comparison, Difference, Where, record_of
+from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.differences import Difference, Where, record_of
 from harmoseg.statistics.intervals import Estimate
+from harmoseg.statistics.printing import (
+    NONE,
+    Table,
+    format_estimate,
+    format_p,
+    format_seed_range,
+)
 
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    "{": r"\{",
-    "}": r"\}",
-    "$": r"\$",
-    "&": r"\&",
-    "#": r"\#",
-    "%": r"\%",
-    "_": r"\_",
-    "^": r"\textasciicircum{}",
-    "~": r"\textasciitilde{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    # After the end of a line these two would be read as its options.
-    "[": "{[}",
-    "*": "{*}",
-    "\N{MINUS SIGN}": "$-$",
-    "\N{RIGHTWARDS ARROW}": r"$\rightarrow$",
-    "\N{GREEK SMALL LETTER LAMDA}": r"$\lambda$",
-}
-_ESCAPES = str.maketrans(_LATEX)
-_NEGATIVE = re.compile(r"(?<![\w.)}])-(?=\d)")
-
-
-NOT_AVAILABLE = "interval not available"
-NONE = "none"
 HEADLINES = ("DSC", "NSD", "HD95", "ECE")
 """Families of measures that the main table of differences has; the full table has all."""
-
-
-@dataclass(frozen=True, eq=False)
-class Table:
-    r"""A table ready to be printed: a title, a caption, numbers, and the cells made of them.
-
-    `records` has one row per number, as written to CSV; `header` and `rows` are text. A cell may
-    have several lines (``"78.4\n[76.0, 80.1]"``), which LaTeX sets below one another; `bold` has
-    the places, (row, column), whose first line is bold. `levels` is the header once more in several
-    lines, for print: neighbours with the same text share one heading.
-    """
-
-    name: str
-    title: str
-    caption: str
-    header: tuple[str, ...]
-    rows: tuple[tuple[str, ...], ...]
-    levels: tuple[tuple[str, ...], ...] = ()
-    bold: frozenset[tuple[int, int]] = frozenset()
-    records: tuple[Mapping[str, Any], ...] = ()
-
-
-def format_estimate(estimate: Estimate, measure: Measure, *, signed: bool = False) -> str:
-    """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval."""
-    if np.isnan(estimate.mean):
-        return "undefined"
-    decimals = max(estimate.decimals, measure.decimals)
-    number = f"{'+' if signed else ''}.{decimals}f"
-    # Adding 0 makes a 0 of the -0 that rounding may leave.
-    mean, low, high = (
-        None if value is None else f"{round(value, decimals) + 0.0:{number}}"
-        for value in (estimate.mean, estimate.low, estimate.high)
-    )
-    return f"{mean} ({NOT_AVAILABLE})" if low is None else f"{mean} [{low}, {high}]"
-
-
-def format_p(p: float | None) -> str:
-    """Write ``0.032``, ``<0.001``, or that there is none."""
-    if p is None:
-        return NONE
-    return "<0.001" if p < 0.001 else f"{p:.3f}"
-
-
-def format_seed_range(blocks: Iterable[Block]) -> str:
-    """Format the number of seeds, or its range, for a caption."""
-    counts = sorted({len(seeds) for block in blocks for seeds in block.seeds.values()})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
 
 
 def make_tables(comparison: Comparison) -> list[Table]:
@@ -106,32 +34,6 @@ def make_tables(comparison: Comparison) -> list[Table]:
     if any(block.has_counts for block in comparison.blocks):
         tables.append(aggregate_table(comparison))
     return tables
-
-
-def write_tables(tables: Sequence[Table], folder: Path) -> None:
-    """Write ``NAME.md``, ``NAME.tex`` and ``NAME.csv`` of every table into a folder.
-
-    Raises HarmosegError where it cannot be written.
-    """
-    make_folder(folder)
-    for table in tables:
-        write_text(folder / f"{table.name}.md", to_markdown(table))
-        write_text(folder / f"{table.name}.tex", to_latex(table))
-        records = table.records or [dict(zip(table.header, row, strict=True)) for row in table.rows]
-        rows = ({key: _plain(value) for key, value in record.items()} for record in records)
-        write_csv(folder / f"{table.name}.csv", list(records[0]) if records else table.header, rows)
-
-
-def _plain(value: object) -> object:
-    """Return what a CSV file holds of a value: nothing where it is undefined."""
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    return None if isinstance(value, float) and math.isnan(value) else value
-
-
-def format_count(count: int, noun: str) -> str:
-    """Write ``1 seed`` or ``3 seeds``."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def mean_table(comparison: Comparison) -> Table:
@@ -448,94 +350,3 @@ def _explain_p(tested: Sequence[Difference]) -> str:
         "of this table. It speaks for other patients under these trained networks, not for "
         "training again."
     )
-
-
-def to_markdown(table: Table) -> str:
-    """Write a table in Markdown, its columns aligned so that it reads as plain text too."""
-    lines = [[_markdown(cell) for cell in table.header]]
-    for r, row in enumerate(table.rows):
-        lines.append([_markdown(cell, bold=(r, c) in table.bold) for c, cell in enumerate(row)])
-    widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
-    body = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
-    body.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
-    return "\n".join([f"**{table.title}**", "", *body, "", table.caption, ""])
-
-
-def to_latex(table: Table) -> str:
-    """Write a table in LaTeX, shrunk to the width of the text where it is wider."""
-    rows = [
-        _latex_line([_latex(cell, bold=(r, c) in table.bold) for c, cell in enumerate(row)])
-        for r, row in enumerate(table.rows)
-    ]
-    return "\n".join(
-        [
-            r"% \usepackage{booktabs,graphicx}",
-            r"\begin{table}[htbp]",
-            r"\centering",
-            rf"\caption{{\textbf{{{_latex(table.title)}.}} {_latex(table.caption)}}}",
-            rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-            r"\sbox{0}{%",
-            rf"\begin{{tabular}}{{{'l' * len(table.header)}}}",
-            r"\toprule",
-            *_latex_header(table.levels or (table.header,)),
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}}%",
-            r"\ifdim\wd0>\textwidth\resizebox{\textwidth}{!}{\usebox{0}}\else\usebox{0}\fi",
-            r"\end{table}",
-            "",
-        ]
-    )
-
-
-def _markdown(cell: str, *, bold: bool = False) -> str:
-    first, *rest = cell.replace("|", r"\|").split("\n")
-    return " ".join([f"**{first}**" if bold else first, *rest])
-
-
-def _latex(cell: str, *, bold: bool = False) -> str:
-    """Escape a cell; every character of it is text, whatever it means to LaTeX."""
-    lines = [_NEGATIVE.sub("\N{MINUS SIGN}", line).translate(_ESCAPES) for line in cell.split("\n")]
-    if bold:
-        lines[0] = rf"\textbf{{{lines[0]}}}"
-    return lines[0] if len(lines) == 1 else r"\shortstack[l]{" + r"\\".join(lines) + "}"
-
-
-def _latex_line(cells: Sequence[str]) -> str:
-    return " & ".join(cells) + r" \\"
-
-
-def _latex_header(levels: Sequence[Sequence[str]]) -> list[str]:
-    """Write the lines of a header; a heading stands once over all neighbours that share it."""
-    lines = []
-    for depth, level in enumerate(levels[:-1]):
-        cells, rules = [], []
-        # What is below different headings is not the same, though it may be called so.
-        paths = list(zip(*levels[: depth + 1], strict=True))
-        start = 0
-        for _, group in itertools.groupby(paths):
-            width = len(list(group))
-            text = _latex(level[start])
-            cells.append(rf"\multicolumn{{{width}}}{{c}}{{{text}}}" if text else "& " * (width - 1))
-            if text:
-                rules.append(rf"\cmidrule(lr){{{start + 1}-{start + width}}}")
-            start += width
-        lines.append(_latex_line(cells))
-        lines += ["".join(rules)] if rules else []  # an empty line would begin a row
-    return [*lines, _latex_line([_latex(cell) for cell in levels[-1]])]
-
-
-def to_html(table: Table) -> str:
-    """Write a table in HTML, for notebooks."""
-    head = "".join(f"<th>{escape(cell)}</th>" for cell in table.header)
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(cell)}</td>" for cell in row) + "</tr>" for row in table.rows
-    )
-    caption = f"<caption>{escape(table.caption)}</caption>"
-    return f"<table>{caption}<thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"

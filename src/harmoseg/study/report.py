@@ -17,7 +17,7 @@ from harmoseg.files import read_json
 from harmoseg.models.cards import file_card
 from harmoseg.report.html import REPORT_FILE, write_report
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.tables import Table
+from harmoseg.statistics.printing import Table
 from harmoseg.study.case_figures import exhibited_figures, make_gallery
 from harmoseg.study.leakage import count_copies
 from harmoseg.study.results import Study, StudyTask

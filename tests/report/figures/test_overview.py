@@ -38,7 +38,8 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN, Scores
-from harmoseg.statistics.comparison import Difference, Where, compare
+from harmoseg.statistics.comparison import compare
+from harmoseg.statistics.differences import Difference, Where
 from harmoseg.statistics.intervals import Estimate, estimate_mean
 from harmoseg.statistics.reliability import pooled_bins
 from harmoseg.statistics.rings import ring_correlations, ring_curves, ring_table

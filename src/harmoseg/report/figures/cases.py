@@ -23,7 +23,7 @@ from harmoseg.report.figures.style import (
     text_width,
     wrapped,
 )
-from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.differences import Difference
 
 _COLUMNS = 3
 _LINEAR = 25.0

@@ -26,7 +26,7 @@ from harmoseg.report.figures.style import (
     text_width,
 )
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import FOR_THESE_NETWORKS, Difference
+from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82

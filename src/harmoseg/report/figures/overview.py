@@ -26,9 +26,10 @@ from harmoseg.report.figures.style import Styles, method_styles
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Comparison, Difference, Where
+from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.differences import Difference, Where
+from harmoseg.statistics.printing import format_count
 from harmoseg.statistics.rings import ring_curves
-from harmoseg.statistics.tables import format_count
 
 _INTERVAL = (
     "95 % interval over seeds and patients (with one training per method over patients alone, for "

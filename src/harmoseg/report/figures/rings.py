@@ -21,7 +21,7 @@ from harmoseg.report.figures.style import (
     legend_below,
     method_handle,
 )
-from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.differences import Difference
 from harmoseg.statistics.intervals import Estimate
 from harmoseg.statistics.rings import RingCurves
 
