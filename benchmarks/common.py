@@ -11,6 +11,9 @@ from pathlib import Path
 
 import torch
 
+from harmoseg.models.precision import bfloat16_units
+from harmoseg.training.measuring import processor_name
+
 
 @dataclass(frozen=True)
 class Target:
@@ -64,21 +67,9 @@ def peak_extra_bytes(call: Callable[[], object], forget: Callable[[], object]) -
 
 def describe_machine() -> str:
     """Name processor features, threads and versions."""
-    model = next(
-        (
-            line.partition(":")[2].strip()
-            for line in Path("/proc/cpuinfo").read_text().splitlines()
-            if line.startswith("model name")
-        ),
-        platform.processor(),
-    )
-    features = {
-        "AMX": torch.cpu._is_amx_tile_supported(),
-        "AVX512-bf16": torch.cpu._is_avx512_bf16_supported(),
-    }
-    found = ", ".join(name for name, present in features.items() if present) or "no bf16 units"
+    found = ", ".join(bfloat16_units()) or "no bf16 units"
     return (
-        f"{model} ({found}), {torch.get_num_threads()} threads, PyTorch {torch.__version__}, "
+        f"{processor_name()} ({found}), {torch.get_num_threads()} threads, PyTorch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
 

@@ -6,7 +6,6 @@ import gc
 import importlib.util
 import multiprocessing
 import os
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -51,16 +50,6 @@ def _collected() -> Iterator[None]:
     """Free what a file's networks leave in cycles, which grows to gigabytes before Python does."""
     yield
     gc.collect()
-
-
-@pytest.fixture(scope="session", autouse=True)
-def _without_estimate() -> Iterator[None]:
-    """Leave out the estimate of memory, two fifths of a tiny training; its own tests make it."""
-    run = sys.modules.get("harmoseg.training.run")
-    with pytest.MonkeyPatch.context() as patch:
-        if run is not None:
-            patch.setattr(run, "tell_memory", lambda *_, **__: None)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -80,8 +80,7 @@ def train(
     `Execution`, such as ``encoder="resnet18"`` and ``epochs=15``. Raises HarmosegError as
     `harmoseg.training.run.train` does.
     """
-    from harmoseg.training.execution import Execution
-    from harmoseg.training.options import TrainingOptions
+    from harmoseg.training.options import Execution, TrainingOptions
     from harmoseg.training.run import train as train_run
 
     chosen, execution = _take(options, TrainingOptions, Execution)

@@ -24,7 +24,7 @@ from harmoseg.losses.controls import references_of, with_controls
 from harmoseg.store.reading import open_store
 from harmoseg.study import jobs
 from harmoseg.study.executors import executor_for, side_by_side
-from harmoseg.study.failures import keep_failure
+from harmoseg.study.layout import keep_failure
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.runner import run_study

@@ -10,9 +10,8 @@ import torch
 from safetensors.torch import load_file
 
 from harmoseg.training.batches import TrainingLoader
-from harmoseg.training.execution import Execution
 from harmoseg.training.network import TrainedNetwork
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.run import train
 
 TINY = TrainingOptions(

@@ -15,10 +15,8 @@ from torch import nn
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.training import run as run_module
 from harmoseg.training.batches import OrderedBatches, ShuffledBatches
-from harmoseg.training.execution import Execution
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import SynchronisedBatchNorm, synchronise_batch_norm
 from harmoseg.training.run import train
 
@@ -61,7 +59,6 @@ def train_as(
 ) -> None:
     # Lightning takes a process with these for one of those that it has started itself.
     os.environ |= {"LOCAL_RANK": str(rank), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
-    run_module.tell_memory = lambda *_, **__: None  # as in the process of the tests
     train(store, out, method=method, seed=0, options=options, execution=Execution(devices=2))
 
 

@@ -21,9 +21,8 @@ from safetensors.torch import load_file
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.training import run as run_module
-from harmoseg.training.execution import Execution
 from harmoseg.training.interrupts import Stopping
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.run import train
 
 OPTIONS = TrainingOptions(
@@ -68,7 +67,6 @@ def in_another_process(target, *arguments: object) -> ForkServerProcess:
 
 
 def silently(function, *arguments: object) -> None:
-    run_module.tell_memory = lambda *_, **__: None  # as in the process of the tests
     with Path(os.devnull).open("w") as nowhere:
         os.dup2(nowhere.fileno(), 2)
     function(*arguments)
@@ -77,7 +75,6 @@ def silently(function, *arguments: object) -> None:
 def command(store: Path, out: Path) -> None:
     options = ["--encoder=tu-test_resnet", "--epochs=3", "--batch_size=4", "--precision=fp32"]
     fixed = ["--validation_fraction=0.25", "--checkpoint_minutes=0"]
-    run_module.tell_memory = lambda *_, **__: None
     with Path(out.parent / "told").open("w") as told:
         os.dup2(told.fileno(), 2)
     raise SystemExit(main(["train", str(store), "--out", str(out), *options, *fixed]))

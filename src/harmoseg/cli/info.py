@@ -97,7 +97,7 @@ def _describe_store(arguments: Namespace) -> None:
         write_preview(store, arguments.preview)
         print(f"wrote {arguments.preview}")
     if arguments.corruptions is not None:
-        from harmoseg.explain.corruption_sheet import write_corruption_sheet
+        from harmoseg.explain.preview import write_corruption_sheet
 
         write_corruption_sheet(store, arguments.corruptions)
         print(f"wrote {arguments.corruptions}")

@@ -8,8 +8,7 @@ from jsonargparse import Namespace
 
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
-from harmoseg.training.execution import Execution
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 
 SUMMARY = SUMMARIES["train"]
 

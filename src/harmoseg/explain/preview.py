@@ -1,4 +1,4 @@
-"""A contact sheet of a store: random cases with their masks."""
+"""Sheets of a store to look at: random cases with their masks, and a case under corruptions."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.inference.overlays import class_colours
 from harmoseg.store.card import Card
+from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store
 
 _COLUMNS = 5
@@ -91,4 +92,40 @@ def show_plane(axes: Axes, store: Store, number: int, plane: int) -> None:
         )
     axes.set_xlim(0, case.width)
     axes.set_ylim(case.height, 0)
+    axes.set_axis_off()
+
+
+def write_corruption_sheet(store: Store, path: Path, *, seed: int = 0) -> None:
+    """Draw a random case of a store under every corruption into a PNG file.
+
+    A row per corruption: the clean image, then severities 1 to 5. Of a volume the plane with the
+    most foreground is shown, of a tile its fullest square; both are corrupted as a whole, as in
+    an evaluation.
+    """
+    if path.suffix.lower() != ".png":
+        raise HarmosegError(f"{path}: a sheet is a PNG file; give a name that ends in .png")
+    number = int(np.random.default_rng(seed).integers(len(store.cases)))
+    rows = store.rows_of(number)
+    case = store.cases[number].case
+    images = store.images[rows.start : rows.stop]
+    shown = fullest_plane(store.labels[rows.start : rows.stop])
+    severities = max(len(ladder) for ladder in LADDERS.values())
+    side = 1.7
+    figure = Figure(
+        figsize=(side * (severities + 1), (side + 0.25) * len(LADDERS) + 0.4), layout="constrained"
+    )
+    grid = figure.subplots(len(LADDERS), severities + 1, squeeze=False)
+    for axes, (name, ladder) in zip(grid, LADDERS.items(), strict=True):
+        _show(axes[0], images[shown], "clean")
+        for place, level in zip(axes[1:], ladder, strict=True):
+            corruption = Corruption(name, level)
+            _show(place, corrupt(images, corruption, case=case, seed=seed)[shown], str(corruption))
+    title = f"{store.info.card.title}: {case[:40]}, severities 1 to {severities}"
+    figure.suptitle(title, fontsize=9, parse_math=False)  # a name is text, not a formula
+    save_png(figure, path)
+
+
+def _show(axes: Axes, image: NDArray[np.uint8], title: str) -> None:
+    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    axes.set_title(title, fontsize=7)
     axes.set_axis_off()

@@ -38,7 +38,7 @@ from harmoseg.inference.predictor import Predictor
 from harmoseg.inference.windows import cut_windows
 from harmoseg.models import names
 from harmoseg.models.create import create_model
-from harmoseg.store.card import Card, TaskMode, card_from_mapping, channels_out
+from harmoseg.store.card import Card, TaskMode, card_from_mapping
 
 SCHEMA = 1
 MODEL_FILE = names.MODEL_FILE
@@ -95,7 +95,7 @@ class ModelInfo:
     @property
     def channels_out(self) -> int:
         """Return the number of output channels: 1 for binary, else one per class."""
-        return channels_out(self.mode, self.classes)
+        return 1 if self.mode == "binary" else len(self.classes)
 
     def build(self, *, weights: str | Path | None = None) -> nn.Module:
         """Build the network, channels last in memory; `weights` as for `create_model`."""

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Literal
 
 Precision = Literal["auto", "bf16", "fp32"]
+_CPUINFO = Path("/proc/cpuinfo")
 
 
 def resolve_precision(asked: Precision, device: str | None = None) -> Precision:
@@ -25,11 +27,9 @@ def resolve_precision(asked: Precision, device: str | None = None) -> Precision:
 
 
 def bfloat16_units() -> list[str]:
-    """Name the units of the CPU that multiply in bfloat16."""
-    import torch
-
-    found = {
-        "AMX": torch.cpu._is_amx_tile_supported(),
-        "AVX512-bf16": torch.cpu._is_avx512_bf16_supported(),
-    }
-    return [name for name, present in found.items() if present]
+    """Return the units of the CPU that multiply in bfloat16, as Linux lists them."""
+    # Not PyTorch's own answer, which is public from 2.10 on alone.
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.is_file() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    units = {"AMX": "amx_bf16", "AVX512-bf16": "avx512_bf16"}
+    return [name for name, flag in units.items() if flag in flags]

@@ -14,11 +14,6 @@ TaskMode = Literal["binary", "multiclass"]
 EmptySlices = Literal["keep", "drop"]
 
 
-def channels_out(mode: TaskMode, classes: Sequence[str]) -> int:
-    """Return the number of a network's output channels: 1 for binary, else one per class."""
-    return 1 if mode == "binary" else len(classes)
-
-
 @dataclass(frozen=True)
 class Card:
     """One dataset: what it is, where it comes from, and what is to be expected of it.

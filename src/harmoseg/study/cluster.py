@@ -23,8 +23,8 @@ from harmoseg.files import make_folder
 from harmoseg.messages import LOGGER
 from harmoseg.study import worker
 from harmoseg.study.executors import Executor, Outcome, ending_by_sigterm
-from harmoseg.study.failures import failure_file, keep_failure, read_failures
 from harmoseg.study.jobs import Work, is_done
+from harmoseg.study.layout import failure_file, keep_failure, read_failures
 from harmoseg.study.resources import Resources
 
 FOLDER = "cluster"

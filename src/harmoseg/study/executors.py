@@ -20,8 +20,8 @@ from pathlib import Path
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.files import make_folder, unwritable
 from harmoseg.openmp import bound_spinning
-from harmoseg.study.failures import failure_file, keep_failure, read_failures
 from harmoseg.study.jobs import Work, carry_out, is_done
+from harmoseg.study.layout import failure_file, keep_failure, read_failures
 from harmoseg.study.progress import Progress
 
 LOGS = "logs"

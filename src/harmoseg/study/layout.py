@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from harmoseg.errors import HarmosegError
-from harmoseg.files import check_schema, read_json
+from harmoseg.files import check_schema, make_folder, read_json, write_text
 
 SCHEMA = 2
 STUDY_FILE = "study.json"
 RUNS = "runs"
 EVALUATIONS = "evaluations"
 EXHIBITS = "exhibits"
+FAILURES = "failures"
+"""A file ``NAME.txt`` for every run that failed; its first line is the message."""
 # Of a run and of an evaluation, whose own modules load the libraries that train; a test compares.
 DONE_FILE = "done.json"
 LOG_FILE = "log.csv"
@@ -75,3 +78,27 @@ def _place(out: Path, text: str) -> str:
 def lock_of(run: Path) -> Path:
     """Say which folder stands for a run while a process is at it."""
     return run.parent / f".{run.name}.lock"
+
+
+def failure_file(study: Path, name: str) -> Path:
+    """Say where the message of a failed run is kept until the run succeeds."""
+    return study / FAILURES / f"{name}.txt"
+
+
+def keep_failure(study: Path, name: str, message: str, *, detail: str = "") -> str:
+    """Keep a message, with a traceback below it if there is one; return it in one line."""
+    line = " ".join(message.split())
+    file = failure_file(study, name)
+    make_folder(file.parent)
+    write_text(file, f"{line}\n{detail}")
+    return line
+
+
+def read_failures(study: Path, names: Iterable[str]) -> dict[str, str]:
+    """Read the messages of the runs that failed and were not mended, by the run's name."""
+    files = {name: failure_file(study, name) for name in names}
+    return {
+        name: file.read_text(encoding="utf-8").partition("\n")[0]
+        for name, file in files.items()
+        if file.is_file()
+    }

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 
 from harmoseg.messages import LOGGER
 from harmoseg.progress import format_time
-from harmoseg.study.durations import Durations
 from harmoseg.study.jobs import Work
+from harmoseg.study.status import Durations
 from harmoseg.training.run import DONE_FILE
 
 

@@ -20,7 +20,6 @@ from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
-from harmoseg.study.failures import read_failures
 from harmoseg.study.jobs import (
     Work,
     all_work,
@@ -28,7 +27,7 @@ from harmoseg.study.jobs import (
     finished_evaluation,
     is_trained,
 )
-from harmoseg.study.layout import read_plan
+from harmoseg.study.layout import read_failures, read_plan
 from harmoseg.study.sample_predictions import Exhibits, read_exhibits
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import LOG_FILE, read_experiment

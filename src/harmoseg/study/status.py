@@ -6,14 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 from typing import Any, Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.locks import is_locked
 from harmoseg.progress import format_time
-from harmoseg.study.durations import Durations
-from harmoseg.study.failures import read_failures
 from harmoseg.study.layout import (
     DONE_FILE,
     EVALUATIONS,
@@ -21,6 +20,7 @@ from harmoseg.study.layout import (
     LOG_FILE,
     SUMMARY_FILE,
     lock_of,
+    read_failures,
     read_plan,
     scored_name,
 )
@@ -173,3 +173,29 @@ def _seconds_left(runs: Sequence[RunState], where: Path) -> float | None:
         if part is not None
     )
     return together / max(1, sum(run.state == "running" for run in runs))
+
+
+class Durations:
+    """The seconds that finished runs took, dataset by dataset."""
+
+    def __init__(self) -> None:
+        self._seconds: dict[str, list[float]] = {}
+
+    def add_file(self, dataset: str, done: Path) -> None:
+        """Take the seconds from a run's end mark, if they can be read there."""
+        try:
+            seconds = float(read_json(done, what="the end mark of a run")["seconds"])
+        except (HarmosegError, KeyError, TypeError, ValueError):
+            return  # an estimate is no reason to fail
+        self._seconds.setdefault(dataset, []).append(seconds)
+
+    def of(self, datasets: Sequence[str]) -> float | None:
+        """Guess the seconds of a run on each of `datasets`, in sum; None before any has ended.
+
+        A dataset without a finished run is taken for the mean of the others.
+        """
+        known = [fmean(seconds) for seconds in self._seconds.values()]
+        if not known:
+            return None
+        means = {name: fmean(seconds) for name, seconds in self._seconds.items()}
+        return sum(means.get(name, fmean(known)) for name in datasets)

@@ -1,18 +1,23 @@
-"""What a training costs: measured while it runs, by the clock alone."""
+"""What a training is made with and what it costs: machine, versions, speed, memory."""
 
 from __future__ import annotations
 
+import os
+import platform
 import statistics
 import sys
 import time
 from array import array
 from contextlib import suppress
+from importlib.metadata import version
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 import lightning.pytorch as pl
 import torch
+
+from harmoseg.models.precision import bfloat16_units
 
 resource: ModuleType | None
 try:
@@ -108,3 +113,27 @@ def peak_memory() -> int | None:
         return None
     peak = int(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return peak if sys.platform == "darwin" else 1024 * peak  # macOS counts bytes, others KiB
+
+
+def processor_name() -> str:
+    """Name the model of the processor, or its family where the system does not say."""
+    file = Path("/proc/cpuinfo")
+    lines = file.read_text(encoding="utf-8").splitlines() if file.is_file() else []
+    models = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return models[0] if models else platform.processor() or platform.machine()
+
+
+def describe_environment() -> dict[str, Any]:
+    """List what a run was made with: versions, processor, threads, accelerator."""
+    packages = ("torch", "lightning", "segmentation-models-pytorch", "numpy", "pillow")
+    return {
+        "python": sys.version.split()[0],
+        "platform": platform.platform(),
+        "packages": {name: version(name) for name in packages},
+        "processor": processor_name(),
+        "cpu_capability": torch.backends.cpu.get_cpu_capability(),
+        "bfloat16_units": bfloat16_units(),
+        "cores": os.cpu_count(),
+        "threads": torch.get_num_threads(),
+        "accelerator": torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu",
+    }

@@ -16,7 +16,6 @@ from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
-from harmoseg.store.card import channels_out
 from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
@@ -38,7 +37,7 @@ class TrainedNetwork(pl.LightningModule):
         self, experiment: Experiment, info: ModelInfo, *, validation_cases: int = 0
     ) -> None:
         super().__init__()
-        self.experiment = experiment
+        self.experiment, self.info = experiment, info
         method = parse_method(experiment.method)
         self.network = info.build(weights=experiment.options.weights)
         # Of several processes the loss is that of the whole batch.
@@ -68,7 +67,7 @@ class TrainedNetwork(pl.LightningModule):
         """Augment a batch on the processor, and return the call that adds the losses' maps."""
         images, labels, owners = batch
         images, labels = self._augment(epoch, number, images, labels)
-        channels = channels_out(self.experiment.mode, self.experiment.classes)
+        channels = self.info.channels_out
         return lambda: (images, labels, owners, self.loss.make_maps(labels.numpy(), channels))
 
     def on_validation_epoch_start(self) -> None:

@@ -67,7 +67,6 @@ from harmoseg.training.checkpoints import (
     newest_checkpoint,
 )
 from harmoseg.training.epoch_log import EpochLog, ProgressLines
-from harmoseg.training.execution import Execution
 from harmoseg.training.experiment import (
     SCHEMA,
     Experiment,
@@ -75,14 +74,13 @@ from harmoseg.training.experiment import (
     experiment_to_yaml,
     resolve_experiment,
 )
-from harmoseg.training.hardware import describe_environment
 from harmoseg.training.interrupts import Stopped, Stopping, signals_as_before
 from harmoseg.training.loggers import make_loggers
-from harmoseg.training.measuring import Measurements
-from harmoseg.training.memory import explaining_lack_of_memory, tell_memory
+from harmoseg.training.measuring import Measurements, describe_environment
+from harmoseg.training.memory import explaining_lack_of_memory
 from harmoseg.training.network import TrainedNetwork, model_info
 from harmoseg.training.objective import Objective
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
@@ -214,7 +212,6 @@ def _make_network(
     if execution.checkpointing:
         checkpoint_blocks(network.network)
     if not process_number():
-        tell_memory(network, devices=execution.devices * execution.nodes)
         # Only now: an option that cannot be must not leave a folder that refuses its correction.
         _claim_folder(out, experiment)
     if execution.compile:

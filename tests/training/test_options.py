@@ -15,9 +15,8 @@ from torch import nn
 from harmoseg import HarmosegError
 from harmoseg.inference.saved import ModelInfo
 from harmoseg.training import experiment as experiment_module
-from harmoseg.training.execution import Execution
 from harmoseg.training.measuring import forget_peak_memory, peak_memory
-from harmoseg.training.options import TrainingOptions
+from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.run import EpochLog, train
 
 TINY = TrainingOptions(

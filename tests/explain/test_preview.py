@@ -10,7 +10,7 @@ from PIL import Image
 
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
-from harmoseg.explain.corruption_sheet import write_corruption_sheet
+from harmoseg.explain.preview import write_corruption_sheet
 from harmoseg.store.corruptions import KINDS
 from harmoseg.store.reading import open_store
 

@@ -10,10 +10,9 @@ import pytest
 from lightning.fabric.plugins.environments import LightningEnvironment, SLURMEnvironment
 
 from harmoseg import HarmosegError
-from harmoseg.training.execution import Execution
-from harmoseg.training.launching import check_tasks, cluster_environment
+from harmoseg.training.options import Execution
 from harmoseg.training.ranks import process_number
-from harmoseg.training.trainer import quiet_lightning
+from harmoseg.training.trainer import check_tasks, cluster_environment, quiet_lightning
 
 # As SLURM 22.05 sets them in a script of `sbatch --ntasks=2`, and in what is run there by `srun`.
 JOB = {
