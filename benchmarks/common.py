@@ -69,7 +69,8 @@ def describe_machine() -> str:
     """Name processor features, threads and versions."""
     found = ", ".join(bfloat16_units()) or "no bf16 units"
     return (
-        f"{processor_name()} ({found}), {torch.get_num_threads()} threads, PyTorch {torch.__version__}, "
+        f"{processor_name()} ({found}), {torch.get_num_threads()} threads, "
+        f"PyTorch {torch.__version__}, "
         f"Python {platform.python_version()}"
     )
 

@@ -71,8 +71,9 @@ class Plane(Generic[Item]):
         whole = _resize(found, window)
         if others or whole.shape[1:] != (self.height, self.width):
             whole = self._average()
+        plane: NDArray[np.float32] = whole.cpu().numpy()
         # Rounding may carry a mean of probabilities just beyond 1.
-        return np.asarray(whole.clamp(0, 1).cpu().numpy())
+        return np.clip(plane, 0, 1, out=plane)
 
     @cached_property
     def label(self) -> NDArray[np.uint8]:
