@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import json
 import math
 from dataclasses import replace
 from types import SimpleNamespace
@@ -28,6 +29,7 @@ from harmoseg.metrics import (
     ring_fidelity,
     surface_distances,
 )
+from harmoseg.metrics.thin import betti0_error, centreline_dice
 from harmoseg.spectrum import make_rings
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case
@@ -268,3 +270,24 @@ def test_flips_average_over_the_mirror_images(images, tmp_path, monkeypatch) -> 
 def test_what_cannot_be_meant_is_named(wrong, said) -> None:
     with pytest.raises(HarmosegError, match=said):
         Measuring(**wrong)
+
+
+def test_thin_structures_are_measured_where_asked_for_or_named_by_the_card(
+    volumes, tmp_path
+) -> None:
+    plain = evaluate(tmp_path, volumes.store, tmp_path / "plain")
+    assert "clDice" not in plain.scores.measures
+    options = EvaluationOptions(measuring=Measuring(thin=True))
+    found = evaluate(tmp_path, volumes.store, tmp_path / "thin", options=options)
+    assert {"clDice", "betti0_error"} <= found.scores.measures.keys()
+    frame = found.scores.frame
+    row = frame[(frame["case"] == "c1") & (frame["class"] == CLASSES[2])].iloc[0]
+    predicted, truth = volumes.samples[1]
+    assert row["clDice"] == pytest.approx(centreline_dice(predicted == 2, truth == 2))
+    assert row["betti0_error"] == betti0_error(predicted == 2, truth == 2)
+    assert "clDice" in format_summary(found.summary)
+    file = volumes.store / "store.json"
+    values = json.loads(file.read_text())
+    values["card"]["metrics"] = ["DSC", "clDice"]
+    file.write_text(json.dumps(values))
+    assert "clDice" in evaluate(tmp_path, volumes.store, tmp_path / "card").scores.measures

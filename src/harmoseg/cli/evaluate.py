@@ -65,6 +65,13 @@ def make_parser() -> Parser:
         help="Of the surface Dice (NSD): in mm where the store knows spacings, else in pixels.",
     )
     parser.add_argument(
+        "--thin",
+        type=bool | None,
+        default=None,
+        help="Measure centreline Dice and the number of connected parts too; as the dataset's card "
+        "says if absent.",
+    )
+    parser.add_argument(
         "--calibration_band",
         type=float | None,
         default=None,
@@ -99,6 +106,7 @@ def run(arguments: Namespace) -> None:
             on_empty=arguments.on_empty,
             tolerance=arguments.tolerance,
             calibration_band=arguments.calibration_band,
+            thin=arguments.thin,
         ),
     )
     evaluation = evaluate(

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,12 +34,14 @@ from harmoseg.metrics import (
     pool_calibration,
     spectral_fidelity,
 )
+from harmoseg.metrics.thin import betti0_error, centreline_dice
 from harmoseg.parallel import ordered_map
 from harmoseg.spectrum import Rings, make_rings
 from harmoseg.store.corruptions import Corruption
 from harmoseg.store.reading import Store
 
 DISTANCES = ("HD95", "HD", "ASSD", "NSD")
+CENTRELINE_DICE, BETTI0_ERROR = "clDice", "betti0_error"
 _THREADS = 2
 """NumPy, SciPy and the network leave Python's lock alone for most of their time."""
 
@@ -54,6 +56,8 @@ class Measuring:
             counts it, diagonal punishes it by that of the image, transunet is the legacy rule of
             published tables.
         tolerance: Of the normalised surface Dice, in the unit of the distances.
+        thin: Measure what matters for thin structures too: centreline Dice and the error in the
+            number of connected parts. None does so where the dataset's card names clDice.
         calibration_band: Calibration counts the pixels within this distance of a boundary of the
             truth (of a volume its surface), in the unit of the distances; all where it is None.
     """
@@ -62,6 +66,7 @@ class Measuring:
     on_empty: OnEmpty = "nan"
     tolerance: float = 2.0
     calibration_band: float | None = None
+    thin: bool | None = None
 
     def __post_init__(self) -> None:
         """Raise HarmosegError for a value that cannot be meant."""
@@ -83,6 +88,7 @@ class CaseScores:
     `counts` (classes, 4), `distances` (classes, 4) in the order of `DISTANCES`, `cross` and `power`
     (classes, rings) at training resolution, `log_magnitude` (classes,). NaN is undefined; nothing
     but counts is measured of the background. `calibration` are the bins of the pixels that count.
+    `further` are measures that not every evaluation has, (classes,) by the name of their column.
     """
 
     counts: NDArray[np.int64]
@@ -91,13 +97,13 @@ class CaseScores:
     cross: NDArray[np.float64]
     power: NDArray[np.float64]
     log_magnitude: NDArray[np.float64]
+    further: dict[str, NDArray[np.float64]] = field(default_factory=dict)
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as lists, exactly."""
-        arrays = {name: getattr(self, name) for name in _ARRAYS}
-        return {"calibration": self.calibration.to_lists()} | {
-            name: array.tolist() for name, array in arrays.items()
-        }
+        further = {name: array.tolist() for name, array in self.further.items()}
+        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
+        return {"calibration": self.calibration.to_lists(), "further": further, **arrays}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseScores:
@@ -106,7 +112,9 @@ class CaseScores:
             name: np.asarray(values[name], np.int64 if name == "counts" else np.float64)
             for name in _ARRAYS
         }
-        return cls(calibration=CalibrationBins.from_lists(values["calibration"]), **arrays)
+        bins = CalibrationBins.from_lists(values["calibration"])
+        further = {name: np.asarray(value) for name, value in values["further"].items()}
+        return cls(calibration=bins, further=further, **arrays)
 
 
 _ARRAYS = ("counts", "distances", "cross", "power", "log_magnitude")
@@ -226,6 +234,12 @@ class _Reference:
             band = boundary_band(flat, how.calibration_band, spacing=spacing).reshape(truth.shape)
         return cls(store, number, truth, band, spacing, rings, how)
 
+    @property
+    def is_thin(self) -> bool:
+        """Return whether the measures of thin structures are asked for."""
+        named = CENTRELINE_DICE in self.store.info.card.metrics
+        return named if self.how.thin is None else self.how.thin
+
     @contextmanager
     def named(self) -> Iterator[None]:
         """Say of which case an error is."""
@@ -295,5 +309,16 @@ def _measure_case(
         cross=np.sum([part.cross for part in parts], axis=0),
         power=np.sum([part.power for part in parts], axis=0),
         log_magnitude=mean_of_defined(np.stack([part.log_magnitude for part in parts])),
+        further=_measure_thin(predicted, truth, classes) if reference.is_thin else {},
     )
     return reference.number, scores
+
+
+def _measure_thin(
+    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int
+) -> dict[str, NDArray[np.float64]]:
+    found = {CENTRELINE_DICE: centreline_dice, BETTI0_ERROR: betti0_error}
+    return {
+        name: np.array([np.nan, *(of(predicted == c, truth == c) for c in range(1, classes))])
+        for name, of in found.items()
+    }

@@ -34,7 +34,7 @@ LOG_MAGNITUDE = "log_magnitude_r"
 class ConditionScores:
     """What was measured under one condition.
 
-    `counts` (cases, classes, 4) are of the background too. `distances`, `spectral` and `legacy`
+    `counts` (cases, classes, 4) are of the background too. `distances`, `spectral` and `further`
     give (cases, classes) per name of a measure, NaN where it is undefined and for the background.
     `calibration` has the bins of every case, over the pixels `calibrated_where`; `cross` and
     `power` (cases, classes, rings) are the ring sums and `frequency` (rings,) the rings' mean, in
@@ -44,7 +44,7 @@ class ConditionScores:
     counts: NDArray[np.int64]
     distances: dict[str, NDArray[np.float64]]
     spectral: dict[str, NDArray[np.float64]]
-    legacy: dict[str, NDArray[np.float64]]
+    further: dict[str, NDArray[np.float64]]
     calibration: tuple[CalibrationBins, ...]
     calibrated_where: str
     frequency: NDArray[np.float64]
@@ -65,6 +65,11 @@ class ConditionScores:
         unit, band = distance_unit(store), how.calibration_band
         distances = np.stack([case.distances for case in scores])
         names = distance_names(unit, how)
+        further = {
+            name: np.stack([case.further[name] for case in scores]) for name in scores[0].further
+        }
+        if how.on_empty == "transunet":
+            further["DSC_transunet"] = transunet_dsc(counts)
         return cls(
             counts=counts,
             distances={name: distances[..., i] for i, name in enumerate(names)},
@@ -72,7 +77,7 @@ class ConditionScores:
                 CUTOFF: cutoff,
                 LOG_MAGNITUDE: np.stack([case.log_magnitude for case in scores]),
             },
-            legacy={"DSC_transunet": transunet_dsc(counts)} if how.on_empty == "transunet" else {},
+            further=further,
             calibration=tuple(case.calibration for case in scores),
             calibrated_where=(
                 "all pixels" if band is None else f"within {band:g} {unit} of the truth's boundary"
@@ -86,7 +91,7 @@ class ConditionScores:
         """Keep the cases at some positions."""
         per_case: dict[str, Any] = {
             name: {key: values[chosen] for key, values in getattr(self, name).items()}
-            for name in ("distances", "spectral", "legacy")
+            for name in ("distances", "spectral", "further")
         }
         return replace(
             self,
@@ -102,7 +107,7 @@ class ConditionScores:
         overlap: dict[str, NDArray[np.float64]] = {
             name: overlap_metric(name, self.counts) for name in (*METRICS, "precision")
         }
-        return {**overlap, **self.legacy, **self.distances, **self.spectral}
+        return {**overlap, **self.further, **self.distances, **self.spectral}
 
     def one_sided(self) -> NDArray[np.int64]:
         """Count for every class the cases where either prediction or truth is empty, not both."""

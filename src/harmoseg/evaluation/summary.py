@@ -12,6 +12,7 @@ import numpy as np
 from harmoseg.evaluation.scores import CUTOFF, ConditionScores
 from harmoseg.evaluation.tables import CALIBRATION, calibration_measures
 from harmoseg.metrics import AGGREGATES, METRICS, Aggregated, Metric, aggregate, average
+from harmoseg.metrics.measures import known_measure
 
 _OVERLAP: tuple[Metric, ...] = (*METRICS, "precision")
 
@@ -19,7 +20,7 @@ Part = dict[str, Any]
 """What one condition or subset comes to.
 
 ``aggregates``: overlap metric -> aggregate -> value, scored, undefined. ``distances``, ``spectral``
-and ``legacy``: measure -> value, scored, undefined, averaged over cases, then over foreground
+and ``further``: measure -> value, scored, undefined, averaged over cases, then over foreground
 classes. ``one_sided``: the pairs of case and class where either prediction or truth is empty.
 ``per_class``: class -> measure -> value, scored, undefined, and ``one_sided``. ``calibration``: the
 convention, which pixels count, their measures pooled, and those of every case, averaged.
@@ -37,7 +38,7 @@ def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
         group: {
             name: _entry(average(values[:, 1:])) for name, values in getattr(scores, group).items()
         }
-        for group in ("distances", "spectral", "legacy")
+        for group in ("distances", "spectral", "further")
     }
     per_class = {
         name: {
@@ -107,7 +108,7 @@ def format_summary(summary: Mapping[str, Any]) -> str:
     parts = {"clean": summary, **summary["conditions"]}
     overlap = summary["aggregates"]
     # Names of distances carry definition and unit: HD95_pooled_mm.
-    columns = [*summary["legacy"], *summary["distances"], CUTOFF]
+    columns = [*_further(summary), *summary["distances"], CUTOFF]
     blocks = [
         (
             ("aggregate", *_OVERLAP),
@@ -134,7 +135,7 @@ _LAST = ("ECE", "MCE", "scored", "one_sided")
 
 
 def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    measures = {**part["legacy"], **part["distances"], **part["spectral"]}
+    measures = {**_further(part), **part["distances"], **part["spectral"]}
     pooled = part["calibration"]["pooled"]
     return [
         _points(part["aggregates"]["DSC"]["per_image"]["value"]),
@@ -143,6 +144,12 @@ def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
         _scored(next(iter(part["distances"].values()))),
         str(part["one_sided"]),
     ]
+
+
+def _further(part: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return the measures that not every evaluation has; 0.1.0 knew them as ``legacy``."""
+    found: Mapping[str, Any] = part["further"] if "further" in part else part["legacy"]
+    return found
 
 
 def _class_lines(
@@ -171,8 +178,9 @@ def _points(value: float | None) -> str:
 
 
 def _plain(name: str, value: float | None) -> str:
-    """Write a distance as it is, a share of 1 in points."""
-    if value is None or name.startswith(("NSD", "DSC")):
+    """Write a share of 1 in points, another value as it is."""
+    measure = known_measure(name)
+    if value is None or (measure is not None and measure.is_share):
         return _points(value)
     return f"{value:.3f}" if name == CUTOFF else f"{value:.2f}"
 

@@ -101,6 +101,20 @@ _FIXED = {
             "truth, 0 where both are empty",
             title="DSC (TransUNet rule)",
         ),
+        _share(
+            "clDice",
+            "centreline Dice: overlap of each skeleton with the other mask; undefined where truth "
+            "and prediction are empty",
+        ),
+        _number(
+            "betti0_error",
+            "Betti-0 error",
+            "difference of the numbers of connected parts; undefined where truth and prediction "
+            "are empty",
+            direction="lower",
+            low=0.0,
+            decimals=1,
+        ),
         _share("ECE", f"expected calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
         _share("MCE", f"maximum calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
         _share("ACE", f"mean calibration error over bins; {_OF_CASE}", **_LOWER_OF_CASE),

@@ -153,9 +153,12 @@ def finished_evaluation(work: Work, name: str) -> Evaluation | None:
         return None  # damaged: made anew
     # It may have been made by hand, with flips or another definition of distances.
     asked = json.loads(json.dumps(asdict(EvaluationOptions(split=split))))
+    # An option that came later had its default before.
+    measuring = {**asked["measuring"], **found.summary.get("measuring", {})}
+    told = {**found.summary, "measuring": measuring}
     fits = (
         found.summary["store_fingerprint"] == data.info.fingerprint
-        and all(found.summary.get(name) == value for name, value in asked.items())
+        and all(told.get(name) == value for name, value in asked.items())
         and set(work.conditions) <= set(found.conditions)
     )
     return found if fits else None
