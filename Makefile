@@ -1,37 +1,40 @@
 # `make demo` and `make test` need a Linux machine with python3 (3.11 or newer) and nothing else.
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types layers unit snippets lock clean
+.PHONY: help demo test lint types layers unit snippets docs lock clean
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 
 help:
-	@echo "make demo   compare two methods on made images, a few minutes; ends with a report"
-	@echo "make test   lint, types, layers, tests, documentation snippets"
+	@echo "make demo   install, judge a real study, train on made images; ends with a report"
+	@echo "make test   install all, then lint, types, layers, tests, documentation"
+	@echo "make docs   the documentation as a site, in site/"
 	@echo "make lock   write requirements.lock anew from pyproject.toml"
 
-# One environment for both, with the versions of the lock. The stamp depends on what is installed.
-$(VENV)/.installed: requirements.lock pyproject.toml
-	$(PYTHON) -c 'import sys; sys.exit("harmoseg needs Python 3.11 or newer, found " + sys.version.split()[0]) if sys.version_info < (3, 11) else None'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement requirements.lock
-	$(BIN)/python -m pip install --quiet --no-deps --editable .
-	touch $@
+# One environment for both, with the versions of the lock; `demo` takes the part that it needs. Each
+# stamp depends on what is installed.
+$(VENV)/.demo: requirements.lock pyproject.toml tools/install.sh
+	@PYTHON=$(PYTHON) sh tools/install.sh demo $(VENV)
+	@touch $@
 
-demo: $(VENV)/.installed
-	$(BIN)/harmoseg demo --out demo
+$(VENV)/.all: requirements.lock pyproject.toml tools/install.sh
+	@PYTHON=$(PYTHON) sh tools/install.sh all $(VENV)
+	@touch $(VENV)/.demo $@
+
+demo: $(VENV)/.demo
+	@$(BIN)/harmoseg demo --out demo
 
 test: lint types layers unit snippets
 
-lint: $(VENV)/.installed
+lint: $(VENV)/.all
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 
-types: $(VENV)/.installed
+types: $(VENV)/.all
 	$(BIN)/mypy
 
-layers: $(VENV)/.installed
+layers: $(VENV)/.all
 	$(BIN)/lint-imports
 
 # Tests work on tiny tensors, for which a team of threads costs more than it gives; two processes
@@ -40,20 +43,18 @@ layers: $(VENV)/.installed
 PYTEST := OMP_NUM_THREADS=1 GOMP_SPINCOUNT=1000 PYTHONDONTWRITEBYTECODE= \
   $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-unit: $(VENV)/.installed
+unit: $(VENV)/.all
 	$(PYTEST) --ignore tests/documentation
 
 # What the README and docs tell people to type is run as written.
-snippets: $(VENV)/.installed
+snippets: $(VENV)/.all
 	$(PYTEST) tests/documentation
 
-lock:
-	rm -rf $(VENV)-lock
-	$(PYTHON) -m venv $(VENV)-lock
-	$(VENV)-lock/bin/python -m pip install --quiet --editable '.[dev]'
-	$(PYTHON) tools/write_lock.py $(VENV)-lock/bin/python > requirements.lock.new
-	mv requirements.lock.new requirements.lock
-	rm -rf $(VENV)-lock
+docs: $(VENV)/.all
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --site-dir site
+
+lock: $(VENV)/.all
+	$(BIN)/python tools/write_lock.py $(BIN)/uv
 
 clean:
-	rm -rf $(VENV) demo build dist src/*.egg-info
+	rm -rf $(VENV) .uv demo build dist site src/*.egg-info

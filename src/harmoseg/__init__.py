@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from harmoseg.statistics.comparison import Comparison, compare
     from harmoseg.statistics.planning import plan
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 
 __all__ = [
     "Comparison",
