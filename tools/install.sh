@@ -36,7 +36,7 @@ requirements() {
     else
         cp requirements.lock "$venv/requirements.txt"
     fi
-    echo "installing $(grep -c == "$venv/requirements.txt") packages into $venv; PyTorch is several gigabytes"
+    echo "installing $(grep == "$venv/requirements.txt" | cut -d= -f1 | sort -u | wc -l) packages into $venv; PyTorch is several gigabytes"
 }
 
 # The lock is complete, so nothing is resolved anew. Certificates are those of the system, as pip's

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 SUMMARIES = {
-    "demo": "Run the whole product on made images, in a few minutes.",
+    "demo": "Judge a real study, then train on made images, in a minute.",
     "prepare": "Turn a dataset's files into a prepared store.",
     "info": "Say what a store, a trained model or a network is; draw a store's contact sheet.",
     "verify": "Check a dataset's files or a store; say what is wrong and how to mend it.",
