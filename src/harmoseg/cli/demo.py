@@ -25,7 +25,7 @@ def make_parser() -> Parser:
     parser = Parser(
         prog="harmoseg demo",
         description=f"{SUMMARY} First it judges the scores of a finished study on polyps, which "
-        "every installation has. Then it trains one network on made images. Both end with a report.",
+        "every installation has. Then it trains one network on made images. Both end in a report.",
     )
     parser.add_argument(
         "--out", type=Path, default=Path("demo"), help="Folder for stores, runs and reports."

@@ -32,12 +32,19 @@ On your own data: harmoseg prepare folder, then harmoseg compare.
 """
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command.
+STATUSES = {
+    0: "Done.",
+    1: "Done, and data was found to be wrong (`verify`), or some runs or files failed.",
+    2: "A mistake in what was asked or given; the message says what to do.",
+    130: "Interrupted (Ctrl-C); the same command continues.",
+    141: "The reader of the output went away, as `head` does.",
+    143: "Terminated and saved; the same command continues.",
+}
+"""What the command line returns."""
 
-    Returns 0, 1 where data was found to be wrong, 2 for a user's mistake, 130 when interrupted,
-    143 when terminated, 141 where the reader of the output went away.
-    """
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status, one of `STATUSES`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     if not given or given[0] in {"-h", "--help"}:
         lines = (f"  {name:<10}{SUMMARIES[name]}" for name in _COMMANDS)

@@ -37,7 +37,6 @@ class Comparison:
         blocks: Its parts by training set and test set.
         primary: The measure that was declared primary; all others are secondary.
         margins: Largest difference that counts as none, by measure, in printed units.
-        references: For every training set, the (method, reference, kind) that are compared.
         differences: All of them: by measure, condition, class and centre.
         title: What was compared on what.
         notes: What was found beside the differences: one run under two names, cases left out.
