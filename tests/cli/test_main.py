@@ -80,7 +80,7 @@ def test_help_explains_every_option(command, capsys) -> None:
         (["prepare", "phantom", "--out", "p", "--count", "-2"], "count must be 2 or more"),
         (["prepare", "phantom", "--out", "p", "--size", "0"], "size must be 16 or more"),
         (["prepare", "phantom", "--out", "p", "--seed", "-1"], "seed must be 0 or more"),
-        (["evaluate", "absent", "x"], "absent: not a run"),
+        (["evaluate", "absent", "x"], "absent: not a model"),
         (["study", "statsu", "x"], "did you mean study status"),
         (["study", "report", "--print_shtap", "x"], "unknown option 'print_shtap'; did you mean"),
         (["study", "absent.yaml", "--gpus", "1"], "--gpus is for the jobs of a cluster"),
