@@ -8,9 +8,12 @@ import pytest
 
 from harmoseg import HarmosegError, Scores
 from harmoseg.cli.main import main
+from harmoseg.files import write_json
+from harmoseg.report.figures.planning import plan_figure
 from harmoseg.scores.files import write_scores
 from harmoseg.statistics.intervals import Sample, estimate_mean
 from harmoseg.statistics.planning import Variances, _cases_needed, plan
+from harmoseg.study.layout import SCHEMA
 
 
 def pilot(seeds=4, cases=40) -> Scores:
@@ -82,6 +85,32 @@ def test_more_seeds_need_fewer_cases_and_the_plan_says_so(tmp_path, capsys) -> N
     assert main(["plan", str(tmp_path), "--detect", "1.0", "--hours-per-run", "1.5"]) == 0
     out = capsys.readouterr().out
     assert "cases show a difference of 1 points of DSC with 80 % power" in out and "hours" in out
+    assert "A training takes 1.5 hours: both methods together 3 hours per seed." in out
+
+
+def test_a_study_knows_its_hours_and_the_plan_is_drawn(tmp_path, capsys) -> None:
+    write_scores(pilot(), tmp_path)
+    runs = [{"name": f"r{seed}", "method": "unet", "seed": seed} for seed in range(3)]
+    datasets = [{"name": "d", "stores": [], "runs": runs}]
+    study = {"schema": SCHEMA, "title": "", "table": None, "seeds": 3, "runs_folder": "runs"}
+    write_json(tmp_path / "study.json", {**study, "datasets": datasets})
+    for name, seconds in (("r0", 3600), ("r1", 7200)):  # the third has not ended
+        (tmp_path / "runs" / name).mkdir(parents=True)
+        write_json(tmp_path / "runs" / name / "done.json", {"seconds": seconds})
+    out = tmp_path / "plan"
+    assert main(["plan", str(tmp_path), "--detect", "1", "--out", str(out)]) == 0
+    assert "A training takes 1.5 hours" in capsys.readouterr().out
+    table = pd.read_csv(out / "plan.csv")
+    assert table["hours"].tolist() == [3.0 * seeds for seeds in table["seeds"]]
+    assert (out / "plan.svg").is_file()
+    # Drawn: a point where the curve of a number of seeds meets the difference asked for.
+    found = plan(pilot(), detect=1.0)
+    seeds, cases = found.sizes[2]
+    below, at = found.curve(seeds, [cases - 1, cases])
+    assert at <= 1.0 < below
+    lines = {line.get_label(): line for line in plan_figure(found).axes[0].lines}
+    heights = lines[f"{seeds} seeds"].get_ydata()
+    assert (np.diff(heights) < 0).all() and heights[0] > 1 > heights[-1]
 
 
 def test_where_trainings_vary_too_much_no_number_of_cases_is_enough() -> None:

@@ -8,7 +8,17 @@ import pytest
 from scipy import optimize
 
 from harmoseg import HarmosegError, Scores, compare
-from harmoseg.statistics.pooling import pool_datasets, pool_effects, ranking_stability
+from harmoseg.cli.main import main
+from harmoseg.report.figures.pooled import pooled_plot
+from harmoseg.report.findings import warnings
+from harmoseg.scores.files import write_scores
+from harmoseg.statistics.pooled_tables import make_pooled_tables
+from harmoseg.statistics.pooling import (
+    pool_all,
+    pool_datasets,
+    pool_effects,
+    ranking_stability,
+)
 
 EFFECTS = [0.42, 1.35, -0.31, 0.88, 2.10]
 VARIANCES = [0.04, 0.09, 0.12, 0.05, 0.30]
@@ -30,7 +40,7 @@ def scores(datasets=4, gain=0.03, cases=20) -> Scores:
 def test_pooling_equals_statsmodels() -> None:
     meta = pytest.importorskip("statsmodels.stats.meta_analysis")
     theirs = meta.combine_effects(
-        np.array(EFFECTS), np.array(VARIANCES), method_re="iterated", use_t=True, atol=1e-12,
+        np.array(EFFECTS), np.array(VARIANCES), method_re="iterated", use_t=True, atol=1e-8,
         maxiter=500,
     )  # fmt: skip
     mean, error, between, _ = pool_effects(EFFECTS, VARIANCES)
@@ -78,8 +88,37 @@ def test_datasets_of_a_comparison_are_pooled() -> None:
     np.testing.assert_allclose(ranks.sum(axis=1), 1)
 
 
+def test_a_report_shows_the_mean_over_datasets(tmp_path, capsys) -> None:
+    write_scores(scores(), tmp_path)
+    words = [str(tmp_path), "--reference", "a", "--out", str(tmp_path / "out")]
+    assert main(["compare", *words]) == 0
+    pooled = pool_datasets(compare(scores(), reference="a"), "b", "a")
+    assert pooled.sentence.startswith(f"Over 4 datasets, b minus a is {pooled.mean:+.1f} [")
+    assert pooled.sentence in capsys.readouterr().out
+    assert pooled.sentence in (tmp_path / "out" / "report.html").read_text(encoding="utf-8")
+    table = pd.read_csv(tmp_path / "out" / "tables" / "pooled.csv").set_index("method")
+    assert table.loc["b", "predicted_high"] == pytest.approx(pooled.predicted_high)
+    ranks = pd.read_csv(tmp_path / "out" / "tables" / "ranking.csv")
+    np.testing.assert_allclose(ranks.groupby("method")["share"].sum(), 1)
+    drawn = pooled_plot(pooled).axes[0]
+    assert [label.get_text() for label in drawn.get_yticklabels()][-1] == "mean over datasets"
+    assert len(drawn.get_yticklabels()) == 5
+    assert (tmp_path / "out" / "figures" / "pooled-0.svg").is_file()
+
+
+def test_networks_tested_on_several_datasets_count_once() -> None:
+    """Only where a dataset was trained on itself, or nobody says, is it a dataset of its own."""
+    frame = scores().frame.astype(object)
+    shared = Scores.of(frame.assign(trained_on="d0"))
+    assert pool_all(compare(shared, reference="a")) == []
+    own = Scores.of(frame.assign(trained_on=frame["tested_on"]))
+    assert {item.method for item in pool_all(compare(own, reference="a"))} == {"b", "c"}
+
+
 def test_fewer_than_three_datasets_are_refused() -> None:
     found = compare(scores(datasets=2), reference="a")
+    assert make_pooled_tables(found) == []
+    assert "needs 3 datasets or more; there are 2" in warnings(found)[-1]
     with pytest.raises(HarmosegError, match="b and a have 2 dataset.s. with an interval in DSC"):
         pool_datasets(found, "b", "a")
     with pytest.raises(HarmosegError, match="2 datasets and 3 methods on all of them"):

@@ -230,6 +230,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
+    from harmoseg.statistics.pooling import pool_all
     from harmoseg.statistics.printing import to_markdown
 
     result = compare(
@@ -243,7 +244,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     tables = write_report(result, out / REPORT_FILE, gallery, files=out, replace_files=True)
     for table in tables[:2]:
         print(to_markdown(table))
-    print("\n".join(result.sentences))
+    print("\n".join([*result.sentences, *(item.sentence for item in pool_all(result))]))
     print(f"report: {out / REPORT_FILE}")
 
 

@@ -29,7 +29,16 @@ def make_parser() -> Parser:
         "--measure", type=str, nargs="*", default=[], help="Declared measures, as in compare."
     )
     parser.add_argument(
-        "--hours_per_run", type=float, default=None, help="Hours of one training, for the cost."
+        "--hours_per_run",
+        type=float | None,
+        default=None,
+        help="Hours of one training, for the cost; of a study folder its runs say it.",
+    )
+    parser.add_argument(
+        "--out",
+        type=Path | None,
+        default=None,
+        help="Folder for the table (plan.csv) and the figure (plan.png, plan.svg).",
     )
     return parser
 
@@ -37,16 +46,25 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Print what is needed."""
     from harmoseg.cli.compare import read_table
+    from harmoseg.files import make_folder, write_text
+    from harmoseg.report.figures.planning import plan_figure
+    from harmoseg.report.figures.style import save_figure
     from harmoseg.statistics.planning import plan
+    from harmoseg.study.status import hours_per_run
 
+    hours = arguments.hours_per_run
     found = plan(
         read_table(arguments.scores, arguments.measure),
         detect=arguments.detect,
         method=arguments.method,
         reference=arguments.reference,
         primary=arguments.primary,
-        hours_per_run=arguments.hours_per_run,
+        hours_per_run=hours_per_run(arguments.scores) if hours is None else hours,
     )
     print("\n".join(found.sentences))
-    if arguments.hours_per_run is not None:
-        print(found.to_frame().to_string(index=False))
+    print(found.to_frame().to_string(index=False))
+    if arguments.out is not None:
+        make_folder(arguments.out)
+        write_text(arguments.out / "plan.csv", found.to_frame().to_csv(index=False))
+        save_figure(plan_figure(found), arguments.out / "plan")
+        print(f"wrote {arguments.out}")

@@ -9,6 +9,7 @@ import numpy as np
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import Method, parse_method
 from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.pooled_tables import too_few_datasets
 
 _FEW_SEEDS = 5
 
@@ -22,6 +23,7 @@ def warnings(comparison: Comparison) -> list[str]:
         *_of_controls(comparison),
         *_of_patients(comparison),
         *_of_undefined(comparison),
+        *filter(None, [too_few_datasets(comparison)]),
     ]
 
 

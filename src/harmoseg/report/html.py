@@ -20,6 +20,7 @@ from harmoseg.report.findings import warnings as find_warnings
 from harmoseg.report.gallery import Gallery, GalleryCase
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.pooling import pool_all
 from harmoseg.statistics.printing import Table, write_tables
 from harmoseg.statistics.rings import ring_table
 from harmoseg.statistics.tables import make_tables
@@ -75,7 +76,10 @@ def write_report(
     found = [*warnings, *find_warnings(result), *_missing(result, gallery, logs)]
     page = Page(
         title=result.title,
-        sentences=[text for text in result.sentences if text not in result.notes],
+        sentences=[
+            *(text for text in result.sentences if text not in result.notes),
+            *(item.sentence for item in pool_all(result)),
+        ],
         warnings=found,
         sections=[
             Section("Tables", tables=[_page_table(table, path, files) for table in all_tables]),

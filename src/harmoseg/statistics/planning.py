@@ -68,6 +68,10 @@ class Plan:
     sizes: tuple[tuple[int, int | None], ...]
     hours_per_run: float | None = None
 
+    def curve(self, seeds: int, cases: Sequence[int]) -> list[float]:
+        """Return the difference that so many seeds and each number of cases would show."""
+        return [self.variances.design(seeds, count).detectable() for count in cases]
+
     def to_frame(self) -> pd.DataFrame:
         """Return one row per number of seeds: cases, and hours of both methods where known."""
         frame = pd.DataFrame(self.sizes, columns=["seeds", "cases"]).astype({"cases": "Int64"})
@@ -92,6 +96,11 @@ class Plan:
             else f"{seeds} seeds: no number of cases shows {what}; trainings vary too much."
             for seeds, cases in self.sizes
         ]
+        if self.hours_per_run is not None:
+            lines.append(
+                f"A training takes {self.hours_per_run:.2g} hours: both methods together "
+                f"{2 * self.hours_per_run:.2g} hours per seed."
+            )
         warning = (
             "With so few seeds the pilot's variance between trainings is itself uncertain."
             if item.estimate.seeds < 5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from scipy.special import stdtrit
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.measures import Measure
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import Difference
+from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference, Where
 from harmoseg.statistics.intervals import Estimate, Sample, variance_of_mean
 
 FEWEST = 3
@@ -26,6 +27,9 @@ class PooledMean:
     """The mean of a difference over datasets, in printed units.
 
     Args:
+        method: The method.
+        reference: What it is compared with.
+        measure: In what.
         mean: Random-effects mean: every dataset weighs 1 / (its variance + `between`).
         low: Lower end of the 95 % interval of the mean.
         high: Its upper end.
@@ -37,6 +41,9 @@ class PooledMean:
         datasets: The difference on every dataset, for a forest.
     """
 
+    method: str
+    reference: str
+    measure: Measure
     mean: float
     low: float
     high: float
@@ -45,6 +52,23 @@ class PooledMean:
     between: float
     inconsistency: float
     datasets: Mapping[str, Estimate]
+
+    @property
+    def sentence(self) -> str:
+        """Return the mean and what to expect of a further dataset, in plain words."""
+        digits, unit = self.measure.decimals, self.measure.unit
+        mean, low, high, predicted_low, predicted_high = (
+            f"{value:+.{digits}f}"
+            for value in (self.mean, self.low, self.high, self.predicted_low, self.predicted_high)
+        )
+        fixed = any(estimate.fixed_networks for estimate in self.datasets.values())
+        networks = f", {FOR_THESE_NETWORKS}" if fixed else ""
+        return (
+            f"Over {len(self.datasets)} datasets, {self.method} minus {self.reference} is {mean} "
+            f"[{low}, {high}] {unit} of {self.measure.title} (random-effects mean); on a further "
+            f"dataset of this kind it is expected between {predicted_low} and {predicted_high}"
+            f"{networks}."
+        ).replace("]  of", "] of")
 
 
 def pool_effects(
@@ -91,8 +115,8 @@ def pool_datasets(
     wanted = measure or comparison.primary
     items = [
         item
-        for item in comparison.find(measure=wanted, method=method)
-        if item.reference == reference and item.where.is_whole and item.estimate.low is not None
+        for item in comparison.find(measure=wanted, method=method, where=Where())
+        if item.reference == reference and _is_poolable(item)
     ]
     if len(items) < FEWEST:
         raise HarmosegError(
@@ -109,6 +133,9 @@ def pool_datasets(
     reach = float(t_next) * float(np.sqrt(between + error**2))
     half = float(t_mean) * error
     return PooledMean(
+        method,
+        reference,
+        wanted,
         mean,
         mean - half,
         mean + half,
@@ -118,6 +145,27 @@ def pool_datasets(
         inconsistency,
         {item.block.place or item.block.tested_on: item.estimate for item in items},
     )
+
+
+def pool_all(comparison: Comparison) -> list[PooledMean]:
+    """Pool every difference of the primary measure that three datasets or more have."""
+    counts = Counter(
+        (item.method, item.reference) for item in comparison.headline if _is_poolable(item)
+    )
+    return [
+        pool_datasets(comparison, method, reference)
+        for (method, reference), count in counts.items()
+        if count >= FEWEST
+    ]
+
+
+def _is_poolable(item: Difference) -> bool:
+    """Return whether a difference can be pooled: it varies, and shares its networks with none.
+
+    Networks that were trained on one dataset and tested on several would count several times.
+    """
+    own = item.block.trained_on in ("", item.block.tested_on)
+    return own and item.estimate.low is not None and _variance(item) > 0
 
 
 def ranking_stability(comparison: Comparison, resamples: int = 2000) -> pd.DataFrame:

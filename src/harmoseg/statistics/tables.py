@@ -15,6 +15,7 @@ from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.differences import Difference, Where, record_of
 from harmoseg.statistics.intervals import Estimate
+from harmoseg.statistics.pooled_tables import make_pooled_tables
 from harmoseg.statistics.printing import (
     NONE,
     Table,
@@ -30,7 +31,8 @@ HEADLINES = ("DSC", "NSD", "HD95", "ECE")
 def make_tables(comparison: Comparison) -> list[Table]:
     """Return every table that follows from the scores alone."""
     tables = [mean_table(comparison), difference_table(comparison)]
-    tables += [full_table(comparison), *_part_tables(comparison)]
+    tables += [*make_pooled_tables(comparison), full_table(comparison)]
+    tables += _part_tables(comparison)
     if any(block.has_counts for block in comparison.blocks):
         tables.append(aggregate_table(comparison))
     return tables

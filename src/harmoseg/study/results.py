@@ -29,6 +29,7 @@ from harmoseg.study.jobs import (
 )
 from harmoseg.study.layout import read_failures, read_plan
 from harmoseg.study.sample_predictions import Exhibits, read_exhibits
+from harmoseg.study.status import hours_per_run
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import LOG_FILE, read_experiment
 
@@ -120,6 +121,11 @@ class Study:
 
         write_study_report(self)
         return self.folder / REPORT_FILE
+
+    @property
+    def hours_per_run(self) -> float | None:
+        """Return the mean hours of a training, for `harmoseg.plan`; None before any has ended."""
+        return hours_per_run(self.folder)
 
     def training_logs(self) -> pd.DataFrame:
         """Return the logs of all finished runs: a row per run and epoch."""

@@ -18,6 +18,7 @@ from harmoseg.study.layout import (
     EVALUATIONS,
     EXHIBITS,
     LOG_FILE,
+    STUDY_FILE,
     SUMMARY_FILE,
     lock_of,
     read_failures,
@@ -199,3 +200,21 @@ class Durations:
             return None
         means = {name: fmean(seconds) for name, seconds in self._seconds.items()}
         return sum(means.get(name, fmean(known)) for name in datasets)
+
+
+def hours_per_run(study: Path) -> float | None:
+    """Return the mean hours of a study's trainings; None for another folder, or before any ended.
+
+    Raises HarmosegError where the plan is damaged.
+    """
+    if not (study / STUDY_FILE).is_file():
+        return None
+    plan = read_plan(study)
+    durations = Durations()
+    for dataset in plan["datasets"]:
+        for run in dataset["runs"]:
+            done = Path(plan["runs_folder"]) / run["name"] / DONE_FILE
+            durations.add_file(dataset["name"], done)
+    names = [dataset["name"] for dataset in plan["datasets"]]
+    seconds = durations.of(names)
+    return None if seconds is None else seconds / len(names) / 3600

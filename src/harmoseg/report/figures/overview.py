@@ -20,6 +20,7 @@ from harmoseg.report.figures.ladders import (
     weight_figure,
 )
 from harmoseg.report.figures.overlays import choose_cases, class_figure, overlay_figure
+from harmoseg.report.figures.pooled import pooled_plot
 from harmoseg.report.figures.reliability import reliability_figure
 from harmoseg.report.figures.rings import ring_figure
 from harmoseg.report.figures.style import Styles, method_styles
@@ -28,6 +29,7 @@ from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.differences import Difference, Where
+from harmoseg.statistics.pooling import pool_all
 from harmoseg.statistics.printing import format_count
 from harmoseg.statistics.rings import ring_curves
 
@@ -59,7 +61,7 @@ def comparison_figures(
     figures.
     """
     styles = method_styles(list(comparison.methods))
-    figures = list(_forests(comparison))
+    figures = [*_forests(comparison), *_over_datasets(comparison)]
     for trained_on in dict.fromkeys(block.trained_on for block in comparison.blocks):
         blocks = [block for block in comparison.blocks if block.trained_on == trained_on]
         for block in blocks:
@@ -96,6 +98,18 @@ def _forests(comparison: Comparison) -> Iterator[NamedFigure]:
                 "beforehand and is not corrected for the number of measures.",
                 forest_plot(found),
             )
+
+
+def _over_datasets(comparison: Comparison) -> Iterator[NamedFigure]:
+    for number, item in enumerate(pool_all(comparison)):
+        yield NamedFigure(
+            f"pooled-{number}",
+            f"Over all datasets: {item.method} minus {item.reference}",
+            f"{item.sentence} Rows: the paired difference on every dataset, line: {_INTERVAL}. "
+            "Dotted: the 95 % prediction interval, where the true difference on another dataset "
+            "of this kind is expected.",
+            pooled_plot(item),
+        )
 
 
 def _of_block(
