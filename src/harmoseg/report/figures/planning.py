@@ -29,7 +29,8 @@ def plan_figure(plan: Plan) -> Figure:
             axes.plot([needed], [plan.detect], "o", color=line[0].get_color(), alpha=shade)
     axes.axhline(plan.detect, color=PALETTE[5], linewidth=1.0, label=f"asked: {plan.detect:g}")
     pilot = (item.estimate.seeds, item.estimate.cases)
-    axes.axvline(pilot[1], color="0.6", linestyle=":", label=f"pilot: {pilot[0]} seeds, {pilot[1]}")
+    told = f"pilot: {pilot[0]} seeds,\n{pilot[1]} cases"
+    axes.axvline(pilot[1], color="0.6", linestyle=":", label=told)
     axes.set_xscale("log")
     axes.set_yscale("log")
     for axis in (axes.xaxis, axes.yaxis):
