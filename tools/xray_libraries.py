@@ -59,7 +59,7 @@ def look_at(path: str, mode: Mode) -> dict[str, Any]:
         # It cannot be made as it is; another way to call it may make it too.
         spelled = passing_spellings(loss, question)
         use = "with an adapter" if spelled else "not usable"
-        return {"use": use, "why": spelled[0] if spelled else str(error)}
+        return {"use": use, "spelling": "".join(spelled), "why": str(error)}
     return {**_use(card), **_measures(card)}
 
 
@@ -69,7 +69,8 @@ def _use(card: LossCard) -> dict[str, str]:
     if card.spellings:
         return {
             "use": "with an adapter",
-            "why": f"{card.refusals[0].meaning} Use {card.spellings[0]}",
+            "spelling": card.spellings[0],
+            "why": card.refusals[0].meaning,
         }
     if card.refusals:
         return {"use": "not usable", "why": card.refusals[0].meaning}
@@ -95,7 +96,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     out = parser.parse_args().out
-    columns = ("library", "loss", "mode", "use", "explained", "nearest", "below_4_px", "why")
+    columns = (
+        "library",
+        "loss",
+        "mode",
+        "use",
+        "spelling",
+        "explained",
+        "nearest",
+        "below_4_px",
+        "why",
+    )
     rows = []
     for library, module in _LIBRARIES.items():
         version = metadata.version(library)

@@ -231,7 +231,7 @@ def test_cards_side_by_side(question) -> None:
 def test_mistakes_are_named(tmp_path) -> None:
     for call, message in (
         (lambda: xray("ring"), "did you mean 'rings'"),
-        (lambda: xray("rings(a=1)"), "unknown option 'a'; it has include_background"),
+        (lambda: xray("rings(a=1)"), "unknown option 'a'; it has spacing, class_weights, include_"),
         (lambda: xray("tversky(alpha=-1)"), "alpha must be 0 or more"),
         (lambda: xray("scc", mode="several"), "mode must be binary or multiclass or multilabel"),
         (

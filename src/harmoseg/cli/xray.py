@@ -1,4 +1,4 @@
-"""harmoseg xray: what a loss does, seen in seconds, without training."""
+"""harmoseg xray: examine losses in seconds, without training."""
 
 from __future__ import annotations
 

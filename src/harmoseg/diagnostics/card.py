@@ -40,7 +40,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class LossCard:
-    """What a loss does, seen without training; see `xray`.
+    """The findings of `xray` about one loss.
 
     `checks` are those of the contract; `values` the mean loss of every graded prediction;
     `spectrum`, `likeness`, `pull` and `cost` are None where the loss cannot be called or has no
@@ -65,7 +65,7 @@ class LossCard:
 
     @property
     def sentences(self) -> list[str]:
-        """Return what the card says, in plain sentences."""
+        """Return the findings in plain sentences."""
         from harmoseg.diagnostics.sentences import describe
 
         return describe(self)
@@ -113,7 +113,7 @@ def xray(
     mode: Mode = "binary",
     masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None,
 ) -> LossCard:
-    """Return what a loss does, seen in seconds without training.
+    """Examine a loss without training, in seconds; return its card.
 
     `loss` is the name of a loss (``"rings"``, ``"tversky(alpha=0.3,beta=0.7)"``), the import path
     of one, or a Python object that is called as ``loss(logits, target)``: logits (B, C, *S) in
@@ -134,7 +134,7 @@ def xray(
 def make_question(
     mode: str, masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None
 ) -> Question:
-    """Return what losses are asked; make it once where several losses are."""
+    """Return the masks and predictions that losses are asked on; make them once for several."""
     if mode not in get_args(Mode):
         raise HarmosegError(f"mode must be {' or '.join(get_args(Mode))}, got {mode!r}")
     classes = _PHANTOM_CLASSES

@@ -1,4 +1,4 @@
-"""The contract of a loss: what it must do, and what is good to know before training."""
+"""The contract of a loss: what it must do to be trained with, and what may surprise."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ORDER = (
 
 @dataclass(frozen=True)
 class Check:
-    """One check: its name, whether it passed, and what that means for training.
+    """A check: its name, its status, and its meaning for training.
 
     `refuses` says whether an objective that fails the check is not trained with.
     """
@@ -64,7 +64,7 @@ def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Ch
 
 
 def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
-    """Check what an objective must have to be trained with."""
+    """Yield the checks for which an objective is refused."""
     value = _values(question, answers)
     finite = bool(np.isfinite(answers.values).all())
     yield _check(
@@ -112,7 +112,7 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
 
 
 def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
-    """Check that worse predictions have a higher loss, as far as they were asked."""
+    """Yield the checks that worse predictions have a higher loss."""
     value = _values(question, answers)
     near = [state.name for state in question.states if state.kind == "near"]
     near = list(dict.fromkeys(near))

@@ -1,4 +1,4 @@
-"""What a loss costs: time and memory of a step, relative to BCE."""
+"""Time and memory of a loss, relative to BCE."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _LONGEST = 1.0
 
 @dataclass(frozen=True)
 class Cost:
-    """Time of value and gradient of a batch, and memory kept for the gradient, relative to BCE."""
+    """Time of a value and gradient of a batch, and memory kept for it, relative to BCE."""
 
     seconds: float
     time: float

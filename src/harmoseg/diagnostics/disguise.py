@@ -1,4 +1,4 @@
-"""Which terms are an overlap loss in disguise: what the gain of such a term is worth."""
+"""Terms that are an overlap loss in disguise."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from harmoseg.losses.method import LossName, parse_method
 MOSTLY = 0.9
 """Share of the gradient from which on a loss is called an overlap loss."""
 _PLAIN = ("dice", "bce")
-"""Named for what they are: nobody is surprised."""
+"""Overlap losses by name."""
 
 
 def describe_disguises(methods: Iterable[str], mode: str) -> list[str]:
@@ -35,8 +35,8 @@ def describe_disguises(methods: Iterable[str], mode: str) -> list[str]:
         if share is not None and share >= MOSTLY:
             found.append(
                 f"{100 * share:.0f} % of the gradient of the term {loss} is explained by BCE, Dice "
-                "and squared Dice together (harmoseg xray): what it gains, an overlap term of the "
-                "same weight would gain too."
+                "and squared Dice together (harmoseg xray): an overlap term of the same weight "
+                "would gain as much."
             )
     return found
 

@@ -1,4 +1,4 @@
-"""What a loss's gradient is made of: frequencies, other losses, and places."""
+"""Analysis of a loss's gradient: its frequencies, its likeness to other losses, its places."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class Spectrum:
 
 @dataclass(frozen=True)
 class Likeness:
-    """How much of a loss's gradient other losses explain.
+    """The share of a loss's gradient that other losses explain.
 
     `explained` is the share of the gradient's power that one combination of BCE, Dice and squared
     Dice explains over all graded predictions, every state counted alike, and `coefficients` are
@@ -66,7 +66,7 @@ class Likeness:
 
 @dataclass(frozen=True)
 class Pull:
-    """Where a gradient acts: shares of its size by distance to the outline, in the bins of names.
+    """Shares of a gradient's size by distance to the outline.
 
     `small_object` is the mean gradient per pixel on a missed object of 1/16 of the area, relative
     to that on a missed large one in the same image.

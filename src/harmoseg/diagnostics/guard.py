@@ -1,4 +1,4 @@
-"""Guard training: refuse an objective that cannot lead to the truth, and tell how to spell it."""
+"""Refuse to train with an objective that cannot lead to the truth; name a spelling that can."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def check_objective(
     space: tuple[int, int],
     refuse: bool = True,
 ) -> list[str]:
-    """Return what to know before training; raise HarmosegError where the objective is unfit.
+    """Return warnings about an objective; raise HarmosegError where it is unfit.
 
     Unfit is an objective that is not one finite number, has no gradient, is constant, or finds
     noise or the inverse of a mask at least as good as the mask; and one with a loss that has no
     finite gradient of its own. `losses` are those that it names. It is asked on masks of `space`.
-    Unless it is to `refuse`, this is told with the rest.
+    Without `refuse` an unfit objective is a warning too.
     """
     channels = 1 if mode == "binary" else classes
     masks = phantom_masks(classes, *space, count=_COUNT)
@@ -73,7 +73,7 @@ def _failed(
 
 
 def passing_spellings(loss: Any, question: Question) -> tuple[str, ...]:
-    """Return how to call a loss that is not harmoseg's so that it passes, if known."""
+    """Return spellings with which a loss that is not harmoseg's passes, if one is found."""
     if isinstance(loss, LossName) and not loss.is_imported:
         return ()
     few = replace(question, masks=question.masks[:2])

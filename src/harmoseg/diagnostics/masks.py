@@ -1,4 +1,4 @@
-"""Masks that losses are asked on: of the phantom, of a prepared store, or given."""
+"""Masks that losses are asked on: of the phantom or of a prepared store."""
 
 from __future__ import annotations
 

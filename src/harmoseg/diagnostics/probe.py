@@ -1,4 +1,4 @@
-"""Ask a loss: its value and its gradient at graded predictions, one image at a time."""
+"""Values and gradients of a loss at graded predictions, one image at a time."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ REFERENCES = ("bce", "dice", "scc", "tversky", "focal", "rings")
 
 @dataclass(frozen=True)
 class Answers:
-    """What a loss answers to every state and image.
+    """The values and gradients of a loss for every state and image.
 
     `values` is (states, images); `gradients` (states, images, C, *S), on the logits.
     """
@@ -64,7 +64,7 @@ class Question:
 
     @cached_property
     def references(self) -> dict[str, Answers]:
-        """Return what the losses answer that every loss is compared with."""
+        """Return the answers of the losses that every loss is compared with."""
         return {name: ask(make_loss(LossName(name), self.mode), self) for name in REFERENCES}
 
     def logits(self, name: str, confidence: float) -> Tensor:
@@ -77,7 +77,7 @@ class Question:
 
 
 def ask(loss: Loss, question: Question) -> Answers:
-    """Ask a loss for its values and gradients, one image at a time.
+    """Return the values and gradients of a loss, one image at a time.
 
     One at a time, since losses differ in how they sum over a batch. Where a loss has no gradient,
     that is 0. Raises whatever the loss raises.

@@ -1,4 +1,4 @@
-"""A card in words, and cards side by side as a page for the terminal."""
+"""Cards in words, and side by side as a page for the terminal."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ def _tables(cards: Sequence[LossCard]) -> list[str]:
 
 
 def _spectrum_rows(cards: Sequence[LossCard], names: Sequence[str]) -> list[str]:
-    """Show what share of the gradient sees details of which size, beside that of other losses."""
+    """Return rows of the gradient's shares by size of detail, beside those of other losses."""
     known = next((card.spectrum for card in cards if card.spectrum is not None), None)
     beside = {k: v for k, v in (known.beside if known else {}).items() if k not in names}
     columns = [*names, *beside]
@@ -175,9 +175,9 @@ def short_name(card: LossCard) -> str:
     return head.rpartition(".")[2] + paren + options
 
 
-def _each(cards: Sequence[LossCard], tell: Callable[..., str]) -> list[str]:
-    """Tell something of every card that has been measured."""
-    return ["-" if card.likeness is None else tell(card) for card in cards]
+def _each(cards: Sequence[LossCard], show: Callable[..., str]) -> list[str]:
+    """Return a cell for every card, a dash where nothing was measured."""
+    return ["-" if card.likeness is None else show(card) for card in cards]
 
 
 def _status(card: LossCard, name: str) -> str:

@@ -1,4 +1,4 @@
-"""Which method a method is compared with: its controls, as the grammar of methods decides."""
+"""The controls that a method is compared with."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Literal
 from harmoseg.losses.method import parse_method
 
 Controls = Literal["none", "reduction", "all"]
-"""Which controls a study adds where they are missing: none; for every method with a term the same
-network and reduction without it; that, and the same with an overlap term of equal weight."""
+"""Controls that a study adds where they are missing: none; for every method with a term the same
+network and reduction without it; both, that and the same with an overlap term of equal weight."""
 DEFAULT_CONTROLS: Controls = "all"
 """A gain without its overlap control says nothing about the spectrum."""
 Kind = Literal[
@@ -20,7 +20,7 @@ Kind = Literal[
 
 @dataclass(frozen=True)
 class Reference:
-    """What a method is compared with: which method, and how that differs from it."""
+    """A method that another is compared with, and how it differs from that."""
 
     method: str
     kind: Kind
@@ -43,13 +43,12 @@ def with_controls(methods: Sequence[str], controls: Controls) -> tuple[str, ...]
 
 
 def references_of(method: str, methods: Sequence[str]) -> tuple[Reference, ...]:
-    """Name what `method` is to be compared with, of the methods of a plan.
+    """Return the methods of a plan that `method` is compared with.
 
-    A method with a term has its controls: the same network and reduction without it, and the same
-    with an overlap term of equal weight in its place; a method with another base and no term has
-    BCE + Dice. Where the plan lacks the first, and for every
-    method without a term, there is the first method of the plan, which is no control, unless it is
-    the other one.
+    A method with a term has two controls: the same network and reduction without the term, and the
+    same with an overlap term of equal weight in its place. A method with another base and no term
+    has BCE + Dice. Where the plan lacks the first control, and for a method without a term, the
+    reference is the first method of the plan, which is no control.
     """
     parsed, first = parse_method(method), methods[0]
     plain, overlap = str(parsed.plain), parsed.overlap_control

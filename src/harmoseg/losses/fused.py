@@ -1,4 +1,4 @@
-"""One sweep over the pixels for everything that the objective needs.
+"""One sweep over the pixels for all sums of the objective.
 
 BCE (or cross-entropy), Dice and the full-spectrum correlation are all made of a few sums over the
 same probabilities. They are taken together here, and gone back through together, with a backward
@@ -37,7 +37,7 @@ class Sums(NamedTuple):
 
 
 def sweep(mode: Mode, pair: Pair) -> Sums:
-    """Take all sums in one sweep. Differentiable once, in the logits."""
+    """Return all sums, taken in one sweep. They can be differentiated once, in the logits."""
     axes = tuple(range(2, pair.logits.ndim))
     function = _SoftmaxSweep if mode == "multiclass" else _SigmoidSweep
     pixel, cross, pred, square, *_ = function.apply(*pair)
@@ -141,7 +141,7 @@ def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None
 
 
 def _of_sums(pred: Tensor, grads: tuple[Tensor | None, ...]) -> list[Tensor]:
-    """Give the gradients of the four sums in a shape that broadcasts, 0 where one is not used."""
+    """Return the gradients of the four sums in a shape that broadcasts, 0 for an unused sum."""
     shape = (*pred.shape[:2], *[1] * (pred.ndim - 2))
     return [pred.new_zeros(shape) if grad is None else grad.reshape(shape) for grad in grads[:4]]
 
@@ -169,7 +169,7 @@ def _scatter_blocks(values: Tensor, target: Tensor, length: int, classes: int) -
 
 
 def _of_class(values: Tensor, target: Tensor) -> Tensor:
-    """Give every pixel the value of its class: (B, C, 1, ...) to (B, 1, *S)."""
+    """Return the value of every pixel's class: (B, C, 1, ...) to (B, 1, *S)."""
     return values.flatten(1).gather(1, target.flatten(1)).reshape(target.shape)
 
 

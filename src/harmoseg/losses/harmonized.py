@@ -109,7 +109,7 @@ class HarmonizedLoss(nn.Module):
         return f"spectral_weight={self.spectral_weight}, pixel={self.pixel!r}"
 
     def _overlap_terms(self, sums: Sums) -> tuple[Tensor, Tensor]:
-        """Give 1 - Dice and 1 - SCC: one numerator over two denominators."""
+        """Return 1 - Dice and 1 - SCC: one numerator over two denominators."""
         averaging = self.spectral.averaging
         linear, square = sums.pred + sums.truth, sums.pred_square + sums.truth_square
         pooled = averaging.pool(sums.cross.unsqueeze(-1), torch.stack((linear, square), dim=-1))

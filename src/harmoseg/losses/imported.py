@@ -1,4 +1,4 @@
-"""A loss that is named by its import path, called as it wants to be called."""
+"""A loss of another library or of a user's file, called as it expects."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ class ForeignLoss(nn.Module):
         try:
             with torch.autocast(logits.device.type, enabled=False):
                 value = self.loss(*given, **keywords)
-        except Exception as error:  # whatever somebody's code does, the message names the code
+        except Exception as error:  # any mistake of a user's code: the message names it
             wanted = [word for word in _MOMENTS if f"'{word}'" in str(error)]
             cure = f"; add the option schedule=[{','.join(wanted)}]" if wanted else ""
             raise HarmosegError(
@@ -140,7 +140,7 @@ class ForeignLoss(nn.Module):
         masks = class_masks(self.mode, target, channels)
         try:
             return to_tensor(self._map(masks), masks)
-        except Exception as error:  # somebody's function
+        except Exception as error:  # any mistake of a user's function
             raise HarmosegError(
                 f"loss {self.name}: its map failed on masks {masks.shape}: "
                 f"{type(error).__name__}: {error}"
@@ -193,7 +193,7 @@ def import_loss(loss: LossName, mode: str) -> ForeignLoss:
     options = {**known, **{name: _listed(value) for name, value in options.items()}}
     try:
         made = found(**options)
-    except Exception as error:  # somebody's constructor may hold any mistake
+    except Exception as error:  # any mistake of a user's constructor
         given = ", ".join(f"{name}={value!r}" for name, value in options.items())
         raise HarmosegError(
             f"loss {path}: {short}({given}) cannot be made ({error}); write what it needs in "
@@ -243,7 +243,7 @@ def _hash_of(path: str) -> str | None:
 
 
 def _import(path: str) -> Any:
-    """Import what a path names, from the installed packages or from the current folder."""
+    """Import an object by its path, from the installed packages or from the current folder."""
     module, _, name = path.rpartition(".")
     here = str(Path.cwd())
     added = here not in sys.path
@@ -251,7 +251,7 @@ def _import(path: str) -> Any:
         sys.path.append(here)
     try:
         return getattr(importlib.import_module(module), name)
-    except Exception as error:  # somebody's file may hold any mistake
+    except Exception as error:  # any mistake in a user's file
         raise HarmosegError(
             f"loss {path}: cannot be imported ({type(error).__name__}: {error}); write "
             "package.module.Name, from an installed package or from a file in the current folder"
@@ -262,7 +262,7 @@ def _import(path: str) -> Any:
 
 
 def _words(loss: type, mode: str, given: str, target: str) -> dict[str, Any]:
-    """Return what the constructor of a loss knows of logits and of the mode.
+    """Return the options of a constructor that concern logits and the mode.
 
     The names are those of segmentation-models-pytorch (mode, from_logits) and MONAI (the others).
     """

@@ -139,7 +139,7 @@ class Method:
 
     @property
     def plain(self) -> Method:
-        """Return what the method is measured against: the same without its terms.
+        """Return the first control: the same method without its terms.
 
         For a method with another base and no term that is BCE + Dice.
         """
@@ -147,11 +147,11 @@ class Method:
 
     @property
     def overlap_control(self) -> Method | None:
-        """Return the same with one overlap term of the same weight in the place of the terms.
+        """Return the second control: the same with one overlap term in the place of the terms.
 
-        What a method gains over this, no overlap term would have given. Bands of the spectrum have
-        the whole spectrum there, which by Parseval's theorem is a soft Dice; other terms have
-        Dice. None without a term and for ``dice`` itself.
+        The weight is the same. For bands of the spectrum the overlap term is the whole spectrum,
+        which by Parseval's theorem is a soft Dice; for other terms it is Dice. None without a term
+        and for ``dice`` itself.
         """
         names = {term.loss.name for term in self.terms}
         if not names or names == {"dice"}:

@@ -1,4 +1,4 @@
-"""What a loss is given: the three modes, their shapes, and the ignored pixels."""
+"""The three modes of a loss: the shapes of logits and target, and the ignored pixels."""
 
 from __future__ import annotations
 
@@ -40,7 +40,9 @@ def check_mode(mode: str) -> Mode:
 
 
 def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) -> Pair:
-    """Check a batch against `mode` and bring it to one form. Raises ValueError naming both shapes.
+    """Check a batch against `mode` and bring it to one form.
+
+    Raises ValueError naming both shapes.
 
     Ignored pixels are replaced before anything is computed, so that whatever stands there (NaN
     included) reaches neither the value nor the gradient.
@@ -102,7 +104,7 @@ def check_values(mode: Mode, pair: Pair) -> float:
 
 
 def probabilities(mode: Mode, pair: Pair) -> Tensor:
-    """Turn logits into probabilities (B, C, *S), 0 at ignored pixels.
+    """Return the probabilities of logits, (B, C, *S), 0 at ignored pixels.
 
     A softmax over the classes for ``"multiclass"``, a sigmoid per channel else.
     """
@@ -118,7 +120,7 @@ def _plain(tensor: Tensor) -> Tensor:
 
 
 def one_hot(mode: Mode, pair: Pair) -> Tensor:
-    """Give the truth as (B, C, *S) in the dtype of the logits, 0 at ignored pixels."""
+    """Return the truth as (B, C, *S) in the dtype of the logits, 0 at ignored pixels."""
     if mode != "multiclass":
         return pair.target
     # A scatter, since it refuses an index that is no class.

@@ -14,6 +14,7 @@ from harmoseg.losses.frequencies import FocalFrequencyLoss, WaveletInformationLo
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
 from harmoseg.losses.method import BANDS, LossName
+from harmoseg.losses.modes import Mode
 from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss, SkeletonRecallLoss
 from harmoseg.losses.regions import (
     FocalLoss,
@@ -32,55 +33,21 @@ class PartLoss(nn.Module):
     ``loss(logits, target)`` returns a scalar; shapes are those of `Mode`.
     """
 
-    def __init__(self, part: str, mode: Any, **options: Any) -> None:
+    def __init__(self, part: str, mode: Mode, **shared: Any) -> None:
         super().__init__()
         self.part = part
-        self.harmonized = HarmonizedLoss(mode, spectral_weight=0.0, **options)
+        self.harmonized = HarmonizedLoss(mode, spectral_weight=0.0, **shared)
 
     def forward(self, logits: Tensor, target: Tensor) -> Tensor:
         """Return the part."""
         return self.harmonized.terms(logits, target)[self.part]
 
 
-def _part(
-    part: str,
-    mode: Any,
-    *,
-    reduction: Reduction,
-    across_ranks: bool,
-    include_background: bool = True,
-) -> nn.Module:
-    return PartLoss(
-        part,
-        mode,
-        reduction=reduction,
-        across_ranks=across_ranks,
-        include_background=include_background,
-    )
-
-
-def _spectral(
-    bands: Any,
-    mode: Any,
-    *,
-    reduction: Reduction,
-    across_ranks: bool,
-    include_background: bool = True,
-) -> nn.Module:
-    return SpectralCorrelationLoss(
-        mode,
-        bands=bands,
-        reduction=reduction,
-        across_ranks=across_ranks,
-        include_background=include_background,
-    )
-
-
 _MAKERS: dict[str, Callable[..., nn.Module]] = {
-    "bce": functools.partial(_part, "pixel"),
-    "dice": functools.partial(_part, "dice"),
-    "scc": functools.partial(_spectral, None),
-    **{name: functools.partial(_spectral, name) for name in BANDS},
+    "bce": functools.partial(PartLoss, "pixel"),
+    "dice": functools.partial(PartLoss, "dice"),
+    "scc": SpectralCorrelationLoss,
+    **{name: functools.partial(SpectralCorrelationLoss, bands=name) for name in BANDS},
     "focal": FocalLoss,
     "topk": TopKLoss,
     "tversky": TverskyLoss,
@@ -102,7 +69,7 @@ def make_loss(
 ) -> nn.Module:
     """Make a loss, called as ``loss(logits, target)``, that returns a scalar.
 
-    `mode` is ``"binary"`` or ``"multiclass"``; the target holds class indices (B, *S).
+    Shapes are those of `Mode`.
     `across_ranks` is that of `HarmonizedLoss`; an imported loss sees the batch of its own process.
     Raises HarmosegError for an unknown option, and where a loss cannot be imported or made.
     """
@@ -110,7 +77,7 @@ def make_loss(
         return import_loss(loss, mode)
     maker = _MAKERS[loss.name]
     parameters = inspect.signature(maker).parameters
-    known = [name for name in parameters if name not in _SHARED]
+    known = [name for name in parameters if name not in _NO_OPTIONS]
     if "shared" in parameters and "include_background" not in known:
         known.append("include_background")
     unknown = [name for name, _ in loss.options if name not in known]
@@ -124,4 +91,5 @@ def make_loss(
         raise HarmosegError(f"loss {loss}: {error}") from error
 
 
-_SHARED = ("mode", "reduction", "across_ranks", "shared")
+_NO_OPTIONS = ("mode", "reduction", "across_ranks", "shared", "bands", "ignore_index")
+"""Arguments of the makers that a method does not spell as options."""

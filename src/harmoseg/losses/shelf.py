@@ -1,4 +1,4 @@
-"""What the named losses of other papers share: options, checks, and pixel losses."""
+"""Base classes of the named losses of other papers, and the pixel losses they share."""
 
 from __future__ import annotations
 

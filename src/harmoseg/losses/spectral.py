@@ -116,7 +116,7 @@ class SpectralCorrelationLoss(nn.Module):
         return self.averaging.over_classes(1 - correlation_ratio(*pooled), self.class_weights)
 
     def of_bands(self, pair: Pair) -> Tensor:
-        """Give 1 - SCC over rings, a window or weights, through the transform."""
+        """Return 1 - SCC over rings, a window or weights, through the transform."""
         pred, truth = probabilities(self.mode, pair), one_hot(self.mode, pair)
         partition = self._partition(pred)
         sums = self.averaging.pool(*spectral_sums(pred, truth, partition))
@@ -156,7 +156,7 @@ def named_partition(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Partition:
-    """Give the partition of a band name for masks of `shape`, one ring for a window."""
+    """Return the partition of a band name for masks of `shape`, one ring for a window."""
     return _make_named_partition(bands, shape, spacing, device, dtype)
 
 
@@ -226,7 +226,7 @@ def _as_weights(
 
 
 def _check_bands(bands: Bands) -> str | None:
-    """Name what `bands` asks for, "weights" for a tensor; raise ValueError for anything else."""
+    """Return the name of `bands`, "weights" for a tensor; raise ValueError for anything else."""
     if isinstance(bands, Tensor):
         if not bool((bands >= 0).all()) or not float(bands.sum()) > 0:
             raise ValueError("bands must hold weights of 0 or more, and not all 0")
