@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_args
 
 from torch import Tensor, nn
 
@@ -13,7 +13,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.losses.frequencies import FocalFrequencyLoss, WaveletInformationLoss
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.imported import import_loss
-from harmoseg.losses.method import BANDS, LossName
+from harmoseg.losses.method import LossName
 from harmoseg.losses.modes import Mode
 from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss, SkeletonRecallLoss
 from harmoseg.losses.regions import (
@@ -23,7 +23,7 @@ from harmoseg.losses.regions import (
     TopKLoss,
     TverskyLoss,
 )
-from harmoseg.losses.spectral import SpectralCorrelationLoss
+from harmoseg.losses.spectral import BandName, SpectralCorrelationLoss
 from harmoseg.spectrum import Reduction
 
 
@@ -47,7 +47,7 @@ _MAKERS: dict[str, Callable[..., nn.Module]] = {
     "bce": functools.partial(PartLoss, "pixel"),
     "dice": functools.partial(PartLoss, "dice"),
     "scc": SpectralCorrelationLoss,
-    **{name: functools.partial(SpectralCorrelationLoss, bands=name) for name in BANDS},
+    **{name: functools.partial(SpectralCorrelationLoss, bands=name) for name in get_args(BandName)},
     "focal": FocalLoss,
     "topk": TopKLoss,
     "tversky": TverskyLoss,
@@ -69,9 +69,9 @@ def make_loss(
 ) -> nn.Module:
     """Make a loss, called as ``loss(logits, target)``, that returns a scalar.
 
-    Shapes are those of `Mode`.
-    `across_ranks` is that of `HarmonizedLoss`; an imported loss sees the batch of its own process.
-    Raises HarmosegError for an unknown option, and where a loss cannot be imported or made.
+    Shapes are those of `Mode`. `across_ranks` is that of `HarmonizedLoss`; an imported loss sees
+    the batch of its own process. Raises HarmosegError for an unknown option, and where a loss
+    cannot be imported or made.
     """
     if loss.is_imported:
         return import_loss(loss, mode)
