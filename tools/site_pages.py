@@ -137,12 +137,11 @@ def commands_page() -> str:
         "# Commands",
         "",
         "Every option has the same name, and the same default, as in Python. `--batch-size` and "
-        "`--batch_size` mean the same; `--config FILE` reads options from a YAML file.",
+        "`--batch_size` mean the same. [What all have in common](command-line.md).",
     ]
     for name in SUMMARIES:
         parser = import_module(f"harmoseg.cli.{name}").make_parser()
         lines += _command(parser, f"harmoseg {name.replace('_', ' ')}", 2)
-    lines += ["", "## Exit statuses", "", *_statuses()]
     return "\n".join(lines) + "\n"
 
 
@@ -174,12 +173,6 @@ def _row(action: Any) -> str:
 
 def _cell(text: str) -> str:
     return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;").replace("[", "\\[")
-
-
-def _statuses() -> list[str]:
-    from harmoseg.cli.main import STATUSES
-
-    return ["| status | meaning |", "|---|---|"] + [f"| {n} | {t} |" for n, t in STATUSES.items()]
 
 
 def cards_page(folder: Path) -> str:

@@ -6,9 +6,11 @@ command is a function too: `prepare`, `prepare_folder`, `train`, `evaluate`, `pr
 the result as a page; `xray` looks at a loss without training.
 """
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from harmoseg.caches import place_caches
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:
@@ -44,6 +46,8 @@ if TYPE_CHECKING:
     from harmoseg.statistics.planning import plan
 
 __version__ = "0.2.0"
+
+place_caches(os.environ)  # before a library that downloads is imported
 
 __all__ = [
     "Comparison",

@@ -8,12 +8,12 @@ import sys
 LOGGER = logging.getLogger("harmoseg")
 
 
-def show_messages() -> None:
+def show_messages(level: int = logging.INFO) -> None:
     """Print messages of the library on stderr, warnings marked as such; once per process."""
     if not any(isinstance(handler, _ToStderr) for handler in LOGGER.handlers):
         LOGGER.addHandler(_ToStderr())
         LOGGER.propagate = False  # another handler would print them a second time
-    LOGGER.setLevel(logging.INFO)
+    LOGGER.setLevel(level)
 
 
 class _ToStderr(logging.Handler):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 import threading
 import time
@@ -17,7 +18,8 @@ class Progress:
     """Show the progress of work with a known number of parts, on standard error.
 
     In a terminal a bar is drawn. Elsewhere a line is written every half minute, also while no part
-    ends, with what is done, how long it took, and about how long the rest takes.
+    ends, with what is done, how long it took, and about how long the rest takes. Nothing is shown
+    where the logger ``harmoseg`` was set to warnings alone.
     """
 
     def __init__(
@@ -43,6 +45,8 @@ class Progress:
     def __enter__(self) -> Progress:
         """Begin to show progress."""
         self._started = self._clock()
+        if logging.getLogger("harmoseg").level > logging.INFO:
+            return self
         if self._stream.isatty():
             from tqdm import tqdm
 

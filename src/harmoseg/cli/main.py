@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import difflib
+import logging
 import os
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
 import harmoseg
 from harmoseg.cli.commands import SUMMARIES
+from harmoseg.cli.habits import completion, take_flags, versions
 from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.messages import show_messages
@@ -29,6 +32,10 @@ commands:
 
 Each command explains itself: harmoseg COMMAND --help
 On your own data: harmoseg prepare folder, then harmoseg compare.
+
+With any command: --quiet shows warnings and results alone, --verbose also where an error arose.
+harmoseg --version [--json]          versions, for a report of a defect
+harmoseg --completion bash|zsh|tcsh  completion: eval "$(harmoseg --completion bash)"
 """
 
 
@@ -46,19 +53,27 @@ STATUSES = {
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status, one of `STATUSES`."""
     given = list(sys.argv[1:] if arguments is None else arguments)
-    if not given or given[0] in {"-h", "--help"}:
-        lines = (f"  {name:<10}{SUMMARIES[name]}" for name in _COMMANDS)
-        print(_OVERVIEW.format(commands="\n".join(lines)), end="")
-        return 0
-    if given[0] == "--version":
-        print(f"harmoseg {harmoseg.__version__}")
-        return 0
-    show_messages()
+    verbose = False
     try:
+        given, quiet, verbose = take_flags(given)
+        if not given or given[0] in {"-h", "--help"}:
+            lines = (f"  {name:<10}{SUMMARIES[name]}" for name in _COMMANDS)
+            print(_OVERVIEW.format(commands="\n".join(lines)), end="")
+            return 0
+        show_messages(logging.WARNING if quiet else logging.DEBUG if verbose else logging.INFO)
+        if given[:1] == ["--version"]:
+            print(versions() if "--json" in given else f"harmoseg {harmoseg.__version__}")
+            return 0
+        if given[:1] == ["--completion"]:
+            parsers = {name: _command(name).make_parser() for name in _COMMANDS}
+            print(completion(given[1] if len(given) > 1 else "", parsers), end="")
+            return 0
         status = _run(given[0], given[1:])
         sys.stdout.flush()  # here, where a reader that went away is no error
         return status
     except HarmosegError as error:
+        if verbose:
+            traceback.print_exc()
         # One line, whatever a library's own message in it looked like.
         print("harmoseg: error:", re.sub(r"\s*\n\s*", " ", str(error).strip()), file=sys.stderr)
         return 2

@@ -116,7 +116,7 @@ def _with_config_first(arguments: Sequence[str]) -> list[str]:
 def _with_config_read(arguments: Sequence[str], parser: Parser) -> list[str]:
     """Replace ``--config FILE`` by the content of the file, read by the rules of YAML 1.2."""
     read = list(arguments)
-    lists = {action.dest for action in _actions(parser) if action.nargs in ("*", "+")}
+    lists = {action.dest for action in actions(parser) if action.nargs in ("*", "+")}
     for place, argument in enumerate(read[:-1]):
         if argument == "--config" and not read[place + 1].startswith("{"):
             values = read_yaml(Path(read[place + 1]), what="options of the command")
@@ -131,7 +131,7 @@ def _with_flags(arguments: Sequence[str], parser: Parser) -> list[str]:
     """Let ``--overwrite`` mean ``--overwrite``, whatever word follows it."""
     flags = {
         option
-        for action in _actions(parser)
+        for action in actions(parser)
         if getattr(action, "_typehint", None) is bool
         for option in action.option_strings
     }
@@ -143,12 +143,12 @@ def _with_flags(arguments: Sequence[str], parser: Parser) -> list[str]:
     return read
 
 
-def _actions(parser: Any) -> Iterator[Any]:
+def actions(parser: Any) -> Iterator[Any]:
     """Return the actions of a parser and of its commands."""
     for action in parser._actions:
         yield action
         for inner in getattr(action, "_name_parser_map", {}).values():
-            yield from _actions(inner)
+            yield from actions(inner)
 
 
 def _plainly(problem: str) -> str:
@@ -182,7 +182,7 @@ def _keys(parser: Any) -> Iterable[str]:
 
 def _positionals(parser: Any) -> set[str]:
     """Name the arguments without dashes of a parser and of its commands."""
-    return {action.dest for action in _actions(parser) if not action.option_strings}
+    return {action.dest for action in actions(parser) if not action.option_strings}
 
 
 def _program(parser: Any) -> str:
