@@ -92,7 +92,10 @@ def test_info_of_a_model_says_what_it_is(tmp_path, capsys) -> None:
     [
         ([], "info takes the path of a store or a model, or --model"),
         (["x", "--model", "unet"], "and one of the two"),
-        (["--model", "vnet"], "model must be one of unet, transunet, got 'vnet'"),
+        (
+            ["--model", "vnet"],
+            "path/to/file.py:function, got 'vnet'",
+        ),
         (["--model", "unet", "--encoder", "resnet_18"], "did you mean 'resnet18'"),
         (["--model", "unet", "--size", "0"], "size must be 1 or more"),
         (

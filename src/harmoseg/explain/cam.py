@@ -27,7 +27,7 @@ LAYERS = ("encoder", "bottleneck", "decoder")
 ``encoder`` is the encoder's deepest feature map. ``bottleneck`` is what enters the decoder at its
 coarsest: TransUNet's tokens behind the transformer, laid out as a map; UNet has nothing between,
 so there it is the encoder's. ``decoder`` is the output of the last decoder block, at the images'
-resolution.
+resolution; of a network by import path what enters its last convolution.
 """
 
 
@@ -113,6 +113,9 @@ def _find_layer(network: nn.Module, name: str) -> tuple[nn.Module, bool]:
         return modules["decoder.center"], True
     if name in modules and name:
         return modules[name], False
+    convolutions = [module for module in modules.values() if isinstance(module, nn.Conv2d)]
+    if name == "decoder" and convolutions:  # a network of one's own: what its last layer sees
+        return convolutions[-1], True
     nearest = difflib.get_close_matches(name, [*LAYERS, *modules], n=1, cutoff=0.0)[0]
     raise HarmosegError(
         f"unknown layer {name!r}; did you mean {nearest!r}? The named layers are "

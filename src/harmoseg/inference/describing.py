@@ -84,7 +84,8 @@ def _describe_size(network: nn.Module, name: str) -> dict[str, str]:
     parameters = sum(value.numel() for value in network.parameters())
     held = [*network.parameters(), *network.buffers()]
     memory = sum(value.numel() * value.element_size() for value in held)
-    stride = 16 if name == "transunet" else int(getattr(network.encoder, "output_stride", 32))
+    encoder = getattr(network, "encoder", None)
+    stride = 16 if name == "transunet" else int(getattr(encoder, "output_stride", 32))
     sizes = "multiples of 16" if name == "transunet" else "any height and width"
     return {
         "parameters": f"{parameters:,} ({memory / 2**20:.1f} MiB of weights in memory)",

@@ -33,6 +33,7 @@ from harmoseg.files import (
     write_bytes,
     write_json,
 )
+from harmoseg.imports import hash_object
 from harmoseg.inference.planes import predict_planes
 from harmoseg.inference.predictor import Predictor
 from harmoseg.inference.windows import cut_windows
@@ -52,7 +53,8 @@ class ModelInfo:
     """What a network is, and what it expects.
 
     Args:
-        name: ``unet`` or ``transunet``, with `encoder` and the constructor's further `options`.
+        name: ``unet``, ``transunet`` or an import path, with `encoder` and the constructor's
+            further `options`.
         card: The dataset that it was trained on: mode, classes, intensity window, orientation of
             volumes, side of the squares that images are cut into.
         height: Height of what the network sees, in pixels.
@@ -211,6 +213,7 @@ def load_model(path: str | Path) -> SavedModel:
         raise HarmosegError(
             f"{file}: changed since it was made (its hash is not that of {MODEL_FILE}); {_AGAIN}"
         )
+    _check_source(folder, info)
     network = info.build()
     expected, found = network.state_dict(), load_file(file)
     differing = [
@@ -227,6 +230,16 @@ def load_model(path: str | Path) -> SavedModel:
         )
     network.load_state_dict(found)
     return SavedModel(folder, info, network.eval())
+
+
+def _check_source(folder: Path, info: ModelInfo) -> None:
+    """Raise HarmosegError where the code of an imported network is another than it was trained."""
+    trained = info.trained.get("source")
+    if trained and trained != (found := hash_object(info.name, "model")):
+        raise HarmosegError(
+            f"{folder}: the code of {info.name} was changed since it was trained (sha256 "
+            f"{str(found)[:12]} instead of {trained[:12]}); take the code that it was trained with"
+        )
 
 
 def _read_info(folder: Path) -> tuple[ModelInfo, str]:

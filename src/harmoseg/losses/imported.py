@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import importlib
 import inspect
-import sys
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, fields
-from pathlib import Path
 from typing import Any, Literal, NoReturn
 
 import torch
@@ -19,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
-from harmoseg.files import sha256_of
+from harmoseg.imports import hash_object, import_object
 from harmoseg.losses.maps import NAMED_MAPS, MakeMap, class_masks, to_tensor
 from harmoseg.losses.method import LossName, Option
 from harmoseg.losses.modes import check_mode
@@ -161,7 +157,7 @@ class ForeignLoss(nn.Module):
         if not isinstance(given, str):
             return given
         if "." in given:
-            found: MakeMap = _import(given)
+            found: MakeMap = import_object(given, "loss")
             return found
         if given not in NAMED_MAPS:
             self._refuse("map", (*NAMED_MAPS, "the import path of a function of masks"), given)
@@ -183,7 +179,7 @@ def import_loss(loss: LossName, mode: str) -> ForeignLoss:
     path, short = loss.name, loss.name.rpartition(".")[2]
     calling: dict[str, Any] = {k: v for k, v in loss.options if k in CALLING}
     options = {k: v for k, v in loss.options if k not in CALLING}
-    found = _import(path)
+    found = import_object(path, "loss")
     if not callable(found):
         raise HarmosegError(f"loss {path}: is no loss but {type(found).__name__}")
     if not inspect.isclass(found):
@@ -207,10 +203,6 @@ def import_loss(loss: LossName, mode: str) -> ForeignLoss:
     return ForeignLoss(made, mode, name=path, **calling)
 
 
-_HASHES: dict[str, str | None] = {}
-"""By import path, of what this process has imported: an edit that comes later is not run by it."""
-
-
 def source_hash(losses: Sequence[LossName]) -> str | None:
     """Hash the files of imported losses: those of the modules named, and those that define them.
 
@@ -224,41 +216,11 @@ def source_hash(losses: Sequence[LossName]) -> str | None:
         for path in (loss.name, dict(loss.options).get("map"))
         if isinstance(path, str) and "." in path
     ]
-    hashes = [_hash_of(path) for path in paths]
+    hashes = [hash_object(path, "loss") for path in paths]
     known = [found for found in hashes if found]
     if len(known) < 2:
         return known[0] if known else None
     return hashlib.sha256("".join(known).encode()).hexdigest()
-
-
-def _hash_of(path: str) -> str | None:
-    if path not in _HASHES:
-        found = _import(path)
-        files = {getattr(sys.modules[path.rpartition(".")[0]], "__file__", None)}
-        with suppress(TypeError):  # an instance, or compiled code
-            files.add(inspect.getfile(found))
-        hashes = sorted(sha256_of(Path(file)) for file in files if file)
-        _HASHES[path] = hashlib.sha256("".join(hashes).encode()).hexdigest() if hashes else None
-    return _HASHES[path]
-
-
-def _import(path: str) -> Any:
-    """Import an object by its path, from the installed packages or from the current folder."""
-    module, _, name = path.rpartition(".")
-    here = str(Path.cwd())
-    added = here not in sys.path
-    if added:
-        sys.path.append(here)
-    try:
-        return getattr(importlib.import_module(module), name)
-    except Exception as error:  # any mistake in a user's file
-        raise HarmosegError(
-            f"loss {path}: cannot be imported ({type(error).__name__}: {error}); write "
-            "package.module.Name, from an installed package or from a file in the current folder"
-        ) from error
-    finally:
-        if added:
-            sys.path.remove(here)
 
 
 def _words(loss: type, mode: str, given: str, target: str) -> dict[str, Any]:

@@ -44,7 +44,7 @@ _PAPER_WEIGHT = 0.2
 _LOSS = r"[A-Za-z_][\w.-]*(?:\([^()]*\))?"
 _WEIGHT = r":(?:\d[\d.]*e\+\d+|[^@+]+)"
 _SPELLING = re.compile(
-    rf"(?P<model>[a-z0-9_]+)(=(?P<base>{_LOSS}))?(?P<terms>(\+{_LOSS}({_WEIGHT})?)*)"
+    rf"(?P<model>[\w./~-]+(:[A-Za-z_]\w*)?)(=(?P<base>{_LOSS}))?(?P<terms>(\+{_LOSS}({_WEIGHT})?)*)"
     r"(@(?P<reduction>\w+))?"
 )
 _TERM = re.compile(rf"\+(?P<loss>{_LOSS})(?P<weight>{_WEIGHT})?")
@@ -92,11 +92,12 @@ class Term:
 class Method:
     """A network and the objective it is trained with: a base, and terms beside it.
 
-    `base` is None for BCE + Dice. A loss is one of `LOSSES` or an import path: see
+    `model` is one of `MODEL_NAMES`, an import path, or ``path/to/file.py:function``. `base` is
+    None for BCE + Dice. A loss is one of `LOSSES` or an import path: see
     docs/reference/methods.md.
     """
 
-    model: ModelName
+    model: str
     terms: tuple[Term, ...]
     reduction: Reduction
     base: LossName | None = None
@@ -176,14 +177,25 @@ def parse_method(given: MethodSpelling) -> Method:
     if isinstance(given, Mapping):
         return parse_method(_method_to_text(given))
     where, match = f"method {given!r}", _match(given)
-    model = _choice(where, "model", match["model"], MODEL_NAMES)
+    model = match["model"]
+    if not is_imported_model(model):
+        also = ", the import path of a network, or path/to/file.py:function"
+        _choice(where, "model", model, MODEL_NAMES, also)
     base = None if match["base"] is None else parse_loss(match["base"], where, what="base")
     terms = []
     for found in _TERM.finditer(match["terms"]):
         weight = _PAPER_WEIGHT if found["weight"] is None else _weight(where, found["weight"][1:])
         terms.append(Term(parse_loss(found["loss"], where, what="term"), weight))
     reduction = _choice(where, "reduction", match["reduction"] or "batch", ("batch", "sample"))
-    return Method(cast("ModelName", model), tuple(terms), cast("Reduction", reduction), base)
+    return Method(model, tuple(terms), cast("Reduction", reduction), base)
+
+
+def is_imported_model(name: str) -> bool:
+    """Return whether a network is named by an import path, or by a file and a function in it."""
+    path, _, function = name.rpartition(":")
+    if path:
+        return path.endswith(".py") and function.isidentifier()
+    return "." in name and all(part.isidentifier() for part in name.split("."))
 
 
 def takes_weight(given: MethodSpelling) -> bool:

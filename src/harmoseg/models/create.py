@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.method import MODEL_NAMES
+from harmoseg.losses.method import MODEL_NAMES, is_imported_model
 
 if TYPE_CHECKING:
     from torch import nn
@@ -39,6 +39,9 @@ def create_model(
 ) -> nn.Module:
     """Build ``"unet"`` or ``"transunet"`` on an encoder of segmentation-models-pytorch.
 
+    Or a network of one's own: `name` is then its import path (``package.module.Network``), or
+    ``path/to/file.py:function``, called with `in_channels` and `classes`; it has no `encoder`.
+
     The module maps images (B, in_channels, H, W) to logits (B, classes, H, W). UNet takes any H
     and W; TransUNet takes multiples of 16 and otherwise raises HarmosegError naming the nearest.
 
@@ -57,11 +60,22 @@ def create_model(
     the network, for weights that do not fit, and where segmentation-models-pytorch is not
     installed.
     """
-    if name not in MODEL_NAMES:
-        raise HarmosegError(f"model must be one of {', '.join(MODEL_NAMES)}, got {name!r}")
+    is_imported = is_imported_model(name)
+    if name not in MODEL_NAMES and not is_imported:
+        raise HarmosegError(
+            f"model must be one of {', '.join(MODEL_NAMES)}, an import path, or "
+            f"path/to/file.py:function, got {name!r}"
+        )
     for what, number in (("in_channels", in_channels), ("classes", classes)):
         if number < 1:
             raise HarmosegError(f"{what} must be 1 or more, got {number}")
+    if is_imported:
+        if weights is not None or checkpointing:
+            what = "weights" if weights is not None else "checkpointing"
+            raise HarmosegError(f"{what} is of named networks; {name} does that in its own code")
+        from harmoseg.models.imported import build_imported
+
+        return build_imported(name, in_channels, classes, **options)
     if importlib.util.find_spec("segmentation_models_pytorch") is None:
         raise HarmosegError(
             "create_model needs segmentation-models-pytorch; "

@@ -86,6 +86,14 @@ def _turn_and_flip(tensor: Tensor, quarters: int, flip: int) -> Tensor:
 def _tilt(images: Tensor, labels: Tensor, degrees: list[float]) -> tuple[Tensor, Tensor]:
     """Rotate images (B, C, H, W) and labels (B, H, W) by any angles about their middle."""
     grid = _rotation_grid(degrees, images.shape[2], images.shape[3]).to(images.device)
+    return resample(images, labels, grid)
+
+
+def resample(images: Tensor, labels: Tensor, grid: Tensor) -> tuple[Tensor, Tensor]:
+    """Take images (B, C, H, W) and labels (B, H, W) from the places of a grid (B, H, W, 2).
+
+    Images bilinearly, labels by nearest neighbour; outside lies a reflection of the inside.
+    """
     moved = F.grid_sample(
         images.float(), grid, mode="bilinear", padding_mode="reflection", align_corners=False
     )

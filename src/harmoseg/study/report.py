@@ -28,7 +28,7 @@ _FEW = 8
 """Of so many runs each is named; of more, how many there are."""
 _SAID = frozenset(
     (
-        *("encoder", "weights", "epochs", "batch_size", "learning_rate", "momentum"),
+        *("encoder", "weights", "epochs", "optimizer", "batch_size", "learning_rate", "momentum"),
         *("weight_decay", "decay_power", "precision", "select"),
     )
 )
@@ -219,10 +219,12 @@ def _start(task: StudyTask) -> str:
 
 
 def _told_options(options: TrainingOptions) -> str:
+    optimizer = f"AdamW {options.learning_rate:g}"
+    if options.optimizer == "sgd":
+        optimizer = f"SGD {options.learning_rate:g}, momentum {options.momentum:g}"
     told = (
-        f"{options.epochs} epochs, batch {options.batch_size}, SGD {options.learning_rate:g}, "
-        f"momentum {options.momentum:g}, weight decay {options.weight_decay:g}, polynomial "
-        f"decay {options.decay_power:g}, {options.precision}"
+        f"{options.epochs} epochs, batch {options.batch_size}, {optimizer}, weight decay "
+        f"{options.weight_decay:g}, polynomial decay {options.decay_power:g}, {options.precision}"
     )
     others = [
         f"{field.name} {value!r}"

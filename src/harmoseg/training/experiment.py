@@ -13,8 +13,9 @@ import yaml
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, sha256_of
+from harmoseg.imports import hash_object
 from harmoseg.losses.imported import source_hash
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import is_imported_model, parse_method
 from harmoseg.models.precision import resolve_precision
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.training_view import TrainingView
@@ -27,11 +28,11 @@ SCHEMA = 1
 class Experiment:
     """Everything that determines a run, with nothing left to choose.
 
-    `store_fingerprint`, `weights_sha256` and `loss_sha256` (of the file of a loss that is named by
-    its import path) stand for contents, so that moving a file changes nothing;
-    `validation_exchanged` names the group that validates where the draw held no foreground;
-    `store_name`,
-    `mode`, `classes`, `height`, `width` and `channels` are what the network was made for.
+    `store_fingerprint`, `weights_sha256`, `loss_sha256` and `model_sha256` (of the file of a loss
+    or a network that is named by its import path) stand for contents, so that moving a file changes
+    nothing; `validation_exchanged` names the group that validates where the draw held no
+    foreground; `store_name`, `mode`, `classes`, `height`, `width` and `channels` are what the
+    network was made for.
     """
 
     method: str
@@ -46,6 +47,7 @@ class Experiment:
     width: int
     channels: int
     loss_sha256: str | None = None
+    model_sha256: str | None = None
     validation_exchanged: str | None = None
 
     @property
@@ -70,6 +72,12 @@ class Experiment:
             options["weights"] = None  # the hash says more than the path
         if self.loss_sha256 is None:
             del values["loss_sha256"]  # most runs have none, and their keys must stay what they are
+        if self.model_sha256 is None:
+            del values["model_sha256"]  # likewise
+        if is_imported_model(parse_method(self.method).model):
+            options["encoder"] = options["weights"] = None  # which such a network does not have
+        if options["optimizer"] == "sgd":
+            del options["optimizer"]  # runs before there was a choice have none
         if self.validation_exchanged is None:
             del values["validation_exchanged"]  # likewise
         return {**values, **options, "schema": SCHEMA, "classes": list(self.classes)}
@@ -93,6 +101,7 @@ def resolve_experiment(
         weights_sha256 = sha256_of(path)
     card: Card = store.card
     parsed = parse_method(method)
+    model_hash = hash_object(parsed.model, "model") if is_imported_model(parsed.model) else None
     return Experiment(
         method=str(parsed),
         seed=seed,
@@ -106,6 +115,7 @@ def resolve_experiment(
         width=store.width,
         channels=store.channels,
         loss_sha256=source_hash(parsed.losses),
+        model_sha256=model_hash,
         validation_exchanged=view.exchanged,
     )
 

@@ -13,9 +13,11 @@ from torch import Tensor
 from harmoseg.inference.labels import labels_of_logits
 from harmoseg.inference.saved import ModelInfo
 from harmoseg.losses.imported import Moment
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import is_imported_model, parse_method
 from harmoseg.metrics import aggregate, confusion_counts
+from harmoseg.models.imported import check_imported
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
+from harmoseg.store.strong_augmentation import apply_strong, draw_strong
 from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.batches import Batch, seeded_generator
@@ -39,7 +41,7 @@ class TrainedNetwork(pl.LightningModule):
         super().__init__()
         self.experiment, self.info = experiment, info
         method = parse_method(experiment.method)
-        self.network = info.build(weights=experiment.options.weights)
+        self.network = build_network(experiment, info)
         # Of several processes the loss is that of the whole batch.
         self.loss = Objective(method, experiment.mode, across_ranks=method.reduction == "batch")
         self._validation_loss = Objective(method, experiment.mode)
@@ -105,14 +107,18 @@ class TrainedNetwork(pl.LightningModule):
     def configure_optimizers(self) -> Any:
         """SGD with polynomial decay at every step of the optimiser."""
         options = self.experiment.options
-        optimizer = torch.optim.SGD(
-            self.network.parameters(),
-            lr=options.learning_rate,
-            momentum=options.momentum,
-            weight_decay=options.weight_decay,
+        common: dict[str, Any] = {
+            "lr": options.learning_rate,
+            "weight_decay": options.weight_decay,
             # One sweep over each parameter where there were five, on CPU and CUDA.
-            fused=self.device.type in ("cpu", "cuda"),
-        )
+            "fused": self.device.type in ("cpu", "cuda"),
+        }
+        parameters = self.network.parameters()
+        optimizer: torch.optim.Optimizer
+        if options.optimizer == "adamw":
+            optimizer = torch.optim.AdamW(parameters, **common)
+        else:
+            optimizer = torch.optim.SGD(parameters, momentum=options.momentum, **common)
         steps = int(self.trainer.estimated_stepping_batches)
 
         def decay(step: int) -> float:
@@ -163,8 +169,11 @@ class TrainedNetwork(pl.LightningModule):
         generator = seeded_generator(self.experiment.seed, epoch, number + 1)
         # Drawn for the whole batch, of which this process may have a share.
         whole = len(images) * world_size()
+        mine = slice(rank(), None, world_size())
+        if self.experiment.options.augment == "strong":
+            return apply_strong(images, labels, draw_strong(images.shape, whole, generator)[mine])
         drawn = draw_transforms(whole, images.shape[2], images.shape[3], generator)
-        return apply_transforms(images, labels, drawn[rank() :: world_size()])
+        return apply_transforms(images, labels, drawn[mine])
 
     def _moment(self, number: int) -> Moment:
         """Return the moment of a batch, by its number in the current epoch."""
@@ -177,6 +186,16 @@ class TrainedNetwork(pl.LightningModule):
         prepared = normalise(images).contiguous(memory_format=torch.channels_last)
         logits: Tensor = self.network(prepared)
         return logits
+
+
+def build_network(experiment: Experiment, info: ModelInfo) -> torch.nn.Module:
+    """Build the network of an experiment; one of somebody's own is checked first."""
+    if not is_imported_model(info.name):
+        return info.build(weights=experiment.options.weights)
+    network = info.build()
+    space = (experiment.height, experiment.width)
+    check_imported(info.name, network, experiment.channels, info.channels_out, space)
+    return network
 
 
 def model_info(experiment: Experiment, view: TrainingView) -> ModelInfo:
@@ -197,5 +216,6 @@ def model_info(experiment: Experiment, view: TrainingView) -> ModelInfo:
             "precision": experiment.options.precision,
             "encoder_weights": experiment.weights_sha256 or experiment.options.weights,
             "run": experiment.key,
+            **({"source": experiment.model_sha256} if experiment.model_sha256 else {}),
         },
     )

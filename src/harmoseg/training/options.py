@@ -8,6 +8,8 @@ from typing import Literal
 from harmoseg.errors import HarmosegError
 from harmoseg.models.precision import Precision
 
+_MOST_OF_ADAMW = 0.005
+
 
 @dataclass(frozen=True)
 class TrainingOptions:
@@ -19,11 +21,13 @@ class TrainingOptions:
             the encoder starts at random (the paper's starts from ImageNet).
         epochs: Passes over the training part.
         batch_size: Images per step.
-        learning_rate: Initial learning rate of SGD, decayed polynomially to 0.
+        optimizer: sgd, as the paper, or adamw.
+        learning_rate: Initial learning rate, decayed polynomially to 0; for adamw 0.0003 is usual.
         momentum: Momentum of SGD.
-        weight_decay: Weight decay of SGD.
+        weight_decay: Weight decay.
         decay_power: Power of the polynomial decay.
-        augment: Flip and rotate the training images.
+        augment: Flip and rotate the training images as the paper does; strong also scales and
+            bends them and changes brightness, contrast, colour and sharpness; false does nothing.
         validation_fraction: Share of the training part that validates where the store has no val
             split of its own.
         select: Which weights a run selects: best by validation DSC, or last. Where best is another
@@ -42,11 +46,12 @@ class TrainingOptions:
     weights: str | None = None
     epochs: int = 60
     batch_size: int = 8
+    optimizer: Literal["sgd", "adamw"] = "sgd"
     learning_rate: float = 0.01
     momentum: float = 0.9
     weight_decay: float = 1e-4
     decay_power: float = 0.9
-    augment: bool = True
+    augment: bool | Literal["strong"] = True
     validation_fraction: float = 0.1
     select: Literal["best", "last"] = "best"
     precision: Precision = "auto"
@@ -61,6 +66,8 @@ class TrainingOptions:
         limits = {
             "epochs": (self.epochs >= 1, "1 or more"),
             "batch_size": (self.batch_size >= 2, "2 or more (batch normalisation needs two)"),
+            "optimizer": (self.optimizer in ("sgd", "adamw"), "sgd or adamw"),
+            "augment": (self.augment in (True, False, "strong"), "true, false or strong"),
             "learning_rate": (self.learning_rate > 0, "above 0"),
             "momentum": (0 <= self.momentum < 1, "at least 0 and below 1"),
             "weight_decay": (self.weight_decay >= 0, "0 or more"),
@@ -74,6 +81,11 @@ class TrainingOptions:
         for name, (fits, expected) in limits.items():
             if not fits:
                 raise HarmosegError(f"{name} must be {expected}, got {getattr(self, name)}")
+        if self.optimizer == "adamw" and self.learning_rate > _MOST_OF_ADAMW:
+            raise HarmosegError(
+                f"learning_rate is {self.learning_rate:g}, at which AdamW does not learn; the "
+                "default is SGD's, name another, such as 0.0003"
+            )
 
 
 @dataclass(frozen=True)

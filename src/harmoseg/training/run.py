@@ -78,7 +78,7 @@ from harmoseg.training.interrupts import Stopped, Stopping, signals_as_before
 from harmoseg.training.loggers import make_loggers
 from harmoseg.training.measuring import Measurements, describe_environment
 from harmoseg.training.memory import explaining_lack_of_memory
-from harmoseg.training.network import TrainedNetwork, model_info
+from harmoseg.training.network import TrainedNetwork, build_network, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import process_number
@@ -252,7 +252,7 @@ def check_trainable(store: Path, experiment: Experiment) -> None:
     view = open_training_view(store, validation_fraction=options.validation_fraction)
     loader = training_loader(view.train, options.batch_size, experiment.seed)
     check_schedule(options, batches=len(loader), validates=bool(len(view.validation)))
-    network = model_info(experiment, view).build(weights=options.weights).eval()
+    network = build_network(experiment, model_info(experiment, view)).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
     check_contract(experiment)
