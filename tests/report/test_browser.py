@@ -20,7 +20,7 @@ from harmoseg.report.browser import (
     encode_labels,
     make_payload,
 )
-from harmoseg.report.gallery import GalleryCase
+from harmoseg.report.gallery import GalleryCase, Plane
 
 
 def decoded(text: str, kinds: int) -> list[int]:
@@ -92,11 +92,28 @@ def test_the_payload_is_json_and_its_image_is_near_to_the_truth() -> None:
     smooth = np.repeat(np.linspace(0, 255, 24).astype(np.uint8)[:, None, None], 24, 1)
     payload = make_payload(["a"], [case(image=smooth)], ["m"], [0], {})
     payload = json.loads(json.dumps(payload, allow_nan=False))
-    address = payload["cases"][0]["image"]
+    (address,) = payload["cases"][0]["image"]
     assert address.startswith("data:image/jpeg;base64,")
     shown = np.asarray(Image.open(io.BytesIO(base64.b64decode(address.split(",")[1]))))
     assert shown.shape == (24, 24)  # grey stays grey
     assert np.abs(shown.astype(int) - smooth[..., 0]).max() <= 4
+
+
+def test_a_volume_has_all_of_its_planes_and_begins_with_the_fullest() -> None:
+    truths = [disc(radius=radius) for radius in (2, 7, 4)]
+    image = np.zeros((24, 24, 1), np.uint8)
+    planes = tuple(Plane(2 * i + 1, image + i, truth) for i, truth in enumerate(truths))
+    shown = {(0, "m", 0): Shown(truths[1], planes=truths)}
+    payload = make_payload(["a"], [case(image=image, planes=planes)], ["m"], [0], shown)
+    (item,) = payload["cases"]
+    assert payload["planes"] and item["planes"] == ["plane 1", "plane 3", "plane 5"]
+    assert item["first"] == 1 and len(item["image"]) == 3
+    for found in (item["truth"], item["runs"][0][0]["labels"]):
+        assert [decoded(text, 2) for text in found] == [t.ravel().tolist() for t in truths]
+    with pytest.raises(HarmosegError, match="a prediction of a has 1 planes, expected the 3"):
+        make_payload(
+            ["a"], [case(image=image, planes=planes)], ["m"], [0], {(0, "m", 0): Shown(disc())}
+        )
 
 
 def test_activation_maps_are_made_small() -> None:

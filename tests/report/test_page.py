@@ -18,8 +18,19 @@ from PIL import Image
 
 from harmoseg.metrics import log_magnitude_correlation
 from harmoseg.report.browser import Shown, make_payload
-from harmoseg.report.gallery import GalleryCase
-from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
+from harmoseg.report.gallery import GalleryCase, Plane
+from harmoseg.report.page import (
+    Gain,
+    Link,
+    Opening,
+    Page,
+    PagePicture,
+    PageTable,
+    Question,
+    Section,
+    ShownCase,
+    render,
+)
 
 sync_api = pytest.importorskip(
     "playwright.sync_api", reason="drives Chromium; pip install playwright"
@@ -49,7 +60,7 @@ def show(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
     said: list[str] = []
     opened = []
 
-    def open_page(page: Page, **options: Any) -> Any:
+    def open_page(page: Page, *, unfolded: bool = True, fragment: str = "", **options: Any) -> Any:
         path = tmp_path / "report.html"
         path.write_text(render(page), encoding="utf-8")
         context = chromium.new_context(**options)
@@ -63,13 +74,16 @@ def show(chromium: Any, tmp_path: Path) -> Iterator[Callable[..., Any]]:
             "request",
             lambda request: (
                 said.append(f"asked for {request.url}")
-                if request.url != path.as_uri() and not request.url.startswith("data:")
+                if request.url.split("#")[0] != path.as_uri()
+                and not request.url.startswith("data:")
                 else None
             ),
         )
-        tab.goto(path.as_uri())
-        if page.browser and options.get("java_script_enabled", True):
-            drawn(tab)
+        tab.goto(path.as_uri() + fragment)
+        if unfolded and options.get("java_script_enabled", True):
+            tab.evaluate("document.querySelectorAll('details').forEach((it) => (it.open = true))")
+            if page.browser:
+                drawn(tab)
         return tab
 
     yield open_page
@@ -133,16 +147,53 @@ def table() -> PageTable:
     )
 
 
-def picture() -> PagePicture:
+def png(width: int, height: int) -> bytes:
     buffer = io.BytesIO()
-    Image.new("RGB", (900, 300), "white").save(buffer, format="png")
-    return PagePicture("Training", "Loss against epochs.", buffer.getvalue(), "Falling lines")
+    Image.new("RGB", (width, height), "teal").save(buffer, format="png")
+    return buffer.getvalue()
+
+
+def picture() -> PagePicture:
+    return PagePicture("Training", "Loss against epochs.", png(900, 300), "Falling lines")
+
+
+def opening(*, lines: int = 4, places: int = 2, cases: int = 3) -> Opening:
+    gain = Gain("better", "+8.0 [+0.8, +15.2]", 80.0, 51.0, 100.0, (False, True))
+    words = ("open", "worse", "equivalent", "better")
+    picture = "data:image/png;base64," + base64.b64encode(png(128, 128)).decode()
+    titles = ("Image", "Truth", "unet", "unet+scc")
+    shown = [(title, "90.1", picture) for title in titles]
+    return Opening(
+        "Is a method better than its control in DSC in points, the primary measure?",
+        "Of 8 comparisons 2 better, 2 worse, 2 equivalent, 2 open, for these networks.",
+        [f"set {i}" for i in range(places)],
+        ("worse", "better"),
+        "12",
+        20.0,
+        [
+            Question(
+                f"unet+rings:{i}@sample",
+                "unet+scc:1@sample",
+                "overlap term instead",
+                [replace(gain, word=words[i % 4])] * places,
+            )
+            for i in range(lines)
+        ],
+        "4 further comparisons below: 4 open.",
+        [
+            ShownCase(why, f"case {i + 1}", "+3.1 points", shown, f"#case=Polyps/case%20{i + 1}")
+            for i, why in enumerate(("Typical", "Best gain", "Worst loss")[:cases])
+        ],
+        "unet+scc against unet on Polyps; green: prediction; red line: truth; seed 0.",
+        ["One seed: how much training varies is not known. " * 2] * 3,
+        "Trained on Polyps: resnet18, 15 epochs, batch 8, 128 px; harmoseg 0.1.0. 2 methods.",
+    )
 
 
 def full_page() -> Page:
     return Page(
         title="unet against unet+scc on Polyps",
-        sentences=["It is not known whether unet+scc differs from unet."],
+        opening=opening(),
         warnings=["2 seeds: how much training varies is known only roughly.", "Another."],
         sections=[
             Section("Tables", ["Means first."], [table()]),
@@ -154,7 +205,7 @@ def full_page() -> Page:
 
 
 def first_column(tab: Any) -> list[str]:
-    return tab.locator("tbody th").all_inner_texts()
+    return tab.locator(".sortable tbody th").all_inner_texts()
 
 
 def test_one_file_that_asks_for_nothing_and_says_nothing(show) -> None:
@@ -170,7 +221,7 @@ def test_one_file_that_asks_for_nothing_and_says_nothing(show) -> None:
 
 def test_a_table_is_sorted_by_its_numbers_with_the_mouse(show) -> None:
     tab = show(full_page())
-    header, button = tab.locator("thead th").nth(1), tab.get_by_role("button", name="DSC")
+    header, button = tab.locator(".sortable thead th").nth(1), tab.get_by_role("button", name="DSC")
     assert header.get_attribute("aria-sort") is None
     button.click()
     assert first_column(tab) == ["c", "b", "a10", "a9"]  # undefined last
@@ -194,7 +245,7 @@ def test_a_table_is_sorted_with_the_keyboard(show) -> None:
     tab.keyboard.press("Space")
     assert first_column(tab) == ["c", "a10", "a9", "b"]
     assert tab.locator("[aria-sort]").all_inner_texts() == ["p"]
-    assert tab.locator("tbody strong").inner_text() == "78.4 [76.0, 80.1]"
+    assert tab.locator(".sortable tbody strong").inner_text() == "78.4 [76.0, 80.1]"
 
 
 def test_columns_that_are_not_all_numbers_are_text(show) -> None:
@@ -363,7 +414,11 @@ def test_classes_have_colours_and_a_spectrum_each(show) -> None:
     grey = np.full((SIZE, SIZE, 1), 60, np.uint8)
     classes = [f"class {i}" for i in range(1, 15)]
     browser = make_payload(
-        classes, [("y", GalleryCase("x", grey, truth))], ["m"], [0], {(0, "m", 0): Shown(labels)}
+        classes,
+        [("y", GalleryCase("x", grey, truth))],
+        ["m"],
+        [0],
+        {(0, "m", 0): Shown(labels, labels)},
     )
     tab = show(replace(full_page(), browser=browser))
     tab.locator("#pick-opacity").fill("100")
@@ -429,17 +484,38 @@ def test_all_methods_are_compared_side_by_side(show) -> None:
 
 def test_names_from_outside_do_nothing(show) -> None:
     browser = payload(names=(HOSTILE,), classes=[HOSTILE], methods=[HOSTILE, "b"])
-    browser["cases"][0]["note"] = browser["stores"][0] = HOSTILE
+    browser["cases"][0]["planes"][0] = browser["stores"][0] = HOSTILE
     page = Page(
         title=HOSTILE,
-        sentences=[HOSTILE],
+        opening=Opening(
+            HOSTILE,
+            HOSTILE,
+            [HOSTILE],
+            (HOSTILE, HOSTILE),
+            HOSTILE,
+            1.0,
+            [Question(HOSTILE, HOSTILE, HOSTILE, [Gain("open", HOSTILE)])],
+            HOSTILE,
+            [ShownCase(HOSTILE, HOSTILE, HOSTILE)],
+            HOSTILE,
+            [HOSTILE],
+            HOSTILE,
+        ),
         warnings=[HOSTILE],
         sections=[
             Section(
                 HOSTILE,
                 [HOSTILE],
                 [PageTable(HOSTILE, HOSTILE, (HOSTILE, "x"), [(HOSTILE, (HOSTILE, True))])],
-                [replace(picture(), title=HOSTILE, caption=HOSTILE, alt=HOSTILE)],
+                [
+                    replace(
+                        picture(),
+                        title=HOSTILE,
+                        caption=HOSTILE,
+                        alt=HOSTILE,
+                        dots={"cases": [HOSTILE], "methods": [], "dots": []},
+                    )
+                ],
             )
         ],
         browser=browser,
@@ -466,7 +542,7 @@ def test_no_other_script_runs(chromium, tmp_path) -> None:
     evil = "<img src=x onerror='window.evil = 1'><script>window.evil = 1</script>"
     path.write_text(render(full_page()).replace("</main>", evil + "</main>"), encoding="utf-8")
     tab = chromium.new_page()
-    tab.goto(path.as_uri())
+    tab.goto(path.as_uri() + "#cases")
     drawn(tab)
     assert tab.evaluate("window.evil === undefined")
     tab.close()
@@ -517,7 +593,7 @@ def test_everything_has_a_name_and_headings_are_in_order(show) -> None:
     for target in tab.evaluate(
         "[...document.querySelectorAll('a[href^=\"#\"]')].map((it) => it.hash)"
     ):
-        assert target[1:] in ids
+        assert target[1:] in ids or target.startswith("#case=")
     assert tab.evaluate("document.documentElement.lang") == "en"
     for landmark in ("main", "navigation", "banner"):
         assert tab.get_by_role(landmark).count() == 1
@@ -556,7 +632,7 @@ def test_text_can_be_read(show, scheme) -> None:
 def test_the_way_to_the_findings_is_short(show) -> None:
     tab = show(full_page())
     tab.keyboard.press("Tab")
-    assert tab.evaluate("document.activeElement.textContent") == "Skip to the findings"
+    assert tab.evaluate("document.activeElement.textContent") == "Skip to the answer"
     assert tab.locator(".skip").bounding_box()["x"] >= 0
     tab.keyboard.press("Enter")
     assert tab.evaluate("document.activeElement.id") == "main"
@@ -564,7 +640,12 @@ def test_the_way_to_the_findings_is_short(show) -> None:
 
 def test_without_scripts_the_tables_and_figures_are_there(show) -> None:
     tab = show(full_page(), java_script_enabled=False)
-    assert tab.locator("tbody tr").count() == 4 and tab.locator("thead button").count() == 0
+    rows = tab.locator(".sortable tbody tr")
+    assert rows.count() == 4 and tab.locator("thead button").count() == 0
+    assert tab.get_by_text("1 better", exact=False).count() or tab.locator(".answer").is_visible()
+    assert not rows.first.is_visible()
+    tab.locator("summary", has_text="Tables").click()  # needs no script
+    assert rows.first.is_visible()
     # Playwright turns scripts off after parsing, for which <noscript> is too late: read it instead.
     outside = render(full_page()).split("<noscript>")[1:]
     said = " ".join(part.split("</noscript>")[0] for part in outside)
@@ -574,6 +655,138 @@ def test_without_scripts_the_tables_and_figures_are_there(show) -> None:
 def test_a_page_without_cases_has_no_browser(show) -> None:
     tab = show(replace(full_page(), browser=None))
     assert tab.locator("#cases").count() == 0
-    assert tab.locator("nav a").all_inner_texts() == ["Tables", "Figures", "How it was made"]
+    parts = ["Answer", "Tables", "Figures", "What to be wary of", "How it was made"]
+    assert tab.locator("nav a").all_inner_texts() == parts
     tab.get_by_role("button", name="DSC").click()
     assert first_column(tab)[0] == "c"
+
+
+@pytest.mark.parametrize(("lines", "places"), [(9, 1), (9, 2), (6, 6)])
+def test_the_first_screen_needs_no_scrolling(show, lines, places) -> None:
+    page = replace(full_page(), opening=opening(lines=lines, places=places))
+    tab = show(page, unfolded=False, viewport={"width": 1400, "height": 900})
+    boxes = {
+        name: tab.locator(name).first.bounding_box()
+        for name in ("h1", ".question", ".answer", ".gains", ".looked", ".warnings", ".beside")
+    }
+    assert all(box["y"] + box["height"] <= 900 for box in boxes.values())
+    assert tab.evaluate("document.documentElement.scrollWidth") == 1400
+    assert tab.locator(".gains tbody tr").count() == lines
+    assert tab.locator(".thumbs img").count() == 12
+    assert min(img.bounding_box()["width"] for img in tab.locator(".thumbs img").all()) > 90
+    assert not tab.locator(".sortable").is_visible()
+
+
+def test_contents_stay_and_open_what_is_folded(show) -> None:
+    tab = show(full_page(), unfolded=False, viewport={"width": 1400, "height": 900})
+    tab.get_by_role("link", name="How it was made").click()
+    assert tab.locator("#made dl").is_visible()
+    assert tab.locator("nav").bounding_box()["y"] == 0
+    tab.locator("details", has=tab.locator("#made")).locator("summary").click()
+    assert not tab.locator("#made dl").is_visible()
+    tab.get_by_role("link", name="How it was made").click()  # its address is there already
+    assert tab.locator("#made dl").is_visible()
+
+
+def test_columns_that_do_not_fit_are_one_click_away(show) -> None:
+    header = ["method", *(f"measure {i}" for i in range(12))]
+    rows = [[f"m{r}", *(f"{r}.{c} [10.0, 20.0]" for c in range(12))] for r in range(3)]
+    wide = PageTable("Wide", "", header, rows, first=(0, 12))
+    page = replace(full_page(), sections=[Section("Tables", tables=[wide])])
+    for scripts in (True, False):
+        tab = show(page, viewport={"width": 1400, "height": 900}, java_script_enabled=scripts)
+        if not scripts:
+            tab.locator("summary", has_text="Tables").click()
+        shown = tab.locator(".sortable thead th:visible").all_inner_texts()
+        assert shown[0] == "method" and shown[-1] == "measure 11" and 4 < len(shown) < 9
+        box = tab.locator(".scroll").first
+        assert box.evaluate("it => it.scrollWidth <= it.clientWidth")
+        tab.get_by_label("All 13 columns").check()
+        assert tab.locator(".sortable thead th:visible").count() == 13
+    assert PageTable("Narrow", "", ["a", "b"], [["1", "2"]]).fits == [True, True]
+
+
+def test_a_link_opens_its_case(show) -> None:
+    tab = show(full_page(), unfolded=False, fragment="#case=Polyps/case%2010/unet%2Bscc/1")
+    drawn(tab)
+    assert tab.locator("#status").inner_text().startswith("case 10 (3 of 3)")
+    assert tab.locator("#status").inner_text().endswith("unet+scc, seed 1: not available")
+    link = tab.locator("#case-link").get_attribute("href")
+    assert link == "#case=Polyps/case%2010/unet%2Bscc/1"
+    tab.locator("a.open-case", has_text="case 2").click()
+    drawn(tab)
+    assert tab.locator("#status").inner_text().startswith("case 2 (2 of 3)")
+    tab.evaluate("location.hash = '#case=Polyps/nothing'")  # of another report: nothing moves
+    assert tab.locator("#status").inner_text().startswith("case 2 (2 of 3)")
+
+
+def test_a_click_on_a_dot_opens_its_case(show) -> None:
+    dots = {
+        "cases": ["case 1", "case 10"],
+        "methods": ["unet+scc"],
+        "dots": [[0.25, 0.5, 0, 0], [0.75, 0.5, 1, 0]],
+        "place": "Polyps",
+        "linked": True,
+    }
+    page = replace(
+        full_page(), sections=[Section("Figures", pictures=[replace(picture(), dots=dots)])]
+    )
+    tab = show(page, unfolded=False, viewport={"width": 1400, "height": 900})
+    tab.locator("summary", has_text="Figures").click()
+    image = tab.locator("img[data-dots]")
+    box = image.bounding_box()
+    place = {"x": 0.75 * box["width"] + 3, "y": 0.5 * box["height"] - 3}
+    image.hover(position=place)
+    assert tab.locator(".hint").inner_text() == "case 10"
+    image.click(position={"x": 0.5 * box["width"], "y": 5})
+    assert not tab.locator("#stage").is_visible()  # no dot is near
+    image.click(position=place)
+    drawn(tab)
+    status = tab.locator("#status").inner_text()
+    assert status.startswith("case 10 (3 of 3)") and "unet+scc, seed 0" in status
+
+
+def test_a_volume_scrolls_through_its_planes(show) -> None:
+    truths = [square(8, 8, side) for side in (2, 12, 6)]
+    grey = np.full((SIZE, SIZE, 1), 60, np.uint8)
+    planes = tuple(Plane(i + 4, grey, truth) for i, truth in enumerate(truths))
+    case = GalleryCase("volume", grey, truths[1], planes=planes)
+    shown = {(0, "unet", 0): Shown(truths[1], planes=truths)}
+    browser = make_payload(["polyp"], [("Polyps", case)], ["unet"], [0], shown)
+    tab = show(replace(full_page(), browser=browser))
+    tab.locator("#pick-opacity").fill("100")
+
+    def marked() -> int:
+        drawn(tab)
+        return int((pixels(tab, "truth") == (255, 42, 42)).all(-1).sum())
+
+    assert marked() == 144 and tab.locator("#plane").inner_text() == "(2 of 3)"
+    assert "plane 5" in tab.locator("#status").inner_text()
+    tab.locator("#stage").focus()
+    tab.keyboard.press("PageDown")
+    assert marked() == 36
+    tab.locator("#pick-plane").fill("0")
+    assert marked() == 4 and "plane 4" in tab.locator("#status").inner_text()
+    assert tab.locator("#case-link").get_attribute("href").endswith("/volume/unet/0/0")
+
+
+def test_print_unfolds_everything(show) -> None:
+    tab = show(full_page(), unfolded=False)
+    tab.emulate_media(media="print")
+    # As CSS has it, without the script that opens what is folded.
+    assert tab.locator(".sortable").is_visible() and tab.locator("#made dl").is_visible()
+    assert not tab.locator("nav").is_visible()
+    tab.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+    assert tab.locator("details:not([open])").count() == 0
+    tab.evaluate("window.dispatchEvent(new Event('afterprint'))")
+    assert tab.locator("details[open]").count() == 0
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1400, 390])
+def test_axe_finds_nothing(show, scheme, width) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="brings axe-core")
+    viewport = {"width": width, "height": 900}
+    tab = show(full_page(), color_scheme=scheme, viewport=viewport, bypass_csp=True)
+    found = axe.Axe().run(tab).response["violations"]
+    assert [(item["id"], item["nodes"][0]["html"]) for item in found] == []

@@ -34,7 +34,7 @@ from harmoseg.store.reading import open_store
 from harmoseg.study.case_figures import make_gallery
 from harmoseg.study.leakage import count_copies
 from harmoseg.study.plan import DatasetPlan, StudyPlan
-from harmoseg.study.report import study_warnings, write_study_report
+from harmoseg.study.report import study_remarks, study_warnings, write_study_report
 from harmoseg.study.results import Study
 from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions
@@ -77,16 +77,18 @@ def test_one_file_with_everything_in_it(study) -> None:
     page = (study.folder / "report.html").read_text(encoding="utf-8")
     collector = Collector()
     collector.feed(page)
-    assert collector.tags.count("table") == 5
+    assert collector.tags.count("table") == 6  # one of them the gains of the first screen
     within = [source for source in collector.sources if source.startswith("#")]
     beside = [source for source in collector.sources if source.startswith("./")]
     pictures = [source for source in collector.sources if source.startswith("data:image/png")]
+    thumbs = [source for source in collector.sources if source.startswith("data:image/jpeg")]
+    assert len(thumbs) == 12  # three cases: image, truth, two methods
     # "data:," is an icon that is nothing, so that no browser asks for one.
-    assert sorted([*within, *beside, *pictures, "data:,"]) == sorted(collector.sources)
+    assert sorted([*within, *beside, *pictures, *thumbs, "data:,"]) == sorted(collector.sources)
     assert all((study.folder / source).is_file() for source in beside)
     assert (
         len(pictures)
-        == collector.tags.count("img")
+        == collector.tags.count("img") - len(thumbs)
         == len(list((study.folder / "figures").glob("*.svg")))
     )
     for source in pictures:
@@ -211,6 +213,20 @@ def test_the_browser_holds_every_case_of_every_run(study) -> None:
     assert all(run is not None for case in found["cases"] for row in case["runs"] for run in row)
 
 
+def test_maps_are_made_when_asked_for(study) -> None:
+    page = written(study)
+    assert "Grad-CAM" not in page and "Spectrum of truth" not in page
+    assert not list(study.folder.glob("figures/*cams*")) + list(study.folder.rglob("*-cams.npz"))
+    write_study_report(study, explain=True)
+    page = (study.folder / "report.html").read_text(encoding="utf-8")
+    assert "Spectra and activation" in page and "Spectrum of truth" in page
+    runs = [run for case in payload(page)["cases"] for row in case["runs"] for run in row]
+    assert all(run["cam"] is not None for run in runs)
+    assert len(list(study.folder.rglob("*-cams.npz"))) == len(study.tasks[0].runs)
+    for kept in study.folder.rglob("*-cams.npz"):
+        kept.unlink()
+
+
 def test_a_failed_run_is_a_gap_and_a_warning(study) -> None:
     (task,) = study.tasks
     runs = tuple(
@@ -305,7 +321,7 @@ def test_a_report_that_fails_leaves_the_one_before(study, monkeypatch) -> None:
 
     monkeypatch.setattr("harmoseg.study.report.exhibited_figures", fail)
     with pytest.raises(HarmosegError, match="rows are missing"):
-        write_study_report(study)
+        write_study_report(study, explain=True)
     assert all(path.read_bytes() == data for path, data in before.items())
 
 
@@ -332,7 +348,7 @@ def test_what_to_be_wary_of_is_told(made, study) -> None:
         weights_sha256="1e8b3ea72d0b11bf60b136b03b685774a84c86ff66060899bb4a1aaab222c688",
     )
     runs = (replace(task.runs[0], experiment=quantised), *task.runs[1:])
-    found = " ".join(study_warnings(with_task(study, runs=runs)))
+    found = " ".join(study_remarks(with_task(study, runs=runs)))
     assert "a little weaker than the weights they were quantised from" in found
 
 

@@ -133,6 +133,12 @@ def make_parser() -> Parser:
         help="Corruptions scored beside the clean images, as in harmoseg evaluate --condition.",
     )
     store.add_argument(
+        "--explain",
+        type=bool,
+        default=False,
+        help="Add spectral maps and Grad-CAMs to the report: pictures, no evidence.",
+    )
+    store.add_argument(
         "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
     )
     parser.add_class_arguments(TrainingOptions, None)
@@ -274,7 +280,7 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     )
     plan = StudyPlan((dataset,), values["seeds"], margin=values["margin"])
     study = run_study(plan, out, executor=executor_for(values["jobs"]))
-    for table in write_paper_report(study)[:2]:
+    for table in write_paper_report(study, explain=values["explain"])[:2]:
         print(to_markdown(table))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)

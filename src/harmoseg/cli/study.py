@@ -50,6 +50,12 @@ def make_parser() -> Parser:
         help="Train also with objectives that cannot lead to the truth; the report says so.",
     )
     parser.add_argument(
+        "--explain",
+        type=bool,
+        default=False,
+        help="Add spectral maps and Grad-CAMs to the report: pictures, no evidence.",
+    )
+    parser.add_argument(
         "--jobs", type=int, default=1, help="Runs at a time, each with its share of the cores."
     )
     parser.add_argument(
@@ -97,7 +103,7 @@ def run(arguments: Namespace) -> int:
     out = arguments.out or Path("studies") / arguments.recipe.stem
     runs = arguments.runs or out.parent / "runs"
     study = run_study(plan, out, runs=runs, executor=executor)
-    print(to_markdown(write_paper_report(study)[0]))
+    print(to_markdown(write_paper_report(study, explain=arguments.explain)[0]))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)
     print("\n".join(failures), end="\n" if failures else "")

@@ -16,6 +16,12 @@ def make_parser() -> Parser:
     """Describe the command."""
     parser = Parser(prog="harmoseg study report", description=f"{SUMMARY} Trains nothing.")
     parser.add_argument("study", type=Path, help="The study folder.")
+    parser.add_argument(
+        "--explain",
+        type=bool,
+        default=False,
+        help="Add spectral maps and Grad-CAMs to the report: pictures, no evidence.",
+    )
     return parser
 
 
@@ -27,5 +33,5 @@ def run(arguments: Namespace) -> None:
 
     study = open_study(arguments.study)
     write_study_scores(study)
-    write_paper_report(study)
+    write_paper_report(study, explain=arguments.explain)
     print(f"report: {arguments.study / REPORT_FILE}")

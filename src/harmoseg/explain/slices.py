@@ -67,6 +67,27 @@ def choose_slices(store: Store, split: Split, cases: Sequence[str]) -> list[Show
     return [_shown(store, number) for number in numbers]
 
 
+def choose_planes(store: Store, split: Split, cases: Sequence[str], most: int) -> list[ShownSlice]:
+    """Return the planes of cases to scroll through: all of a volume, or about `most` in total.
+
+    Of longer volumes every second plane, every third and so on is left, beside the fullest one. A
+    case that is no volume has its fullest slice.
+    """
+    numbers = [_find_case(store, split, name) for name in cases]
+    total = sum(store.cases[number].slices for number in numbers)
+    step = max(1, -(-total // most))
+    found = []
+    for number in numbers:
+        rows = store.rows_of(number)
+        fullest = int(_foreground(store, number).argmax())
+        if store.cases[number].depth == 1:
+            places = [fullest]
+        else:
+            places = sorted({*range(0, len(rows), step), fullest})
+        found += [_shown(store, number, place) for place in places]
+    return found
+
+
 def _names(store: Store, split: Split) -> dict[str, int]:
     return {store.cases[number].case: number for number in store.cases_of(split)}
 
@@ -119,10 +140,13 @@ def _foreground(store: Store, number: int) -> NDArray[np.float64]:
     return np.asarray(foreground / (height * width), np.float64)
 
 
-def _shown(store: Store, number: int) -> ShownSlice:
+def _shown(store: Store, number: int, place: int | None = None) -> ShownSlice:
+    """Return a slice of a case by its place in it, the fullest one if none is named."""
     case = store.cases[number]
-    row = store.rows_of(number)[int(_foreground(store, number).argmax())]
-    place = store.slice(row)
-    plane = place.plane + 1 if case.depth > 1 else 0
+    if place is None:
+        place = int(_foreground(store, number).argmax())
+    row = store.rows_of(number)[place]
+    part = store.slice(row)
+    plane = part.plane + 1 if case.depth > 1 else 0
     image, truth = np.array(store.images[row]), np.array(store.labels[row])
-    return ShownSlice(case.case, plane, image, truth, place.height / place.width)
+    return ShownSlice(case.case, plane, image, truth, part.height / part.width)

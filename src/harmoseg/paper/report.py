@@ -8,8 +8,11 @@ from harmoseg.study.report import write_study_report
 from harmoseg.study.results import Study
 
 
-def write_paper_report(study: Study) -> list[Table]:
-    """Write the report of a study, the paper's table first where its recipe names one."""
+def write_paper_report(study: Study, *, explain: bool = False) -> list[Table]:
+    """Write the report of a study, the paper's table first where its recipe names one.
+
+    `explain` is that of `harmoseg.study.report.write_study_report`.
+    """
     comparison = study.compare()
     tables: list[Table] = []
     if study.table is not None:
@@ -17,4 +20,4 @@ def write_paper_report(study: Study) -> list[Table]:
             name: store.info.card for task in study.tasks for name, store in task.stores.items()
         }
         tables = make_paper_tables(comparison, cards, [int(study.table.removeprefix("table"))])
-    return write_study_report(study, comparison, tables=tables)
+    return write_study_report(study, comparison, tables=tables, explain=explain)

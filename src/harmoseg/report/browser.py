@@ -30,14 +30,21 @@ _MOST_CLASSES = 255
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What one run made of a case: `labels` (H, W), `cam` (h, w) from 0 to 255, DSC in points.
+    """What one run made of a case: `labels` (H, W), `cam` (h, w) from 0 to 255, and its score.
 
     `cam` covers the whole image at a resolution of its own. A score of None (or NaN) is undefined.
+    `planes` has the labels of every plane of a volume, in the order of the case's planes.
     """
 
     labels: NDArray[np.uint8]
     cam: NDArray[np.uint8] | None = None
     score: float | None = None
+    planes: Sequence[NDArray[np.uint8]] = ()
+
+    @property
+    def shown(self) -> Sequence[NDArray[np.uint8]]:
+        """Return the labels of every plane to show."""
+        return self.planes or (self.labels,)
 
 
 def make_payload(
@@ -46,13 +53,18 @@ def make_payload(
     methods: Sequence[str],
     seeds: Sequence[str],
     shown: Mapping[tuple[int, str, str], Shown],
+    *,
+    measure: str = "DSC",
+    decimals: int = 1,
 ) -> dict[str, Any]:
     """Turn cases and predictions into what the page embeds: numbers, text, lists and dicts alone.
 
     `classes` names the foreground: label k is ``classes[k - 1]``, 0 the background. `cases`
     come with the name of their test set. `shown` maps
     (position in `cases`, method, seed) to what that run made of the case; what is missing, as
-    after a failed run, is shown as not available. Images become JPEG, which is close to what the
+    after a failed run, is shown as not available. `measure` names the scores, which are printed
+    with so many decimals. Maps of spectra are shown where some run has an activation map. Images
+    become JPEG, which is close to what the
     network saw and not equal to it; label maps are exact. Raises HarmosegError for shapes, labels
     or keys that do not fit.
     """
@@ -66,6 +78,10 @@ def make_payload(
                 f"seeds {', '.join(map(str, seeds))}"
             )
     return {
+        "measure": measure,
+        "decimals": decimals,
+        "explained": any(item.cam is not None for item in shown.values()),
+        "planes": any(len(case.shown_planes) > 1 for _, case in cases),
         "classes": list(classes),
         "colours": distinct_colours(len(classes)),
         "stores": places,
@@ -75,7 +91,8 @@ def make_payload(
             {
                 "name": case.name,
                 "store": places.index(place),
-                "note": case.note,
+                "planes": _plane_names(case),
+                "first": _fullest(case),
                 "height": case.truth.shape[0],
                 "width": case.truth.shape[1],
                 **_encoded(
@@ -138,26 +155,47 @@ def _check_names(
 
 def _encoded(case: GalleryCase, classes: int, runs: list[list[Shown | None]]) -> dict[str, Any]:
     """Encode the pictures of a case; `runs` holds what was made of it, [method][seed]."""
-    if case.image.ndim != 3 or case.image.shape[2] not in (1, 3) or case.image.dtype != np.uint8:
-        raise HarmosegError(
-            f"case browser: the image of {case.name} is {case.image.dtype} of shape "
-            f"{case.image.shape}, expected uint8 (height, width, 1 or 3)"
-        )
     expected = case.image.shape[:2]
-    _check_labels(f"the truth of {case.name}", case.truth, expected, classes)
+    planes = case.shown_planes
+    for plane in planes:
+        image = plane.image
+        if image.ndim != 3 or image.shape[2] not in (1, 3) or image.dtype != np.uint8:
+            raise HarmosegError(
+                f"case browser: the image of {case.name} is {image.dtype} of shape "
+                f"{image.shape}, expected uint8 (height, width, 1 or 3)"
+            )
+        _check_labels(f"the truth of {case.name}", plane.truth, expected, classes)
     made = [one for row in runs for one in row if one is not None]
     for one in made:
-        _check_labels(f"a prediction of {case.name}", one.labels, expected, classes)
+        if len(one.shown) != len(planes):
+            raise HarmosegError(
+                f"case browser: a prediction of {case.name} has {len(one.shown)} planes, expected "
+                f"the {len(planes)} of the case"
+            )
+        for labels in one.shown:
+            _check_labels(f"a prediction of {case.name}", labels, expected, classes)
     scores = [score for score in (_rounded(one.score) for one in made) if score is not None]
     return {
-        "image": _picture(case.image),
-        "truth": encode_labels(case.truth, classes + 1),
+        "image": [_picture(plane.image) for plane in planes],
+        "truth": [encode_labels(plane.truth, classes + 1) for plane in planes],
         "mean": _rounded(sum(scores) / len(scores)) if scores else None,
         "disagreement": _mean_disagreement(runs),
         "runs": [
             [None if one is None else _encoded_run(one, classes + 1) for one in row] for row in runs
         ],
     }
+
+
+def _plane_names(case: GalleryCase) -> list[str]:
+    """Return what to say of every plane; of a plain image its note."""
+    if not case.planes:
+        return [case.note]
+    return [f"plane {plane.number}" for plane in case.planes]
+
+
+def _fullest(case: GalleryCase) -> int:
+    """Return the place of the plane with the most foreground."""
+    return int(np.argmax([np.count_nonzero(plane.truth) for plane in case.shown_planes]))
 
 
 def _check_labels(
@@ -177,7 +215,7 @@ def _check_labels(
 
 def _encoded_run(one: Shown, kinds: int) -> dict[str, Any]:
     return {
-        "labels": encode_labels(one.labels, kinds),
+        "labels": [encode_labels(labels, kinds) for labels in one.shown],
         "cam": None if one.cam is None else _encoded_cam(one.cam),
         "score": _rounded(one.score),
     }

@@ -8,6 +8,7 @@ import numpy as np
 
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import Method, parse_method
+from harmoseg.statistics.centres import describe_spread, measure_spread
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.pooled_tables import too_few_datasets
 
@@ -15,13 +16,14 @@ _FEW_SEEDS = 5
 
 
 def warnings(comparison: Comparison) -> list[str]:
-    """Return what a reader should be wary of, one sentence or two each."""
+    """Return what a reader should be wary of, the weightiest first; first sentences are short."""
     return [
-        *comparison.scores.remarks,
-        *comparison.notes,
         *_of_seeds(comparison),
         *_of_controls(comparison),
+        *_of_centres(comparison),
         *_of_patients(comparison),
+        *comparison.notes,
+        *comparison.scores.remarks,
         *_of_undefined(comparison),
         *filter(None, [too_few_datasets(comparison)]),
     ]
@@ -37,9 +39,8 @@ def _of_seeds(comparison: Comparison) -> list[str]:
         ]
     if most < 2:
         return [
-            "One seed: how much training varies is not known, so intervals are over patients "
-            "alone, and every verdict is for these networks. No conclusion about a method can be "
-            "drawn."
+            "One training per method: every verdict is for these networks, not for the methods. "
+            "How much training varies is not known, and intervals are over patients alone."
         ]
     if fewest < _FEW_SEEDS:
         found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
@@ -99,6 +100,17 @@ def _by_method(found: Sequence[tuple[str, str]]) -> str:
         f"{method} on {', '.join(names)}" if any(names) else method
         for method, names in datasets.items()
     )
+
+
+def _of_centres(comparison: Comparison) -> list[str]:
+    """Name the differences that are better on the whole and worse in some centre."""
+    return [
+        f"{item.whole.method} is better than {item.whole.reference} on the whole"
+        f"{f' of {item.whole.block.place}' if item.whole.block.place else ''}, and worse in "
+        f"{item.worst.where.subset}. {describe_spread(item)}"
+        for item in measure_spread(comparison)
+        if item.whole.word == "better" and item.worst is not None and item.worst.word == "worse"
+    ]
 
 
 def _of_patients(comparison: Comparison) -> list[str]:

@@ -18,14 +18,26 @@ from harmoseg.files import write_bytes
 GALLERY_FILE = "gallery.npz"
 MOST_CASES = 120
 """Cases of a test set of which pictures are kept."""
+MOST_PLANES = 600
+"""Planes of volumes of a test set to scroll through, about: of longer volumes not every plane."""
 Label = NDArray[np.uint8]
 Run = tuple[str, str]
 """Method and seed."""
 
 
 @dataclass(frozen=True, eq=False)
+class Plane:
+    """One plane of a volume to scroll through: as `GalleryCase`, `number` counted from 1."""
+
+    number: int
+    image: NDArray[np.uint8]
+    truth: Label
+    labels: Mapping[Run, Label] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
 class GalleryCase:
-    """One case to look at, at one resolution.
+    """One case to look at, at one resolution; of a volume its fullest plane.
 
     Args:
         name: The case, as in the scores.
@@ -35,6 +47,7 @@ class GalleryCase:
         aspect: Height of the source over its width.
         labels: Prediction (H, W) of every run that has one.
         cams: Activation map (h, w), 0 to 255, of every run that has one.
+        planes: The planes of a volume to scroll through, that of `image` among them.
     """
 
     name: str
@@ -44,6 +57,12 @@ class GalleryCase:
     aspect: float = 1.0
     labels: Mapping[Run, Label] = field(default_factory=dict)
     cams: Mapping[Run, NDArray[np.uint8]] = field(default_factory=dict)
+    planes: tuple[Plane, ...] = ()
+
+    @property
+    def shown_planes(self) -> tuple[Plane, ...]:
+        """Return the planes of a volume; of a plain image, the image as the only one."""
+        return self.planes or (Plane(0, self.image, self.truth, self.labels),)
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,6 +112,15 @@ class Gallery:
                         "aspect": case.aspect,
                         "labels": of_runs(case.labels),
                         "cams": of_runs(case.cams),
+                        "planes": [
+                            [
+                                plane.number,
+                                keep(plane.image),
+                                keep(plane.truth),
+                                of_runs(plane.labels),
+                            ]
+                            for plane in case.planes
+                        ],
                     }
                     for case in part.cases
                 ],
@@ -133,6 +161,10 @@ class Gallery:
                                     case["aspect"],
                                     of_runs(case["labels"]),
                                     of_runs(case["cams"]),
+                                    tuple(
+                                        Plane(number, arrays[image], arrays[truth], of_runs(labels))
+                                        for number, image, truth, labels in case.get("planes", ())
+                                    ),
                                 )
                                 for case in part["cases"]
                             ),

@@ -1,7 +1,7 @@
-"""The page of a report: what it holds, and how that becomes one HTML file.
+"""The page of a report: its content as plain data, and how that becomes one HTML file.
 
-The page is put together from the readable pieces in ``template/``. It loads nothing: style and
-script stand in it, pictures are data, and its own policy forbids a browser to fetch anything.
+The page is made of the readable pieces in ``template/``. It loads nothing: style, script and
+pictures stand in it, and its own policy forbids a browser to fetch anything.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import io
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from importlib import resources
 from typing import Any
 from urllib.parse import quote
@@ -24,65 +25,97 @@ from harmoseg.report.pages import page_template
 Cell = str | tuple[str, bool]
 """The text of a cell, or (text, whether it is bold)."""
 
-_SCRIPTS = ("sorting.js", "spectrum.js", "browser.js")
+_SCRIPTS = ("page.js", "sorting.js", "spectrum.js", "browser.js")
+_TABLE_WIDTH = 116
+"""Characters that fit beside one another in the page's widest column."""
+_GAP = 2
 
 
 @dataclass(frozen=True)
 class Link:
-    """A file beside the page: what it is called, and its path relative to the page's folder."""
+    """A file beside the page: its label, and its path relative to the page's folder."""
 
     label: str
     path: str
 
     @property
     def address(self) -> str:
-        """Give the path as a relative address: a name from outside never becomes a scheme."""
+        """Return the path as a relative address: a name from outside never becomes a scheme."""
         return "./" + quote(self.path, safe="/")
 
 
 @dataclass(frozen=True)
 class PageTable:
-    """A table: its first column names the rows; numbers are sorted by their leading number."""
+    """A table: its first column names the rows; numbers are sorted by their leading number.
+
+    `first` are the columns that are shown before all others where not all fit.
+    """
 
     title: str
     caption: str
     header: Sequence[str]
     rows: Sequence[Sequence[Cell]]
     links: Sequence[Link] = ()
+    first: Sequence[int] = (0,)
 
     @property
     def cells(self) -> list[list[tuple[str, bool]]]:
-        """Give every cell as (text, bold)."""
+        """Return every cell as (text, bold)."""
         return [
             [(cell, False) if isinstance(cell, str) else cell for cell in row] for row in self.rows
         ]
 
+    @cached_property
+    def fits(self) -> list[bool]:
+        """Return for every column whether it is shown at first: as many as the page is wide."""
+        columns = range(len(self.header))
+        texts = [[row[i][0] for row in self.cells] for i in columns]
+        widths = [max(len(text) for text in (self.header[i], *texts[i])) + _GAP for i in columns]
+        if sum(widths) <= _TABLE_WIDTH:
+            return [True] * len(widths)
+        # A column with one value says little; it waits behind the others.
+        same = [len(texts[i]) > 1 and len(set(texts[i])) == 1 for i in columns]
+        order = sorted(columns, key=lambda i: (i not in self.first, same[i], i))
+        shown: set[int] = set()
+        used = 0
+        for i in order:
+            used += widths[i]
+            if used <= _TABLE_WIDTH or not shown:
+                shown.add(i)
+        return [i in shown for i in columns]
+
 
 @dataclass(frozen=True)
 class PagePicture:
-    """A figure, as PNG bytes; `alt` says in words what it shows, the caption where it is empty."""
+    """A figure, as PNG bytes; `alt` describes it, else title and caption do.
+
+    `dots` are the cases in it, for a click: see `harmoseg.report.figures.style.Dots`. `is_photo`
+    says that it shows images, whose colours a dark page must leave alone.
+    """
 
     title: str
     caption: str
     png: bytes
     alt: str = ""
     links: Sequence[Link] = ()
+    dots: Mapping[str, Any] | None = None
+    is_photo: bool = False
 
     @property
     def address(self) -> str:
-        """Give the picture itself as an address."""
+        """Return the picture itself as an address."""
         return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
 
     @property
     def size(self) -> tuple[int, int]:
-        """Give (width, height) in pixels, so that the page keeps its place from the start."""
+        """Return (width, height) in pixels, so that the page keeps its place from the start."""
         with Image.open(io.BytesIO(self.png)) as picture:
             return picture.size
 
 
 @dataclass(frozen=True)
 class Section:
-    """A heading with paragraphs, tables and figures under it, in this order."""
+    """A folded part of the page: paragraphs, tables and figures, in this order."""
 
     title: str
     text: Sequence[str] = ()
@@ -91,16 +124,75 @@ class Section:
 
 
 @dataclass(frozen=True)
+class Gain:
+    """A difference in the first picture: its word, its numbers, and where it is drawn.
+
+    `low`, `mean` and `high` are percentages of the drawing's width; None is not known. `cut` says
+    which ends lie beyond the drawing.
+    """
+
+    word: str
+    text: str
+    mean: float | None = None
+    low: float | None = None
+    high: float | None = None
+    cut: tuple[bool, bool] = (False, False)
+
+
+@dataclass(frozen=True)
+class Question:
+    """A line of the first picture: a method and its reference, and the gain on every test set."""
+
+    method: str
+    reference: str
+    kind: str
+    gains: Sequence[Gain | None]
+
+
+@dataclass(frozen=True)
+class ShownCase:
+    """A case of the first screen; `pictures` are (title, detail, address of the picture)."""
+
+    why: str
+    name: str
+    detail: str
+    pictures: Sequence[tuple[str, str, str]] = ()
+    link: str = ""
+
+
+@dataclass(frozen=True)
+class Opening:
+    """The first screen: question, answer, all gains, three cases, what to be wary of.
+
+    `places` are the test sets; `ends` say what the left and the right half of a drawing mean, and
+    `scale` how far it reaches. `band` is the margin, in percent of half the width. `more` says
+    which questions are left out.
+    """
+
+    question: str
+    answer: str
+    places: Sequence[str] = ()
+    ends: tuple[str, str] = ("", "")
+    scale: str = ""
+    band: float = 0.0
+    questions: Sequence[Question] = ()
+    more: str = ""
+    cases: Sequence[ShownCase] = ()
+    about_cases: str = ""
+    wary: Sequence[str] = ()
+    made: str = ""
+
+
+@dataclass(frozen=True)
 class Page:
     """All that a report says. Every string is text, never markup.
 
-    `sentences` are the findings in plain words; `browser` is what
-    `harmoseg.report.browser.make_payload` gives, or None; `facts` are names and values that say
-    how it was made.
+    `browser` is what `harmoseg.report.browser.make_payload` returns, or None; `warnings` are all
+    that a reader should be wary of; `facts` are names and values that say how it was made.
     """
 
     title: str
-    sentences: Sequence[str] = ()
+    opening: Opening | None = None
     warnings: Sequence[str] = ()
     sections: Sequence[Section] = ()
     browser: Mapping[str, Any] | None = None
@@ -117,6 +209,7 @@ def render(page: Page) -> str:
         # Only this script runs: one that a name from outside might bring in has another hash.
         script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii"),
         payload=None if page.browser is None else _embedded(page.browser),
+        compact=lambda value: json.dumps(value, separators=(",", ":")),
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
 from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
@@ -19,10 +20,16 @@ from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.overview import NamedFigure
-from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart
-from harmoseg.study.results import Study, StudyTask
-from harmoseg.study.sample_predictions import CAM_LAYER, Exhibits, exhibited_slices
+from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, Plane
+from harmoseg.study.results import Study, StudyRun, StudyTask
+from harmoseg.study.sample_predictions import (
+    CAM_LAYER,
+    Exhibits,
+    exhibited_planes,
+    exhibited_slices,
+)
 
+EXPLAINED = "Spectra and activation"
 _ROWS = 4
 _COLUMNS = 6
 _DATA_CASES = "64"
@@ -30,57 +37,83 @@ _DATA_CASES = "64"
 
 
 def exhibited_figures(task: StudyTask) -> Iterator[NamedFigure]:
-    """Draw the spectra of a task's data, and maps of a few cases of every store it tests on."""
+    """Draw the spectra of a task's data, and maps of a few cases of every store it tests on.
+
+    Grad-CAMs are made where they are missing.
+    """
     yield from _of_data(task)
     methods = _main_methods(task.methods)
     for store in task.stores:
+        runs = [run for method in methods if (run := _first_run(task, method)) is not None]
         found = {
-            method: exhibits
-            for method in methods
-            if (exhibits := _first_exhibits(task, method, store)) is not None
+            run.experiment.method: (run, exhibits)
+            for run in runs
+            if (exhibits := run.exhibits(store)) is not None
         }
         if found:
             yield from _of_store(task, store, found)
 
 
-def make_gallery(study: Study) -> Gallery:
-    """Return one slice of every exhibited case, with every run's prediction and Grad-CAM.
+def make_gallery(study: Study, *, explain: bool = False) -> Gallery:
+    """Return every exhibited case with every run's prediction, volumes with planes to scroll.
 
-    Raises HarmosegError where the exhibits are of other cases than a store has now.
+    With `explain` also every run's Grad-CAM, made where it is missing. Raises HarmosegError where
+    the exhibits are of other cases than a store has now.
     """
     return Gallery(
-        tuple(_gallery_part(task, store) for task in study.tasks for store in task.stores)
+        tuple(_gallery_part(task, store, explain) for task in study.tasks for store in task.stores)
     )
 
 
-def _gallery_part(task: StudyTask, name: str) -> GalleryPart:
+def _gallery_part(task: StudyTask, name: str, explain: bool) -> GalleryPart:
     store = task.stores[name]
     slices = exhibited_slices(store, task.split_of(name))
-    found = {
-        (run.experiment.method, str(run.experiment.seed)): exhibits
-        for run in task.runs
-        if (exhibits := run.exhibits(name)) is not None
-    }
-    for (method, seed), exhibits in found.items():
-        if exhibits.cases != tuple(item.case for item in slices):
+    planes: dict[str, list[ShownSlice]] = {}
+    for item in exhibited_planes(store, task.split_of(name)):
+        if item.plane:
+            planes.setdefault(item.case, []).append(item)
+    found = {}
+    cams = {}
+    for run in task.runs:
+        key = run.experiment.method, str(run.experiment.seed)
+        if (exhibits := run.exhibits(name)) is None:
+            continue
+        if list(dict.fromkeys(exhibits.cases)) != [item.case for item in slices]:
             raise HarmosegError(
-                f"{method}, seed {seed}: its exhibits are of other cases than {name} has now; "
+                f"{key[0]}, seed {key[1]}: its exhibits are of other cases than {name} has now; "
                 "remove the folder exhibits of its run and run the study again"
             )
+        found[key] = exhibits
+        cams[key] = run.cams(task, name) if explain else {}
     card = store.info.card
-    cases = tuple(
-        GalleryCase(
-            item.case,
-            item.image,
-            item.truth,
-            f"plane {item.plane}" if item.plane else "",
-            item.aspect,
-            {run: exhibits.labels[i] for run, exhibits in found.items()},
-            {run: exhibits.cams[i] for run, exhibits in found.items()},
+    cases = []
+    for item in slices:
+        scrolled = tuple(
+            Plane(plane.plane, plane.image, plane.truth, labels)
+            for plane in planes.get(item.case, ())
+            # Runs of an older version may lack planes; what one run lacks none can show.
+            if (labels := _labels(found, plane)).keys() == found.keys()
         )
-        for i, item in enumerate(slices)
-    )
-    return GalleryPart(task.name, name, card.classes[1:], cases, tuple(card.colours or ()))
+        cases.append(
+            GalleryCase(
+                item.case,
+                item.image,
+                item.truth,
+                f"plane {item.plane}" if item.plane else "",
+                item.aspect,
+                _labels(found, item),
+                {run: maps[item.case] for run, maps in cams.items() if item.case in maps},
+                scrolled if len(scrolled) > 1 else (),
+            )
+        )
+    return GalleryPart(task.name, name, card.classes[1:], tuple(cases), tuple(card.colours or ()))
+
+
+def _labels(
+    found: Mapping[tuple[str, str], Exhibits], item: ShownSlice
+) -> dict[tuple[str, str], NDArray[np.uint8]]:
+    labels = {run: exhibits.label_of(item) for run, exhibits in found.items()}
+    return {run: label for run, label in labels.items() if label is not None}
 
 
 def _of_data(task: StudyTask) -> Iterator[NamedFigure]:
@@ -94,6 +127,7 @@ def _of_data(task: StudyTask) -> Iterator[NamedFigure]:
         f"Fig. 2 of the paper. {len(shown)} training slices of all sizes of the foreground; "
         "without the zero frequency. Lines: means; shaded: quartiles over slices.",
         power_share_figure(power_of_slices(shown), example),
+        EXPLAINED,
     )
     yield NamedFigure(
         f"{task.name}-changes",
@@ -101,11 +135,12 @@ def _of_data(task: StudyTask) -> Iterator[NamedFigure]:
         f"Fig. 3 of the paper, in numbers: masks of {len(shown)} training slices, changed in five "
         "ways; 1 - correlation in every octave ring, named with the spatial change, 1 - Dice.",
         spatial_spectral_figure(edges, effects, example.truth == example.largest_class),
+        EXPLAINED,
     )
 
 
 def _of_store(
-    task: StudyTask, store: str, found: Mapping[str, tuple[int, Exhibits]]
+    task: StudyTask, store: str, found: Mapping[str, tuple[StudyRun, Exhibits]]
 ) -> Iterator[NamedFigure]:
     data = task.stores[store]
     cases = set.intersection(*(set(exhibits.cases) for _, exhibits in found.values()))
@@ -116,10 +151,10 @@ def _of_store(
     if not shown:
         return
     explained = {
-        method: [_explanation(item, exhibits) for item in shown]
-        for method, (_, exhibits) in found.items()
+        method: _explain(shown, exhibits, run.cams(task, store))
+        for method, (run, exhibits) in found.items()
     }
-    seeds = sorted({seed for seed, _ in found.values()})
+    seeds = sorted({run.experiment.seed for run, _ in found.values()})
     told = (
         f"Predictions of the first finished seed ({', '.join(map(str, seeds))}); cases spread over "
         "the sizes of the foreground, chosen by no score."
@@ -131,6 +166,8 @@ def _of_store(
         "Fig. 8 of the paper: log-magnitude of the masks' spectra, zero frequency in the middle, "
         f"and its correlation with that of the truth. {told}",
         spectral_map_figure(spectral_rows(shown, explained)),
+        EXPLAINED,
+        is_photo=True,
     )
     yield NamedFigure(
         f"{task.name}-cams-{store}",
@@ -139,6 +176,8 @@ def _of_store(
         "of; every map from 0 to its own maximum, so colours say where and not how much. Solid: "
         f"truth; dashed: prediction. {told}",
         cam_figure(cam_rows(shown, explained, data.info.card)),
+        EXPLAINED,
+        is_photo=True,
     )
 
 
@@ -149,22 +188,26 @@ def _main_methods(methods: Sequence[str]) -> list[str]:
     return main[:_COLUMNS]
 
 
-def _first_exhibits(task: StudyTask, method: str, store: str) -> tuple[int, Exhibits] | None:
-    for run in task.runs:
-        if run.experiment.method == method:
-            found = run.exhibits(store)
-            return None if found is None else (run.experiment.seed, found)
-    return None
+def _first_run(task: StudyTask, method: str) -> StudyRun | None:
+    return next((run for run in task.runs if run.experiment.method == method), None)
 
 
-def _explanation(item: ShownSlice, exhibits: Exhibits) -> Explanation:
-    """Take what a run exhibits of a slice for what its network would explain of it."""
-    place = exhibits.cases.index(item.case)
-    predicted = exhibits.labels[place]
-    return Explanation(
-        predicted,
-        spectral_map(predicted, classes_in(item.truth)),
-        map_correlation(predicted, item.truth),
-        item.largest_class or 1,
-        {CAM_LAYER: exhibits.cams[place].astype(np.float32) / 255},
-    )
+def _explain(
+    shown: Sequence[ShownSlice], exhibits: Exhibits, cams: Mapping[str, NDArray[np.uint8]]
+) -> list[Explanation]:
+    """Take what a run exhibits of slices for what its network would explain of them."""
+    found = []
+    for item in shown:
+        predicted = exhibits.label_of(item)
+        if predicted is None:
+            raise HarmosegError(f"{item.name}: not among the exhibits; run the study again")
+        found.append(
+            Explanation(
+                predicted,
+                spectral_map(predicted, classes_in(item.truth)),
+                map_correlation(predicted, item.truth),
+                item.largest_class or 1,
+                {CAM_LAYER: np.asarray(cams[item.case] / 255, np.float32)},
+            )
+        )
+    return found

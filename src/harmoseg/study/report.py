@@ -36,39 +36,66 @@ _SAID = frozenset(
 
 
 def write_study_report(
-    study: Study, comparison: Comparison | None = None, *, tables: Sequence[Table] = ()
+    study: Study,
+    comparison: Comparison | None = None,
+    *,
+    tables: Sequence[Table] = (),
+    explain: bool = False,
 ) -> list[Table]:
     """Write tables, figures and ``report.html`` of a study; return the tables, main one first.
 
     The report is made of what has finished, and names what has not. `tables` are further ones,
-    which come first.
+    which come first. With `explain` it has spectral maps and Grad-CAMs too.
     """
-    gallery = make_gallery(study)
+    gallery = make_gallery(study, explain=explain)
+    explained = study.tasks if explain else ()
     return write_report(
         comparison or study.compare(),
         study.folder / REPORT_FILE,
         gallery,
         logs=study.training_logs(),
         warnings=study_warnings(study),
+        remarks=study_remarks(study),
         facts=facts(study),
+        made=made_line(study),
         tables=tables,
-        figures=[figure for task in study.tasks for figure in exhibited_figures(task)],
+        figures=[figure for task in explained for figure in exhibited_figures(task)],
         files=study.folder,
         replace_files=True,
     )
 
 
 def study_warnings(study: Study) -> list[str]:
-    """Return what a reader should be wary of and the scores alone do not show."""
+    """Return what a reader should be wary of before anything that the scores show."""
     found = [*_of_progress(study), *_of_runs(study)]
     for task in study.tasks:
         found += _of_data(task)
-    disguises = [
-        text
-        for task in study.tasks
-        for text in describe_disguises(task.methods, task.runs[0].experiment.mode)
-    ]
-    return [*found, *dict.fromkeys(disguises), *_of_weights(study)]
+    return found
+
+
+def study_remarks(study: Study) -> list[str]:
+    """Return what else to know of data, losses and weights."""
+    found = []
+    for task in study.tasks:
+        for name, other in task.stores.items():
+            found += [f"{name}: {text}." for text in other.info.provenance.get("remarks", ())]
+        found += describe_disguises(task.methods, task.runs[0].experiment.mode)
+    return list(dict.fromkeys([*found, *_of_weights(study)]))
+
+
+def made_line(study: Study) -> str:
+    """Say in one line how a study was made."""
+    first = study.tasks[0]
+    options = first.runs[0].experiment.options
+    names = ", ".join(task.name for task in study.tasks)
+    more = " (options of the first)" if len(study.tasks) > 1 else ""
+    weights = options.weights
+    start = "random" if weights is None else Path(weights).stem
+    return (
+        f"Trained on {names}: {options.encoder}, {start} weights, "
+        f"{options.epochs} epochs, batch {options.batch_size}, "
+        f"{first.stores[first.name].info.width} px{more}; harmoseg {version('harmoseg')}"
+    )
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
@@ -161,8 +188,6 @@ def _of_data(task: StudyTask) -> list[str]:
         found.append(
             f"{task.name} is scored on its {task.split} split, which selected nothing here."
         )
-    for name, other in task.stores.items():
-        found += [f"{name}: {remark}." for remark in other.info.provenance.get("remarks", ())]
     return found
 
 

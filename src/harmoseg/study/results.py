@@ -8,7 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.reading import Evaluation
@@ -28,7 +30,7 @@ from harmoseg.study.jobs import (
     is_trained,
 )
 from harmoseg.study.layout import read_failures, read_plan
-from harmoseg.study.sample_predictions import Exhibits, read_exhibits
+from harmoseg.study.sample_predictions import Exhibits, make_cams, read_cams, read_exhibits
 from harmoseg.study.status import hours_per_run
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import LOG_FILE, read_experiment
@@ -49,6 +51,14 @@ class StudyRun:
         """Read what the report shows of cases of a store, None where there is nothing."""
         file = self.exhibit_files.get(store)
         return None if file is None else read_exhibits(file)
+
+    def cams(self, task: StudyTask, store: str) -> dict[str, NDArray[np.uint8]]:
+        """Return the Grad-CAM of every exhibited case, made now where it is missing."""
+        file = self.exhibit_files[store]
+        kept = file.with_name(f"{file.stem}-cams.npz")
+        if not kept.is_file():
+            make_cams(self.folder, task.stores[store], task.split_of(store), kept)
+        return read_cams(kept)
 
 
 @dataclass(frozen=True)
@@ -115,11 +125,14 @@ class Study:
         options = {**own, **options}
         return compare(self.scores, **options)
 
-    def write_report(self) -> Path:
-        """Write tables, figures and ``report.html`` into the study's folder; return the page."""
+    def write_report(self, *, explain: bool = False) -> Path:
+        """Write tables, figures and ``report.html`` into the study's folder; return the page.
+
+        With `explain` also spectral maps and Grad-CAMs, which are no evidence and take time.
+        """
         from harmoseg.study.report import write_study_report  # which reads studies
 
-        write_study_report(self)
+        write_study_report(self, explain=explain)
         return self.folder / REPORT_FILE
 
     @property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 from dataclasses import replace
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
+from PIL import Image
 
 from harmoseg.metrics.measures import known_measure
 from harmoseg.report.figures.cases import difference_plot, paired_plot
@@ -31,9 +33,11 @@ from harmoseg.report.figures.style import (
     LOSS,
     UNDECIDED,
     method_styles,
+    place_dots,
     save_figure,
     shortened,
     text_width,
+    to_png,
     wrapped,
 )
 from harmoseg.report.gallery import Gallery
@@ -123,29 +127,46 @@ def test_runs_without_validation_are_told(made) -> None:
 
 def test_pairs_are_drawn_where_they_are_and_counted(made) -> None:
     given = {"unet": [[50, 60, 70, 80, np.nan]], "unet+scc": [[55, 58, 70, 90, 50]]}
-    figure = paired_plot(made.make_comparison(given).headline)
+    figure, dots = paired_plot(made.make_comparison(given).headline)
     higher, lower, same = figure.axes[0].lines[1:]
     np.testing.assert_allclose(higher.get_xydata(), [[50, 55], [80, 90]])
     np.testing.assert_allclose(lower.get_xydata(), [[60, 58]])
     np.testing.assert_allclose(same.get_xydata(), [[70, 70]])
     assert {"▲ 2", "▼ 1", "= 1"} <= set(texts(figure))
+    assert dots[0].cases == ["case0", "case1", "case2", "case3"]  # the fifth is undefined
+
+
+def test_a_dot_is_found_in_the_picture_where_it_was_drawn(made) -> None:
+    base = np.linspace(50, 90, 6)[None]
+    gain = np.asarray([[9.0, -7, 5, -4, 2, 1]])
+    for plot in (paired_plot, difference_plot):
+        figure, dots = plot(made.make_comparison({"unet": base, "unet+scc": base + gain}).headline)
+        picture = np.asarray(Image.open(io.BytesIO(to_png(figure))).convert("RGB")).astype(int)
+        found = place_dots(figure, dots)
+        assert found["cases"] == [f"case{i}" for i in range(6)]
+        assert found["methods"] == ["unet+scc"]
+        height, width = picture.shape[:2]
+        for x, y, case, _ in found["dots"]:
+            pixel = picture[round(y * height - 0.5), round(x * width - 0.5)]
+            blue = pixel[2] - pixel[0]  # gains are blue, losses orange
+            assert (blue > 40) == (gain[0, case] > 0) and (blue < -40) == (gain[0, case] < 0)
 
 
 def test_scores_near_100_are_told_apart_and_low_ones_to_scale(made) -> None:
     near = made.make_comparison({"unet": [[60, 90, 95]], "unet+scc": [[55, 91, 99]]})
-    figure = paired_plot(near.headline)
+    figure, _ = paired_plot(near.headline)
     places = figure.axes[0].transData.transform([[60, 0], [80, 0], [90, 0], [100, 0]])[:, 0]
     gaps = np.diff(places)
     assert (gaps > 0).all() and gaps[2] > gaps[0]
     low = made.make_comparison({"unet": [[0, 10, 35]], "unet+scc": [[0, 12, 30]]})
-    (axes,) = paired_plot(low.headline).axes
+    (axes,) = paired_plot(low.headline)[0].axes
     assert axes.get_xscale() == "linear" and 40 <= axes.get_xlim()[1] < 42
 
 
 def test_differences_of_cases_are_means_over_the_seeds_both_have(made) -> None:
     given = {"unet": [[50, 60], [52, 60]], "unet+scc": [[55, 61], [90, 90]]}
     comparison = made.make_comparison(given, seeds={"unet": (0, 1), "unet+scc": (1, 2)})
-    figure = difference_plot(comparison.headline)
+    figure, _ = difference_plot(comparison.headline)
     # Seed 1 is the second row of the one and the first of the other.
     np.testing.assert_allclose(np.sort(figure.axes[0].collections[0].get_offsets()[:, 0]), [1, 3])
 

@@ -16,6 +16,7 @@ from harmoseg.report.figures.style import (
     LOSS,
     UNDECIDED,
     WIDTH,
+    Dots,
     in_style,
     interval_of,
     shortened,
@@ -42,20 +43,23 @@ def case_differences(item: Difference) -> NDArray[np.float64]:
 
 
 @in_style()
-def difference_plot(differences: Sequence[Difference]) -> Figure:
+def difference_plot(differences: Sequence[Difference]) -> tuple[Figure, list[Dots]]:
     """Plot the paired difference of every case, a row per comparison, with its mean."""
+    dots = []
     height = 0.62
     figure = Figure(figsize=(WIDTH, 0.95 + height * len(differences)), layout="constrained")
     axes = figure.subplots()
     random = np.random.default_rng(0)
     reach = 6.0 if differences[0].measure.is_share else 0.0
     for row, item in enumerate(differences):
-        gaps = case_differences(item)
-        gaps = gaps[np.isfinite(gaps)]
+        all_gaps = case_differences(item)
+        known = np.isfinite(all_gaps)
+        gaps = all_gaps[known]
         spread = row + random.uniform(-0.3, 0.3, len(gaps))
         better = item.measure.sign * gaps
         colours = np.select([better > 0, better < 0], [GAIN, LOSS], UNDECIDED)
         axes.scatter(gaps, spread, s=9, alpha=0.4, c=colours.tolist(), linewidths=0)
+        dots.append(_dots(axes, gaps, spread, item, known))
         low, high = interval_of(item.estimate)
         axes.plot([low, high], [row, row], color="black", linewidth=2.2)
         face, edge = ("black", "white") if np.isfinite(low) else ("white", "black")
@@ -78,11 +82,11 @@ def difference_plot(differences: Sequence[Difference]) -> Figure:
     axes.set_xlim(-(reach or 1.0), reach or 1.0)
     axes.grid(axis="x")
     axes.set_xlabel(words)
-    return figure
+    return figure, dots
 
 
 @in_style()
-def paired_plot(differences: Sequence[Difference]) -> Figure:
+def paired_plot(differences: Sequence[Difference]) -> tuple[Figure, list[Dots]]:
     """Plot every case's score under a method against that under another, a panel each."""
     columns = min(_COLUMNS, len(differences))
     rows = math.ceil(len(differences) / columns)
@@ -90,12 +94,24 @@ def paired_plot(differences: Sequence[Difference]) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     grid = list(figure.subplots(rows, columns, squeeze=False).flat)
     floor, top, stretched = _span(differences)
+    dots = []
     for axes, item in zip(grid, differences, strict=False):
-        _draw_pairs(axes, item)
+        dots.append(_draw_pairs(axes, item))
         _scale_scores(axes, floor, top, stretched)
     for axes in grid[len(differences) :]:
         axes.set_axis_off()
-    return figure
+    return figure, dots
+
+
+def _dots(
+    axes: Axes,
+    x: NDArray[np.float64],
+    y: NDArray[np.float64],
+    item: Difference,
+    known: NDArray[np.bool_],
+) -> Dots:
+    names = [item.block.cases[i] for i in np.flatnonzero(known)]
+    return Dots(axes, np.stack([x, y], axis=1), names, item.method)
 
 
 def _scale_scores(axes: Axes, floor: float, top: float, stretched: bool) -> None:
@@ -112,7 +128,7 @@ def _scale_scores(axes: Axes, floor: float, top: float, stretched: bool) -> None
     axes.set_aspect("equal")
 
 
-def _draw_pairs(axes: Axes, item: Difference) -> None:
+def _draw_pairs(axes: Axes, item: Difference) -> Dots:
     pair = item.block.paired(item.method, item.reference, item.measure)
     ours, theirs = (values.mean(axis=0) for values in pair)
     known = np.isfinite(ours) & np.isfinite(theirs)
@@ -141,6 +157,7 @@ def _draw_pairs(axes: Axes, item: Difference) -> None:
     axes.set_title(wrapped(item.method, 30), pad=15, fontsize=8)
     axes.set_xlabel(f"{item.measure.heading} under {wrapped(str(item.reference), 24)}")
     axes.set_ylabel(f"{item.measure.heading} under the method")
+    return _dots(axes, theirs, ours, item, known)
 
 
 def _span(differences: Sequence[Difference]) -> tuple[float, float, bool]:

@@ -50,14 +50,14 @@ class _Columns:
 
 @in_style()
 def forest_plot(differences: Sequence[Difference]) -> Figure:
-    """Plot every difference with its interval, grouped by what was trained on and tested on.
+    """Plot every difference with its interval, grouped by training set, test set and centre.
 
     A row has the method, what it is compared with, the interval, and the same in numbers. Intervals
     that reach far beyond the others are cut off at an arrow; the numbers tell them whole.
     """
     groups = [
-        (items[0].block, items)
-        for _, found in itertools.groupby(differences, lambda item: id(item.block))
+        (items[0], items)
+        for _, found in itertools.groupby(differences, lambda x: (id(x.block), x.where))
         for items in [list(found)]
     ]
     rows = sum(len(items) for _, items in groups) + 1.4 * len(groups)
@@ -81,9 +81,9 @@ def forest_plot(differences: Sequence[Difference]) -> Figure:
     axes.axvline(0, color="0.25", linewidth=0.9)
     decimals = _decimals(differences)
     y = 0.0
-    for block, items in groups:
+    for first, items in groups:
         y += 1.1
-        _write(axes, columns, columns.method, y - 0.4, _heading(block), fontweight="bold")
+        _write(axes, columns, columns.method, y - 0.4, _heading(first), fontweight="bold")
         for number, item in enumerate(items):
             if number % 2 == 0:
                 _shade(axes, columns, y)
@@ -126,7 +126,9 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
     methods = widest(["method", *(shortened(x.method, _METHOD_LENGTH) for x in differences)])
     references = widest(["minus", *(_reference(item) for item in differences)])
     decimals = _decimals(differences)
-    numbers = widest(["mean [95 % interval]", *(_number(x, decimals) for x in differences)])
+    numbers = widest(
+        ["mean [95 % interval]", *(format_difference(x, decimals) for x in differences)]
+    )
     counts = widest(["seeds, cases", *(_count(x) for x in differences)])
     reference = _PAD + methods + _GAP
     axis = reference + references + _GAP
@@ -152,7 +154,7 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
     colour = colour_of(item)
     _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
     _write(axes, columns, columns.reference, y, _reference(item), color="0.35")
-    _write(axes, columns, columns.numbers, y, _number(item, decimals))
+    _write(axes, columns, columns.numbers, y, format_difference(item, decimals))
     _write(axes, columns, columns.count, y, _count(item), color="0.35")
     if not math.isfinite(estimate.mean):
         return
@@ -177,7 +179,7 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
     )
 
 
-def _number(item: Difference, decimals: int) -> str:
+def format_difference(item: Difference, decimals: int = 1) -> str:
     """Write a difference with its interval, with a true minus sign."""
     estimate = item.estimate
     if not math.isfinite(estimate.mean):
@@ -203,7 +205,13 @@ def _count(item: Difference) -> str:
     return f"{item.estimate.seeds}, {item.estimate.cases}"
 
 
-def _heading(block: Block) -> str:
+def _heading(item: Difference) -> str:
+    """Name a test set, and the centre where it is one."""
+    centre = "" if item.where.subset is None else f", {item.where.subset}"
+    return f"{_named(item.block)}{centre}"
+
+
+def _named(block: Block) -> str:
     if not block.trained_on:
         return block.tested_on or "all cases"
     if block.trained_on == block.tested_on:

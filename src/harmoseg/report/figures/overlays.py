@@ -113,7 +113,7 @@ def class_figure(
         for axes, predicted in zip(axes_row[2:], found, strict=True):
             _draw_boxes(axes, error_boxes(truth, predicted))
         marked = np.any([truth > 0, *(each > 0 for each in found)], axis=0)
-        (top, bottom), (left, right) = _window(marked)
+        (top, bottom), (left, right) = window(marked)
         for axes in axes_row:
             axes.set_xlim(left - 0.5, right - 0.5)
             axes.set_ylim(bottom - 0.5, top - 0.5)
@@ -204,7 +204,7 @@ def _painted(label: Label, colours: Sequence[str]) -> NDArray[np.float64]:
     return painted
 
 
-def _window(shown: NDArray[np.bool_]) -> list[tuple[float, float]]:
+def window(shown: NDArray[np.bool_]) -> list[tuple[float, float]]:
     """Choose the part of a plane with all that is marked, as (from, to) of rows and of columns."""
     marked = [np.flatnonzero(shown.any(axis=1 - axis)) for axis in (0, 1)]
     if not len(marked[0]):

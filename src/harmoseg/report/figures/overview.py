@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -23,7 +23,7 @@ from harmoseg.report.figures.overlays import choose_cases, class_figure, overlay
 from harmoseg.report.figures.pooled import pooled_plot
 from harmoseg.report.figures.reliability import reliability_figure
 from harmoseg.report.figures.rings import ring_figure
-from harmoseg.report.figures.style import Styles, method_styles
+from harmoseg.report.figures.style import Dots, Styles, method_styles
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
@@ -44,12 +44,25 @@ _FOREST = ("NSD", "HD95", "ECE")
 
 @dataclass(frozen=True)
 class NamedFigure:
-    """A figure with a name that is safe for a file, a title, and a caption that explains it."""
+    """A figure with a name that is safe for a file, a title, and a caption that explains it.
+
+    `section` is the part of the report that it belongs to. `dots` are the cases in it, of the test
+    set `place`; `is_photo` says that it shows images.
+    """
 
     name: str
     title: str
     caption: str
     figure: Figure
+    section: str = "Figures"
+    dots: Sequence[Dots] = ()
+    place: str = ""
+    is_photo: bool = False
+
+
+DIFFERENCES, CASES, RINGS = "Differences", "Case by case", "Fine detail"
+CONDITIONS, CALIBRATION, TRAINING = "Corrupted images", "Calibration", "Training"
+CENTRES = "Centres"
 
 
 def comparison_figures(
@@ -61,7 +74,11 @@ def comparison_figures(
     figures.
     """
     styles = method_styles(list(comparison.methods))
-    figures = [*_forests(comparison), *_over_datasets(comparison)]
+    figures = [
+        *_forests(comparison),
+        *_over_datasets(comparison),
+        *_of_centres(comparison),
+    ]
     for trained_on in dict.fromkeys(block.trained_on for block in comparison.blocks):
         blocks = [block for block in comparison.blocks if block.trained_on == trained_on]
         for block in blocks:
@@ -86,6 +103,7 @@ def _forests(comparison: Comparison) -> Iterator[NamedFigure]:
         "difference is shown; a diamond has no interval. An arrow: the interval goes on beyond the "
         "axis, as the numbers say. The intervals are not widened for the number of comparisons.",
         forest_plot(main),
+        DIFFERENCES,
     )
     for family in _FOREST:
         found = [x for x in comparison.find(where=Where()) if x.measure.family == family]
@@ -97,6 +115,7 @@ def _forests(comparison: Comparison) -> Iterator[NamedFigure]:
                 f"Secondary measure, as above, in {_unit(found[0])}: it was not declared "
                 "beforehand and is not corrected for the number of measures.",
                 forest_plot(found),
+                DIFFERENCES,
             )
 
 
@@ -109,6 +128,28 @@ def _over_datasets(comparison: Comparison) -> Iterator[NamedFigure]:
             "Dotted: the 95 % prediction interval, where the true difference on another dataset "
             "of this kind is expected.",
             pooled_plot(item),
+            DIFFERENCES,
+        )
+
+
+def _of_centres(comparison: Comparison) -> Iterator[NamedFigure]:
+    found = [
+        item
+        for block in comparison.blocks
+        for centre in block.centres
+        for item in comparison.find(
+            measure=comparison.primary, block=block, where=Where(subset=centre)
+        )
+    ]
+    if found:
+        yield NamedFigure(
+            "gains-by-centre",
+            "The same by centre",
+            f"As above, for every centre, in {_unit(found[0])} of {comparison.primary.title}. A "
+            "centre with one patient has no interval. The intervals are not widened for the number "
+            "of centres.",
+            forest_plot(found),
+            CENTRES,
         )
 
 
@@ -131,6 +172,7 @@ def _of_block(
             "differences. Methods stand side by side; a line that leaves the picture goes on. "
             f"{_HOLLOW}",
             ring_figure(curves, found, styles),
+            RINGS,
         )
     yield from _of_conditions(comparison, block, styles)
     yield from _pictures(comparison, block, gallery)
@@ -143,21 +185,29 @@ def _of_cases(block: Block, differences: Sequence[Difference]) -> Iterator[Named
         if measure.is_share
         else ""
     )
+    figure, dots = paired_plot(differences)
     yield NamedFigure(
         f"{block.trained_on}-pairs-{block.tested_on}",
         f"Method against what it is compared with, case by case, {where}",
         f"A dot is one of {_cases(block)}, mean over the paired seeds. Above the diagonal the "
         "method has the larger value; ▲, ▼ and = count the cases that are larger, smaller and "
         f"equal; blue is better.{stretched} Cases that are undefined under some run are left out.",
-        paired_plot(differences),
+        figure,
+        CASES,
+        dots,
+        block.place,
     )
+    figure, dots = difference_plot(differences)
     yield NamedFigure(
         f"{block.trained_on}-differences-{block.tested_on}",
         f"Differences, case by case, {where}",
         f"A dot is one of {_cases(block)}, mean over the paired seeds; to the right of 0 the "
         f"method has the larger value. Diamond and line: mean and {_INTERVAL}. The height of a "
         "dot within its row has no meaning.",
-        difference_plot(differences),
+        figure,
+        CASES,
+        dots,
+        block.place,
     )
 
 
@@ -173,6 +223,7 @@ def _of_conditions(comparison: Comparison, block: Block, styles: Styles) -> Iter
             f"Dots: {what}. The mildest level first; levels are evenly spaced whatever their size. "
             f"Methods stand side by side. {_HOLLOW}",
             ladder_figure(comparison, block, ladders, styles),
+            CONDITIONS,
         )
     if single:
         yield NamedFigure(
@@ -180,6 +231,7 @@ def _of_conditions(comparison: Comparison, block: Block, styles: Styles) -> Iter
             f"Clean and corrupted images, {_where(block)}",
             f"Dots: {what}. A condition is named with its level. {_HOLLOW}",
             condition_figure(comparison, block, single, styles),
+            CONDITIONS,
         )
 
 
@@ -208,7 +260,9 @@ def _pictures(comparison: Comparison, block: Block, gallery: Gallery) -> Iterato
             "two-thousandth of the plane; the eight largest."
         )
     title = f"Best, median and worst cases, {_where(block)}"
-    yield NamedFigure(f"{block.trained_on}-cases-{block.tested_on}", title, caption, figure)
+    yield NamedFigure(
+        f"{block.trained_on}-cases-{block.tested_on}", title, caption, figure, CASES, is_photo=True
+    )
 
 
 def _of_training(
@@ -225,6 +279,7 @@ def _of_training(
             "Below: how often each confidence comes. ECE: mean distance to the diagonal in points, "
             "weighted by pixels. Bins with few pixels scatter.",
             reliability_figure(comparison.scores, blocks, styles),
+            CALIBRATION,
         )
     families = find_families(blocks[0].methods)
     if families:
@@ -236,6 +291,7 @@ def _of_training(
             "term. Overlapping intervals do not mean that there is no difference: the paired "
             f"differences show that. {_HOLLOW}",
             weight_figure(comparison, blocks, families, styles),
+            DIFFERENCES,
         )
     mine = None if logs is None else logs[logs["trained_on"] == trained_on]
     if mine is not None and len(mine):
@@ -246,6 +302,7 @@ def _of_training(
             f"Thin lines are seeds ({_seeds(blocks)}), thick lines their mean, as far as every "
             "seed of the method trained. Losses of different methods are different quantities.",
             training_curves(mine, methods, styles),
+            TRAINING,
         )
 
 
@@ -280,5 +337,5 @@ def with_own_names(figures: Sequence[NamedFigure]) -> list[NamedFigure]:
         name = re.sub(r"[^a-z0-9]+", "-", item.name.lower()).strip("-")
         taken[name] = taken.get(name, 0) + 1
         name = name if taken[name] == 1 else f"{name}-{taken[name]}"
-        named.append(NamedFigure(name, item.title, item.caption, item.figure))
+        named.append(replace(item, name=name))
     return named

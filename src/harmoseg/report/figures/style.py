@@ -14,9 +14,11 @@ from typing import Any, Literal
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
+from numpy.typing import NDArray
 
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.statistics.intervals import Estimate
@@ -31,6 +33,8 @@ WIDTH = 7.0
 """Of a figure over a page, in inches; at this width its text is 8 to 9 pt."""
 TEXT_SIZE, TITLE_SIZE = 8.0, 9.0
 _DPI = 130
+_PAD = 0.05
+"""Inches around a saved figure."""
 # On white the palette's yellow is hardly seen as a line: grey takes its place.
 _METHOD_COLOURS = (*PALETTE[:6], PALETTE[7], "#8C8C8C")
 # Seven markers and eight colours: no pair comes twice among 56 methods.
@@ -81,6 +85,16 @@ class MethodStyle:
 Styles = Mapping[str, MethodStyle]
 
 
+@dataclass(frozen=True, eq=False)
+class Dots:
+    """Cases in a panel of a figure: `places` (n, 2) in data coordinates, and a name for each."""
+
+    axes: Axes
+    places: NDArray[np.float64]
+    cases: Sequence[str]
+    method: str
+
+
 @contextmanager
 def in_style() -> Iterator[None]:
     """Draw in the style of all figures; a block, or a decorator of a function."""
@@ -124,9 +138,31 @@ def to_png(figure: Figure, *, dpi: int = _DPI) -> bytes:
 def _saved(figure: Figure, kind: str, metadata: dict[str, None], dpi: int) -> bytes:
     buffer = io.BytesIO()
     figure.savefig(
-        buffer, format=kind, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=0.05
+        buffer, format=kind, dpi=dpi, metadata=metadata, bbox_inches="tight", pad_inches=_PAD
     )
     return buffer.getvalue()
+
+
+def place_dots(figure: Figure, dots: Sequence[Dots]) -> dict[str, Any]:
+    """Return where the dots of a saved figure are in its picture, as shares of width and height.
+
+    ``dots`` has (from the left, from the top, place in ``cases``, place in ``methods``).
+    """
+    renderer: Any = FigureCanvasAgg(figure).get_renderer()  # type: ignore[no-untyped-call]
+    box = figure.get_tightbbox(renderer).padded(_PAD)
+    cases = list(dict.fromkeys(name for item in dots for name in item.cases))
+    methods = list(dict.fromkeys(item.method for item in dots))
+    index = {name: i for i, name in enumerate(cases)}
+    found = []
+    for item in dots:
+        inches = item.axes.transData.transform(item.places) / figure.dpi
+        x = (inches[:, 0] - box.x0) / box.width
+        y = 1 - (inches[:, 1] - box.y0) / box.height
+        found += [
+            [round(float(a), 4), round(float(b), 4), index[name], methods.index(item.method)]
+            for a, b, name in zip(x, y, item.cases, strict=True)
+        ]
+    return {"cases": cases, "methods": methods, "dots": found}
 
 
 @functools.cache

@@ -229,7 +229,7 @@
   // ---- what each panel shows ----
 
   const scoreText = (run) =>
-    !run ? "not available" : run.score === null ? "DSC undefined" : `DSC ${run.score.toFixed(1)}`;
+    !run ? "not available" : `${data.measure} ${run.score === null ? "undefined" : run.score.toFixed(data.decimals)}`;
   const correlationText = (r) => (r === null ? "r undefined" : `r = ${r.toFixed(3)}`);
 
   /** Read the controls: everything that decides what is drawn. */
@@ -246,18 +246,20 @@
       opacity: Number(element("pick-opacity").value) / 100,
       compare: Boolean(element("pick-compare")?.checked),
       view: element("pick-view")?.value,
+      plane: Math.min(Number(element("pick-plane").value), item.image.length - 1),
       height: item.height,
       width: item.width,
     };
   }
 
-  const labelsOf = (at, name, text) => keptLabels(`${at.index} ${name}`, text, at.height * at.width);
+  const labelsOf = (at, name, texts) =>
+    keptLabels(`${at.index} ${at.plane} ${name}`, texts[at.plane], at.height * at.width);
   const truthOf = (at) => labelsOf(at, "truth", at.item.truth);
   const runOf = (at, method) => at.item.runs[method][at.seed];
   const predictionOf = (at, method) =>
     labelsOf(at, `${method} ${at.seed}`, runOf(at, method).labels);
   const spectrumOf = (at, name, labels) =>
-    keptSpectra(`${at.index} ${name} ${at.class}`, labels, at.class, at.height, at.width);
+    keptSpectra(`${at.index} ${at.plane} ${name} ${at.class}`, labels, at.class, at.height, at.width);
   const truthSpectrum = (at) => spectrumOf(at, "truth", truthOf(at));
   const predictionSpectrum = (at, method) =>
     spectrumOf(at, `${method} ${at.seed}`, predictionOf(at, method));
@@ -343,15 +345,19 @@
     say(panel, at, scored ? `${scoreText(run)}; ${detail}` : detail, subject);
   }
 
-  function drawOne(at, image) {
-    drawImage("image", at, image);
-    drawTruth("truth", at, image);
+  function drawTruthSpectrum(at) {
     const panel = panels.get("truth-spectrum"), map = truthSpectrum(at);
     const run = runOf(at, at.method);
     const most = run ? Math.max(largest(map), largest(predictionSpectrum(at, at.method))) : largest(map);
     paintMap(open(panel, at), map, most);
     say(panel, at, at.class ? data.classes[at.class - 1] : "");
-    for (const view of Object.keys(VIEWS)) {
+  }
+
+  function drawOne(at, image) {
+    drawImage("image", at, image);
+    drawTruth("truth", at, image);
+    if (data.explained) drawTruthSpectrum(at);
+    for (const view of Object.keys(VIEWS).filter((name) => panels.has(name))) {
       const scored = view === "prediction", subject = data.methods[at.method];
       drawRun(view, at, at.method, view, image, { scored, subject });
     }
@@ -374,15 +380,21 @@
   }
 
   /** Draw when the image is there; a choice made meanwhile makes the earlier one void. */
+  const part = element("browser").closest("details");
+  const imageOf = (index, plane) => {
+    const address = data.cases[index].image[plane];
+    return address && keptImages(`${index} ${plane}`, address);
+  };
   let turn = 0;
   async function draw() {
+    if (!part.open) return; // drawn when it is opened
     turn += 1;
     const mine = turn;
     element("browser").dataset.asked = String(mine); // once "drawn" is the same, all is drawn
     element("opacity").textContent = `(${element("pick-opacity").value} %)`;
     if (!element("pick-case").value) return nothingFound();
     const at = chosen();
-    const image = await keptImages(at.index, at.item.image);
+    const image = await imageOf(at.index, at.plane);
     if (mine !== turn) return;
     element("one").hidden = at.compare;
     element("all").hidden = !at.compare;
@@ -391,7 +403,8 @@
     tell(at);
     showLegend(at);
     element("browser").dataset.drawn = String(mine);
-    for (const index of neighbours()) keptImages(index, data.cases[index].image);
+    for (const index of neighbours()) imageOf(index, data.cases[index].first);
+    for (const by of [1, -1]) imageOf(at.index, at.plane + by);
   }
 
   function nothingFound() {
@@ -404,10 +417,16 @@
     const run = runOf(at, at.method);
     const words = [
       `${at.item.name} (${place} of ${listed.length})`,
-      at.item.note,
+      at.item.planes[at.plane],
       `${data.methods[at.method]}, seed ${data.seeds[at.seed]}: ${scoreText(run)}`,
     ];
     element("status").textContent = words.filter((text) => text).join(" \u00b7 ");
+    const control = element("plane-control"), planes = at.item.planes.length;
+    control.hidden = planes < 2;
+    element("plane").textContent = `(${at.plane + 1} of ${planes})`;
+    const names = [data.stores[at.item.store], at.item.name, data.methods[at.method]];
+    const more = [data.seeds[at.seed], ...(planes > 1 ? [at.plane] : [])];
+    element("case-link").href = `#case=${[...names, ...more].map(encodeURIComponent).join("/")}`;
   }
 
   /** Say what the colours mean, a line for the masks, the errors and the maps that are shown. */
@@ -423,8 +442,8 @@
       ...(BINARY ? [] : [[css(WRONG_CLASS), "wrong class"]]),
     ];
     const maps = [
-      ...(shows("spectrum") || shows("cam") ? [[across(HEAT), "low to high"]] : []),
-      ...(at.compare ? [] : [[across(DIVERGING), "prediction has less, more power than the truth"]]),
+      ...(data.explained && (shows("spectrum") || shows("cam")) ? [[across(HEAT), "low to high"]] : []),
+      ...(at.compare || !data.explained ? [] : [[across(DIVERGING), "prediction has less, more power than the truth"]]),
     ];
     const lines = [
       ["Masks", at.compare && at.view === "spectrum" ? [] : masks],
@@ -482,7 +501,7 @@
       return `${item.name} (${item.disagreement.toFixed(0)} %)`;
     }
     if (order === "lowest" || order === "highest") {
-      return `${item.name} (${item.mean === null ? "undefined" : item.mean.toFixed(1)})`;
+      return `${item.name} (${item.mean === null ? "undefined" : item.mean.toFixed(data.decimals)})`;
     }
     return item.name;
   }
@@ -505,7 +524,16 @@
     element("count").textContent =
       listed.length === inStore.length ? `(${listed.length})` : `(${listed.length} of ${inStore.length})`;
     step("pick-case", 0);
+    toFirstPlane();
     draw();
+  }
+
+  /** Begin with the fullest plane of a case. */
+  function toFirstPlane() {
+    if (element("pick-case").value === "") return;
+    const item = data.cases[Number(element("pick-case").value)], slider = element("pick-plane");
+    slider.max = String(item.planes.length - 1);
+    slider.value = String(item.first);
   }
 
   function neighbours() {
@@ -523,6 +551,7 @@
       // Not `disabled`, which would take the focus away from the button that was just pressed.
       element("previous").setAttribute("aria-disabled", String(picker.selectedIndex <= 0));
       element("next").setAttribute("aria-disabled", String(picker.selectedIndex >= last));
+      if (moved) toFirstPlane();
     }
     if (moved) draw();
   }
@@ -535,6 +564,12 @@
   };
 
   element("stage").addEventListener("keydown", (event) => {
+    const by = { PageDown: 1, PageUp: -1 }[event.key];
+    if (by && !element("plane-control").hidden) {
+      event.preventDefault();
+      element("pick-plane").value = String(Number(element("pick-plane").value) + by);
+      draw();
+    }
     if (!KEYS[event.key] || event.altKey || event.ctrlKey || event.metaKey || event.shiftKey) return;
     event.preventDefault(); // the page would scroll
     step(...KEYS[event.key]);
@@ -543,12 +578,13 @@
   element("next").addEventListener("click", () => step("pick-case", 1));
   element("pick-case").addEventListener("change", () => {
     step("pick-case", 0);
+    toFirstPlane();
     draw();
   });
   for (const id of ["pick-method", "pick-seed", "pick-class", "pick-paint", "pick-view"]) {
     element(id)?.addEventListener("change", draw);
   }
-  element("pick-opacity").addEventListener("input", draw);
+  for (const id of ["pick-opacity", "pick-plane"]) element(id).addEventListener("input", draw);
   element("pick-compare")?.addEventListener("change", (event) => {
     element("pick-view").disabled = !event.target.checked;
     draw();
@@ -557,5 +593,43 @@
   // Another order or other data is asked for to see what comes first.
   element("pick-order").addEventListener("change", () => list({ first: true }));
   element("pick-store").addEventListener("change", () => list({ first: true }));
+  part.addEventListener("toggle", draw);
+
+  // ---- links to a case: #case=DATA/NAME/METHOD/SEED/PLANE, the last three may be missing ----
+
+  function openLinked() {
+    if (!location.hash.startsWith("#case=")) return;
+    const [store, name, ...rest] = location.hash.slice(6).split("/").map(decodeURIComponent);
+    const at = data.stores.indexOf(store);
+    const index = data.cases.findIndex((item) => item.store === at && item.name === name);
+    if (index < 0) return;
+    element("pick-store").value = String(at);
+    element("pick-filter").value = "";
+    [["pick-method", data.methods], ["pick-seed", data.seeds.map(String)]].forEach(([id, names], i) => {
+      if (names.includes(rest[i])) element(id).value = String(names.indexOf(rest[i]));
+    });
+    list();
+    element("pick-case").value = String(index);
+    step("pick-case", 0);
+    toFirstPlane();
+    if (rest[2] !== undefined) element("pick-plane").value = rest[2];
+    PageParts.reveal(part);
+    part.scrollIntoView();
+    draw();
+  }
+
+  element("case-link").addEventListener("click", async (event) => {
+    event.preventDefault();
+    const link = event.currentTarget, address = new URL(link.getAttribute("href"), location.href).href;
+    history.replaceState(null, "", link.getAttribute("href"));
+    try {
+      await navigator.clipboard.writeText(address);
+      document.getElementById("announcer").textContent = "link copied";
+    } catch {
+      window.prompt("Link to this case", address); // some browsers copy nothing from a file
+    }
+  });
+  window.addEventListener("hashchange", openLinked);
   list();
+  openLinked();
 })();
