@@ -47,6 +47,8 @@ FURTHER, RESULTS, CLASSES = "Further tables", "Results", "Classes"
 TABLE_SECTIONS = {
     "differences": DIFFERENCES,
     "differences-all-measures": DIFFERENCES,
+    "pooled": DIFFERENCES,
+    "ranking": DIFFERENCES,
     "means": RESULTS,
     "aggregates": RESULTS,
     "differences-by-class": CLASSES,
