@@ -130,6 +130,7 @@ def test_a_results_folder_of_nnunet_is_scored_with_pictures(tmp_path, capsys) ->
     assert "for these networks" in capsys.readouterr().out
     scores = read_scores(tmp_path / "out")
     assert scores.values_of("method") == ["nnUNetTrainer", "nnUNetTrainerOther"]
+    assert scores.values_of("tested_on") == ["Dataset007_Disc"]
     assert scores.values_of("seed") == ["cv"] and len(scores.values_of("case")) == 6
     assert scores.frame["ECE"].notna().all() and scores.frame["HD95_pooled_px"].max() > 0
     shown = payload(tmp_path / "out" / "report.html")

@@ -14,6 +14,7 @@ from PIL import Image
 from harmoseg import HarmosegError, compare, read_scores, score
 from harmoseg.cli.main import main
 from harmoseg.evaluation import mask_pairs, scoring
+from harmoseg.evaluation.measuring import Measuring
 
 CHASE = Path(__file__).parents[3] / "shared" / "data" / "chase-db1"
 
@@ -243,3 +244,71 @@ def test_a_second_observer_is_scored_as_published() -> None:
     dice = scores.select(**{"class": "foreground"}).frame["DSC"]
     assert len(dice) == 28
     assert (dice.mean(), dice.iloc[-8:].mean()) == pytest.approx((0.777, 0.798), abs=5e-4)
+
+
+@pytest.mark.filterwarnings("ignore:.*always_return_as_numpy:FutureWarning")
+def test_scores_equal_those_of_monai(tmp_path) -> None:
+    """A second reference: MONAI's Dice, IoU, Hausdorff and surface distances, by class."""
+    metrics = pytest.importorskip("monai.metrics")
+    import torch
+
+    spacing = (2.5, 0.7, 0.9)
+    z, y, x = np.mgrid[:9, :40, :44]
+    truth = np.uint8(np.hypot(y - 20, x - 18) < 9) * np.uint8(abs(z - 4) < 3)
+    truth[2:5, 14:18, 30:37] = 2
+    pred = np.roll(truth, (1, 2, -1), axis=(0, 1, 2))
+    pred[3, 30:33, 5:9] = 1
+    for name, labels in (("truth", truth), ("a", pred)):
+        write_nifti(tmp_path / name / "x.nii.gz", labels, spacing)
+    how = Measuring(definition="max")
+    scores = score({"a": tmp_path / "a"}, tmp_path / "truth", measuring=how)
+    hot = [
+        torch.from_numpy(np.stack([labels == k for k in (0, 1, 2)]))[None].float()
+        for labels in (pred, truth)
+    ]
+    common = {"include_background": False}
+    expected = {
+        "DSC": metrics.compute_dice(*hot, **common),
+        "IoU": metrics.compute_iou(*hot, **common),
+        "HD_mm": metrics.compute_hausdorff_distance(*hot, spacing=spacing, **common),
+        "HD95_max_mm": metrics.compute_hausdorff_distance(
+            *hot, spacing=spacing, percentile=95, **common
+        ),
+        "ASSD_mm": metrics.compute_average_surface_distance(
+            *hot, spacing=spacing, symmetric=True, **common
+        ),
+        "SE": metrics.compute_confusion_matrix_metric(
+            "sensitivity", metrics.get_confusion_matrix(*hot, **common)
+        ),
+    }
+    for place, label in enumerate(("1", "2")):
+        row = scores.select(**{"class": label}).frame.iloc[0]
+        for name, found in expected.items():
+            assert row[name] == pytest.approx(float(found[0, place]), abs=2e-6), name
+
+
+def test_an_affine_without_scale_is_that_of_the_header(tmp_path) -> None:
+    """As in ACDC, whose affines have no scale; nnU-Net writes predictions with the scale."""
+    labels = np.zeros((3, 8, 8), np.uint8)
+    labels[1, 2:5, 2:5] = 1
+    write_nifti(tmp_path / "a" / "x.nii.gz", labels, (10.0, 1.5, 1.5))
+    image = nibabel.Nifti1Image(labels.transpose(2, 1, 0), np.eye(4))
+    image.header.set_zooms((1.5, 1.5, 10.0))
+    (tmp_path / "truth").mkdir()
+    nibabel.save(image, tmp_path / "truth" / "x.nii.gz")
+    row = score({"a": tmp_path / "a"}, tmp_path / "truth").select(**{"class": "foreground"}).frame
+    assert row["DSC"].iloc[0] == 1 and row["HD_mm"].iloc[0] == 0
+
+
+def test_damaged_masks_and_those_of_other_kinds_are_named(folders) -> None:
+    (folders / "b" / "1.png").write_bytes(b"\x89PNG and no more")
+    refused(folders, "1.png")
+    (folders / "b" / "1.png").unlink()
+    write_nifti(folders / "b" / "1.nii.gz", np.ones((3, 8, 8), np.uint8))
+    whole = (folders / "b" / "1.nii.gz").read_bytes()
+    (folders / "b" / "1.nii.gz").write_bytes(whole[: len(whole) // 2])
+    refused(folders, "1.nii.gz: cannot be (read as NIfTI|decoded)")
+    empty = folders / "empty"
+    empty.mkdir()
+    with pytest.raises(HarmosegError, match="predictions of b .*: none in it; expected files"):
+        score({"b": empty}, folders / "truth")

@@ -181,7 +181,10 @@ def _read_volume(path: Path) -> MaskFile:
     frame = Frame.of(affine, image.shape, None)
     labels = np.ascontiguousarray(frame.slices(voxels))
     found = _with_white(path, labels, labels_of(labels))
-    return replace(found, spacing=frame.spacing(zooms_in_mm(image, path)), affine=affine)
+    zooms = zooms_in_mm(image, path)
+    # Some releases (ACDC) have an affine without scale beside the header's voxel sizes.
+    affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)
+    return replace(found, spacing=frame.spacing(zooms), affine=affine)
 
 
 def _by_colour(

@@ -32,6 +32,7 @@ from harmoseg.evaluation.mask_runs import (
 from harmoseg.evaluation.mask_tables import Lookup, label_names, make_scores
 from harmoseg.files import make_folder
 from harmoseg.scores.files import SCORES_FILE, write_scores
+from harmoseg.scores.nnunet import find_validations
 from harmoseg.scores.table import Scores
 
 _LOG = logging.getLogger(__name__)
@@ -68,7 +69,7 @@ def score(
         groups: Patient of every case: a mapping; a CSV file with the columns ``case`` and
             ``group``; or a regular expression whose group finds it in the name of the case.
         subsets: Centre of every case, likewise (column ``subset``).
-        tested_on: Name of the test set.
+        tested_on: Name of the test set; that of the dataset for results of nnU-Net.
         images: Folder, or pattern, of the images, for pictures of cases in the report.
         gallery: Keep pictures of cases in `out`, without `images` those of the masks alone.
         out: Folder to write ``scores.csv`` to; interrupted and called again, scoring continues.
@@ -83,6 +84,8 @@ def score(
     classes = parse_classes(how.classes)
     truths = of_cases(truth, "truth", classes.names, how.per_class)
     runs = find_runs(predictions, truth, probabilities, classes.names, how.per_class)
+    if isinstance(predictions, str | Path) and find_validations(Path(predictions)):
+        tested_on = tested_on or Path(predictions).resolve().name
     cases = match_cases(runs, truths, truth, how.unmatched)
     with_gallery = gallery or images is not None
     shown = {} if images is None else find_images(images, cases)
