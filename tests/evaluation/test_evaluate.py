@@ -23,13 +23,15 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
 from harmoseg.evaluation.summary import format_summary, summarise_subsets
-from harmoseg.inference.saved import ModelInfo, SavedModel
+from harmoseg.inference.saved import ModelInfo, SavedModel, load_model
 from harmoseg.locks import locked
-from harmoseg.metrics import overlap_metric
+from harmoseg.metrics import multiclass_calibration, overlap_metric
+from harmoseg.metrics.temperature import fit_temperature, rescale
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
 from harmoseg.store.tiling import Sample, cut
+from harmoseg.store.training_view import open_training_view
 from harmoseg.store.writing import writing_store
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
@@ -72,6 +74,45 @@ def test_an_evaluation_is_written_and_read_back(run, phantom_store, tmp_path) ->
         else:
             assert tp + fp + fn == 0
     assert "8 cases at native resolution" in format_summary(found.summary)
+
+
+def test_a_temperature_is_fitted_on_validation_cases_and_judged_beside_none(
+    run, phantom_store, tmp_path
+) -> None:
+    model = load_model(run)
+    temperature = model.info.trained["temperature"]
+    part = open_training_view(phantom_store, validation_fraction=0.25).validation
+    images, labels = part.batch(list(range(len(part))))
+    p = model.probabilities(images)
+    flat = np.moveaxis(p, 1, 0).reshape(p.shape[1], -1)
+    assert temperature == pytest.approx(fit_temperature(flat, labels.ravel()), rel=1e-3)
+    found = evaluate(
+        run, phantom_store, tmp_path / "e", conditions=["gaussian"], keep_probabilities=True
+    )
+    frame = found.scores.frame
+    assert found.scores.measures["ECE_rescaled"].direction == "lower"
+    clean = frame[frame["condition"] == "clean"]
+    assert clean["NLL_rescaled"].notna().all()
+    assert frame.loc[frame["condition"] != "clean", "NLL_rescaled"].isna().all()
+    store = open_store(phantom_store)
+    number = store.cases_of("test")[0]
+    kept = np.load(tmp_path / "e" / "probabilities" / "clean" / f"{number:06d}.npy")[0]
+    bins = multiclass_calibration(
+        rescale(kept.astype(np.float32), temperature), store.native_label(number)[0]
+    )
+    row = clean[clean["case"] == store.cases[number].case].iloc[0]
+    assert row["ECE_rescaled"] == pytest.approx(bins.ece(), abs=0.02)  # float16 moves bins
+    assert row["NLL_rescaled"] == pytest.approx(bins.nll(), abs=2e-3)
+
+
+def test_without_validation_cases_there_is_no_temperature(phantom_store, tmp_path) -> None:
+    options = TrainingOptions(
+        encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0, select="last"
+    )
+    train(phantom_store, tmp_path / "run", method="unet", seed=0, options=options)
+    assert "temperature" not in load_model(tmp_path / "run").info.trained
+    found = evaluate(tmp_path / "run", phantom_store, tmp_path / "e")
+    assert "ECE_rescaled" not in found.scores.measures
 
 
 class Oracle(nn.Module):

@@ -115,7 +115,15 @@ def evaluate(
     with Journal.beside(out, determined_by) as journal:
         for name, corruption in corruptions.items():
             scores[name] = _measure(
-                predictor, data, numbers, options, journal, name, corruption, keep_probabilities
+                predictor,
+                data,
+                numbers,
+                options,
+                journal,
+                name,
+                corruption,
+                info.trained.get("temperature"),
+                keep_probabilities,
             )
         parts = {
             name: ConditionScores.of(found, data, options.measuring)
@@ -146,6 +154,7 @@ def _measure(
     journal: Journal,
     condition: str,
     corruption: Corruption | None,
+    temperature: float | None,
     keep_probabilities: bool,
 ) -> list[CaseScores]:
     """Score the cases under one condition, except those in the journal, and note each there."""
@@ -160,6 +169,8 @@ def _measure(
             options.measuring,
             corruption=corruption,
             seed=options.corruption_seed,
+            # A temperature is judged on images as they are, on each test set.
+            temperature=temperature if corruption is None else None,
             keep=keep,
         ):
             journal.add(condition, number, case)

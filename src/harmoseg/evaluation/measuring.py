@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -34,6 +35,7 @@ from harmoseg.metrics import (
     pool_calibration,
     spectral_fidelity,
 )
+from harmoseg.metrics.temperature import rescale
 from harmoseg.metrics.thin import betti0_error, centreline_dice
 from harmoseg.parallel import ordered_map
 from harmoseg.spectrum import Rings, make_rings
@@ -87,8 +89,9 @@ class CaseScores:
 
     `counts` (classes, 4), `distances` (classes, 4) in the order of `DISTANCES`, `cross` and `power`
     (classes, rings) at training resolution, `log_magnitude` (classes,). NaN is undefined; nothing
-    but counts is measured of the background. `calibration` are the bins of the pixels that count.
-    `further` are measures that not every evaluation has, (classes,) by the name of their column.
+    but counts is measured of the background. `calibration` are the bins of the pixels that count,
+    `rescaled` the same under the temperature of the network. `further` are measures that not every
+    evaluation has, (classes,) by the name of their column.
     """
 
     counts: NDArray[np.int64]
@@ -98,12 +101,15 @@ class CaseScores:
     power: NDArray[np.float64]
     log_magnitude: NDArray[np.float64]
     further: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    rescaled: CalibrationBins | None = None
 
     def to_json(self) -> dict[str, Any]:
         """Give everything as lists, exactly."""
         further = {name: array.tolist() for name, array in self.further.items()}
         arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
-        return {"calibration": self.calibration.to_lists(), "further": further, **arrays}
+        rescaled = None if self.rescaled is None else self.rescaled.to_lists()
+        bins = {"calibration": self.calibration.to_lists(), "rescaled": rescaled}
+        return {**bins, "further": further, **arrays}
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> CaseScores:
@@ -114,7 +120,9 @@ class CaseScores:
         }
         bins = CalibrationBins.from_lists(values["calibration"])
         further = {name: np.asarray(value) for name, value in values["further"].items()}
-        return cls(calibration=bins, further=further, **arrays)
+        after = values["rescaled"]
+        rescaled = None if after is None else CalibrationBins.from_lists(after)
+        return cls(calibration=bins, further=further, rescaled=rescaled, **arrays)
 
 
 _ARRAYS = ("counts", "distances", "cross", "power", "log_magnitude")
@@ -128,6 +136,7 @@ class _PlaneScores:
     cross: NDArray[np.float64]
     power: NDArray[np.float64]
     log_magnitude: NDArray[np.float64]
+    rescaled: CalibrationBins | None
 
 
 def distance_names(unit: str, how: Measuring) -> tuple[str, ...]:
@@ -158,11 +167,13 @@ def measure_cases(
     *,
     corruption: Corruption | None = None,
     seed: int = 0,
+    temperature: float | None = None,
     keep: Callable[[int], Path] | None = None,
 ) -> Iterator[tuple[int, CaseScores]]:
     """Predict cases and yield the scores of each, in order, measuring beside the network.
 
-    `corruption` and `seed` as for `predict_store`. `keep` names for a case's number the file that
+    `corruption` and `seed` as for `predict_store`. With a `temperature` calibration is measured of
+    rescaled probabilities too. `keep` names for a case's number the file that
     its probabilities are written to, (D, C, H, W) in float16; they are not kept where it is None.
     """
     rings = training_rings(store)
@@ -181,7 +192,8 @@ def measure_cases(
         planes: list[_PlaneScores] = []
         with ExitStack() as stack:
             kept: ProbabilityFile | None = None
-            measured = ordered_map(_measure_plane, with_truth(), threads=_THREADS, eager=True)
+            work = partial(_measure_plane, temperature=temperature)
+            measured = ordered_map(work, with_truth(), threads=_THREADS, eager=True)
             for reference, plane, scores in stack.enter_context(closing(measured)):
                 if keep and not planes:
                     shape = (len(reference.truth), *plane.probabilities.shape)
@@ -251,7 +263,7 @@ class _Reference:
 
 
 def _measure_plane(
-    predicted: tuple[_Reference, Plane[int], int],
+    predicted: tuple[_Reference, Plane[int], int], *, temperature: float | None
 ) -> tuple[_Reference, Plane[int], _PlaneScores]:
     """Measure a plane, whose slices begin at a row of the store."""
     reference, plane, first = predicted
@@ -259,11 +271,11 @@ def _measure_plane(
     classes = len(store.info.card.classes)
     label, truth = plane.label, reference.truth[plane.number]
     where = None if reference.band is None else reference.band[plane.number]
+    rescaled = None
     with reference.named():
-        if len(plane.probabilities) == 1:
-            bins = binary_calibration(plane.probabilities[0], truth, where=where)
-        else:
-            bins = multiclass_calibration(plane.probabilities, truth, where=where)
+        bins = _calibration(plane.probabilities, truth, where)
+        if temperature is not None:
+            rescaled = _calibration(rescale(plane.probabilities, temperature), truth, where)
     cross, power = np.zeros((2, classes, len(rings)))
     correlations = np.full((len(plane.parts), classes), np.nan)
     for place, (_, probabilities) in enumerate(plane.parts):
@@ -278,8 +290,17 @@ def _measure_plane(
             cross[c] += found.cross
             power[c] += found.power
     counts = confusion_counts(label, truth, classes)
-    scores = _PlaneScores(label, counts, bins, cross, power, mean_of_defined(correlations))
+    correlation = mean_of_defined(correlations)
+    scores = _PlaneScores(label, counts, bins, cross, power, correlation, rescaled)
     return reference, plane, scores
+
+
+def _calibration(
+    probabilities: NDArray[np.float32], truth: NDArray[np.uint8], where: NDArray[np.bool_] | None
+) -> CalibrationBins:
+    if len(probabilities) == 1:
+        return binary_calibration(probabilities[0], truth, where=where)
+    return multiclass_calibration(probabilities, truth, where=where)
 
 
 def _measure_case(
@@ -302,6 +323,7 @@ def _measure_case(
             surface.assd(on_empty=milder),
             surface.surface_dice(how.tolerance, on_empty=milder),
         )
+    rescaled = [part.rescaled for part in parts if part.rescaled is not None]
     scores = CaseScores(
         counts=np.sum([part.counts for part in parts], axis=0),
         distances=distances,
@@ -309,6 +331,7 @@ def _measure_case(
         cross=np.sum([part.cross for part in parts], axis=0),
         power=np.sum([part.power for part in parts], axis=0),
         log_magnitude=mean_of_defined(np.stack([part.log_magnitude for part in parts])),
+        rescaled=pool_calibration(rescaled) if rescaled else None,
         further=_measure_thin(predicted, truth, classes) if reference.is_thin else {},
     )
     return reference.number, scores

@@ -36,7 +36,8 @@ class ConditionScores:
 
     `counts` (cases, classes, 4) are of the background too. `distances`, `spectral` and `further`
     give (cases, classes) per name of a measure, NaN where it is undefined and for the background.
-    `calibration` has the bins of every case, over the pixels `calibrated_where`; `cross` and
+    `calibration` has the bins of every case, over the pixels `calibrated_where`, and `rescaled` the
+    same under the temperature of the network, where one was fitted; `cross` and
     `power` (cases, classes, rings) are the ring sums and `frequency` (rings,) the rings' mean, in
     cycles per pixel of the training resolution.
     """
@@ -46,6 +47,7 @@ class ConditionScores:
     spectral: dict[str, NDArray[np.float64]]
     further: dict[str, NDArray[np.float64]]
     calibration: tuple[CalibrationBins, ...]
+    rescaled: tuple[CalibrationBins, ...] | None
     calibrated_where: str
     frequency: NDArray[np.float64]
     cross: NDArray[np.float64]
@@ -70,6 +72,7 @@ class ConditionScores:
         }
         if how.on_empty == "transunet":
             further["DSC_transunet"] = transunet_dsc(counts)
+        rescaled: Any = tuple(case.rescaled for case in scores)
         return cls(
             counts=counts,
             distances={name: distances[..., i] for i, name in enumerate(names)},
@@ -79,6 +82,7 @@ class ConditionScores:
             },
             further=further,
             calibration=tuple(case.calibration for case in scores),
+            rescaled=None if None in rescaled else rescaled,
             calibrated_where=(
                 "all pixels" if band is None else f"within {band:g} {unit} of the truth's boundary"
             ),
@@ -97,6 +101,7 @@ class ConditionScores:
             self,
             counts=self.counts[chosen],
             calibration=tuple(self.calibration[i] for i in chosen),
+            rescaled=None if self.rescaled is None else tuple(self.rescaled[i] for i in chosen),
             cross=self.cross[chosen],
             power=self.power[chosen],
             **per_case,

@@ -10,7 +10,7 @@ import pandas as pd
 
 from harmoseg.evaluation.scores import ConditionScores
 from harmoseg.metrics import CalibrationBins
-from harmoseg.scores.table import BACKGROUND, COUNTS, Scores
+from harmoseg.scores.table import BACKGROUND, COUNTS, RESCALED, Scores
 from harmoseg.store.layout import Case
 
 CALIBRATION = ("ECE", "MCE", "ACE", "Brier", "NLL")
@@ -33,10 +33,11 @@ def make_scores(
         keys = {**run, "condition": condition}
         frames.append(_case_table(keys, scores, cases, labels))
         rings.append(_ring_table(keys, scores, cases, labels))
-        bins += [
-            bin_table({**keys, **_name(case)}, scores.calibration[i])
-            for i, case in enumerate(cases)
-        ]
+        for found in (scores.calibration, scores.rescaled):
+            bins += [
+                bin_table({**keys, **_name(case)}, part, rescaled=found is scores.rescaled)
+                for case, part in zip(cases, found or (), strict=found is not None)
+            ]
     return Scores.of(
         pd.concat(frames, ignore_index=True),
         rings=pd.concat(rings, ignore_index=True),
@@ -64,6 +65,11 @@ def _case_table(
         table[name] = np.where(foreground, values.ravel(), np.nan)
     for name in CALIBRATION:
         table[name] = np.repeat([case[name] for case in of_cases], len(labels))
+    if scores.rescaled is not None:
+        of_rescaled = [calibration_measures(bins) for bins in scores.rescaled]
+        for name in ("ECE", "NLL"):
+            values = np.repeat([case[name] for case in of_rescaled], len(labels))
+            table[f"{name}_rescaled"] = values
     return table
 
 
@@ -81,13 +87,15 @@ def _ring_table(
     return table
 
 
-def bin_table(keys: Mapping[str, str], bins: CalibrationBins) -> pd.DataFrame:
+def bin_table(
+    keys: Mapping[str, str], bins: CalibrationBins, *, rescaled: bool = False
+) -> pd.DataFrame:
     """Return a row per bin of a case: `keys`, edges, pixels, and the sums over them."""
     edges = np.linspace(0, 1, bins.count.size + 1)
     return pd.DataFrame(
         {
             **keys,
-            "convention": bins.convention,
+            "convention": bins.convention + (RESCALED if rescaled else ""),
             "bin": np.arange(bins.count.size),
             "low": edges[:-1],
             "high": edges[1:],

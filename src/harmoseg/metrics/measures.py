@@ -116,6 +116,19 @@ _FIXED = {
             decimals=1,
         ),
         _share("ECE", f"expected calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
+        _share(
+            "ECE_rescaled",
+            f"ECE under the temperature that was fitted on validation cases; {_OF_CASE}",
+            title="ECE rescaled",
+            **_LOWER_OF_CASE,
+        ),
+        _number(
+            "NLL_rescaled",
+            "NLL rescaled",
+            f"NLL under the temperature that was fitted on validation cases; {_OF_CASE}",
+            low=0.0,
+            **_LOWER_OF_CASE,
+        ),
         _share("MCE", f"maximum calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
         _share("ACE", f"mean calibration error over bins; {_OF_CASE}", **_LOWER_OF_CASE),
         _number(

@@ -27,6 +27,8 @@ IDENTITY = (*RUN_KEYS, "tested_on", "condition", "case", "class")
 KEYS = (*RUN_KEYS, "tested_on", "condition", "case", "group", "subset", "class")
 COUNTS = ("TP", "FP", "FN", "TN")
 RING_COLUMNS = ("ring", "cycles_per_px", "cross", "power")
+RESCALED = ", rescaled"
+"""Ends the convention of bins of probabilities under the temperature of the network."""
 BIN_COLUMNS = ("convention", "bin", "low", "high", "count", "confidence_sum", "right_sum")
 _DEFAULTS = {
     "trained_on": "",

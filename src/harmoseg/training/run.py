@@ -29,6 +29,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 from safetensors.torch import save
+from torch import Tensor
 from torch.utils.data import DataLoader
 
 from harmoseg.diagnostics.guard import check_objective
@@ -42,9 +43,11 @@ from harmoseg.files import (
     write_json,
     write_text,
 )
+from harmoseg.inference.predictor import Predictor, choose_device
 from harmoseg.inference.saved import (
     MODEL_FILE,
     WEIGHTS_FILE,
+    ModelInfo,
     SavedModel,
     load_model,
     save_model,
@@ -83,6 +86,7 @@ from harmoseg.training.objective import Objective
 from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import process_number
 from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
+from harmoseg.training.temperature import temperature_on
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
 
 EXPERIMENT_FILE = "experiment.yaml"
@@ -367,7 +371,11 @@ def _finish(
         )
         if remark:
             LOGGER.info("note: %s", remark)
-    save_model(out, model_info(network.experiment, view), weights)
+    info = model_info(network.experiment, view)
+    temperature = _fit_temperature(info, weights, view)
+    if temperature is not None:
+        info = replace(info, trained={**info.trained, "temperature": temperature})
+    save_model(out, info, weights)
     write_json(
         out / DONE_FILE,
         {
@@ -385,6 +393,17 @@ def _finish(
     )
     # The optimiser's state is of no more use, and a study of many runs would fill the disk.
     shutil.rmtree(out / CHECKPOINT_FOLDER)
+
+
+def _fit_temperature(
+    info: ModelInfo, weights: Mapping[str, Tensor], view: TrainingView
+) -> float | None:
+    """Fit the temperature of the selected weights; None without validation cases."""
+    network = info.build()
+    network.load_state_dict(dict(weights))
+    bf16 = info.trained["precision"] == "bf16"
+    predictor = Predictor([network], info.mode, choose_device(), bf16=bf16)
+    return temperature_on(predictor, view.validation)
 
 
 def _hyperparameters(experiment: Experiment) -> dict[str, Any]:

@@ -35,7 +35,8 @@ _AXES = {
 def reliability_figure(scores: Scores, blocks: Sequence[Block], styles: Styles) -> Figure:
     """Plot what share of pixels is right against how sure a method is, a column per test set.
 
-    Below is how often each confidence comes, on a logarithmic scale.
+    Below is how often each confidence comes, on a logarithmic scale. Dotted: under the temperature
+    of each network, fitted on validation cases, with its error behind "then".
     """
     methods = list(dict.fromkeys(method for block in blocks for method in block.methods))
     columns = min(_COLUMNS, len(blocks))
@@ -83,7 +84,17 @@ def _draw_block(
         )
         _draw_histogram(histogram, bins, style.colour)
         handle = method_handle(method, style, lines=False)
-        handle.set_label(f"ECE {bins.error:.2f}")
+        after = pooled_bins(scores, block, method, rescaled=True)
+        handle.set_label(f"ECE {bins.error:.2f}" + (f", then {after.error:.2f}" if after else ""))
+        if after is not None:
+            known = after.count > 0
+            diagram.plot(
+                after.confidence[known],
+                after.frequency[known],
+                color=style.colour,
+                linestyle=":",
+                linewidth=1.0,
+            )
         handles.append(handle)
     label_axes(diagram, shortened(block.tested_on, 30), "", y)
     diagram.set_box_aspect(1)
