@@ -92,7 +92,7 @@ def test_an_ensemble_is_the_mean_of_its_members() -> None:
     together = Predictor(members, "multiclass", "cpu").probabilities(images)
     torch.testing.assert_close(together, (alone[0] + alone[1]) / 2)
     with pytest.raises(HarmosegError, match="one network or more"):
-        Predictor([], "multiclass", "cpu").probabilities(images)
+        Predictor([], "multiclass", "cpu")
 
 
 def test_batches_are_whole_but_the_last() -> None:

@@ -17,6 +17,7 @@ SUMMARIES = {
     "predict": "Predict masks for images, volumes or DICOM series.",
     "explain": "Draw what a network looks at, and what the spectra of its masks and data hold.",
     "export": "Write a trained model in a form that others read or run.",
+    "study_ensembles": "Combine the seeds of a study into an ensemble per method, and score it.",
     "study_report": "Write tables, figures and report of a study anew, from its finished runs.",
     "study_status": "Say how far a study is, what has failed, and about how long it still takes.",
 }

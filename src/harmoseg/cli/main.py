@@ -19,7 +19,7 @@ from harmoseg.cli.parsing import with_underscores
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.messages import show_messages
 
-_OF_A_STUDY = ("status", "report")
+_OF_A_STUDY = ("status", "ensembles", "report")
 _COMMANDS = [name for name in SUMMARIES if not name.startswith("study_")]
 _OVERVIEW = """\
 usage: harmoseg COMMAND [options]

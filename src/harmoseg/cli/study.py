@@ -22,7 +22,7 @@ def make_parser() -> Parser:
         prog="harmoseg study",
         description=f"{SUMMARY} Interrupted, the same command continues; what another recipe has "
         "run into the same folder of runs is not repeated. See also: harmoseg study status, "
-        "harmoseg study report.",
+        "harmoseg study ensembles, harmoseg study report.",
     )
     parser.add_argument("recipe", type=Path, help="The recipe, a YAML file.")
     parser.add_argument(

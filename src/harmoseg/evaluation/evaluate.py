@@ -18,7 +18,7 @@ journal beside the folder, so that an interrupted evaluation continues where it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +66,7 @@ class EvaluationOptions:
 
 
 def evaluate(
-    run: Path,
+    run: Path | Sequence[Path],
     store: Path,
     out: Path,
     *,
@@ -77,19 +77,23 @@ def evaluate(
 ) -> Evaluation:
     """Predict and score a split of a store with a finished run or a model, into the folder `out`.
 
-    Scores the images as they are, and under every corruption that `conditions` names. Interrupted
+    Several runs are one ensemble: their probabilities are averaged. Scores the images as they are,
+    and under every corruption that `conditions` names. Interrupted
     and called again, it continues with the first case that was not measured.
 
-    Raises HarmosegError for an unknown condition, where the run is unfinished, where store and run
-    do not fit, where the split is empty, or where `out` exists (unless `overwrite`).
+    Raises HarmosegError for an unknown condition, where the run is unfinished, where store and run,
+    or two members of an ensemble, do not fit, where the split is empty, or where `out` exists
+    (unless `overwrite`).
     """
     options = options or EvaluationOptions()
     corruptions = _parse_conditions(conditions)
     check_replaceable(out, mark=SUMMARY_FILE, overwrite=overwrite)
-    model = open_run(run)
-    info = model.info
+    runs = [run] if isinstance(run, Path) else list(run)
+    models = [open_run(path) for path in runs]
     data = open_store(store)
-    check_fit(info, data)
+    for model in models:
+        check_fit(model.info, data)
+    info = _together([model.info for model in models])
     numbers = data.cases_of(options.split)
     if not numbers:
         raise HarmosegError(
@@ -99,14 +103,14 @@ def evaluate(
     determined_by = {
         "schema": SCHEMA,
         "run_key": info.trained.get("run"),
-        "weights": sha256_of(run / WEIGHTS_FILE),
+        "weights": [sha256_of(path / WEIGHTS_FILE) for path in runs],
         "store_fingerprint": data.info.fingerprint,
         "options": asdict(options),
     }
     scores: dict[str, list[CaseScores]] = {}
     device = choose_device()
     predictor = Predictor(
-        [model.network],
+        [model.network for model in models],
         info.mode,
         device,
         bf16=resolve_precision(info.trained.get("precision", "auto"), device) == "bf16",
@@ -177,6 +181,32 @@ def _measure(
             found[number] = case
             progress.update()
     return [found[number] for number in numbers]
+
+
+def _together(infos: Sequence[ModelInfo]) -> ModelInfo:
+    """Describe an ensemble as one model; raise HarmosegError where its members differ."""
+    first, *others = infos
+    if not others:
+        return first
+    for name in ("mode", "classes", "channels", "height", "width", "method"):
+        found = list(dict.fromkeys(getattr(info, name) for info in infos))
+        if len(found) > 1:
+            raise HarmosegError(
+                f"members of an ensemble differ in {name}: {found[0]} and {found[1]}; combine "
+                "trainings of one method on one dataset"
+            )
+    keys = [str(info.trained.get("run")) for info in infos]
+    seeds = [info.seed for info in infos]
+    if len(set(keys)) < len(keys):
+        raise HarmosegError(f"an ensemble has one run twice (seeds {seeds}); name each run once")
+    trained = {
+        **{name: value for name, value in first.trained.items() if name != "temperature"},
+        "method": f"{first.method} (ensemble of {len(infos)})",
+        "seed": 0,
+        "run": " ".join(keys),
+        "members": seeds,
+    }
+    return replace(first, trained=trained)
 
 
 def check_fit(trained: ModelInfo | Experiment, store: Store) -> None:

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.members import MemberSums, measure_members, sum_members
 from harmoseg.evaluation.predicting import predict_store
 from harmoseg.evaluation.probabilities import ProbabilityFile
 from harmoseg.inference.labels import labels_of
@@ -137,6 +138,7 @@ class _PlaneScores:
     power: NDArray[np.float64]
     log_magnitude: NDArray[np.float64]
     rescaled: CalibrationBins | None
+    members: MemberSums | None
 
 
 def distance_names(unit: str, how: Measuring) -> tuple[str, ...]:
@@ -279,7 +281,7 @@ def _measure_plane(
     cross, power = np.zeros((2, classes, len(rings)))
     correlations = np.full((len(plane.parts), classes), np.nan)
     for place, (_, probabilities) in enumerate(plane.parts):
-        seen, shown = labels_of(probabilities.cpu().numpy()), store.labels[first + place]
+        seen, shown = labels_of(probabilities.mean(0).cpu().numpy()), store.labels[first + place]
         for c in range(1, classes):
             mask, target = seen == c, shown == c
             if not (mask.any() or target.any()):
@@ -291,7 +293,9 @@ def _measure_plane(
             power[c] += found.power
     counts = confusion_counts(label, truth, classes)
     correlation = mean_of_defined(correlations)
-    scores = _PlaneScores(label, counts, bins, cross, power, correlation, rescaled)
+    of_members = [probabilities for _, probabilities in plane.parts]
+    members = sum_members(of_members, classes) if len(of_members[0]) > 1 else None
+    scores = _PlaneScores(label, counts, bins, cross, power, correlation, rescaled, members)
     return reference, plane, scores
 
 
@@ -332,7 +336,10 @@ def _measure_case(
         power=np.sum([part.power for part in parts], axis=0),
         log_magnitude=mean_of_defined(np.stack([part.log_magnitude for part in parts])),
         rescaled=pool_calibration(rescaled) if rescaled else None,
-        further=_measure_thin(predicted, truth, classes) if reference.is_thin else {},
+        further={
+            **(_measure_thin(predicted, truth, classes) if reference.is_thin else {}),
+            **measure_members([part.members for part in parts if part.members is not None]),
+        },
     )
     return reference.number, scores
 

@@ -51,8 +51,8 @@ class Plane(Generic[Item]):
     """One predicted plane, `height` x `width`, of a case.
 
     `item` is what the caller named the case by, `number` the plane's. `parts` are the windows with
-    their probabilities (C, h, w) at the network's resolution, `seconds` what the network took for
-    them, and `last` marks the case's last plane.
+    the probabilities (networks, C, h, w) of every network at its resolution, `seconds` what the
+    networks took for them, and `last` marks the case's last plane.
     """
 
     item: Item
@@ -68,7 +68,7 @@ class Plane(Generic[Item]):
     def probabilities(self) -> NDArray[np.float32]:
         """Put the parts together: (C, height, width) at the resolution of the source."""
         (window, found), *others = self.parts
-        whole = _resize(found, window)
+        whole = _resize(found.mean(0), window)
         if others or whole.shape[1:] != (self.height, self.width):
             whole = self._average()
         plane: NDArray[np.float32] = whole.cpu().numpy()
@@ -81,7 +81,7 @@ class Plane(Generic[Item]):
         return labels_of(self.probabilities)
 
     def _average(self) -> Tensor:
-        found = self.parts[0][1]
+        found = self.parts[0][1].mean(0)
         sums = found.new_zeros(len(found), self.height, self.width)
         weights = found.new_zeros(self.height, self.width)
         for window, probabilities in self.parts:
@@ -89,7 +89,7 @@ class Plane(Generic[Item]):
             columns, columns_there = _overlap(window.left, window.width, self.width)
             there = (rows_there, columns_there)
             weight = self.weigh((window.height, window.width), found.device)[there]
-            sums[:, rows, columns] += weight * _resize(probabilities, window)[:, *there]
+            sums[:, rows, columns] += weight * _resize(probabilities.mean(0), window)[:, *there]
             weights[rows, columns] += weight
         return sums / weights
 

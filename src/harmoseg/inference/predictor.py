@@ -50,7 +50,12 @@ class Predictor:
     flips: bool = False
 
     def __post_init__(self) -> None:
-        """Move the networks to the device, and put them into evaluation mode."""
+        """Move the networks to the device, and put them into evaluation mode.
+
+        Raises HarmosegError without a network.
+        """
+        if not self.networks:
+            raise HarmosegError("a predictor needs one network or more, got none")
         for network in self.networks:
             network.to(self.device).eval()
 
@@ -60,13 +65,14 @@ class Predictor:
 
     def probabilities(self, prepared: Tensor) -> Tensor:
         """Predict (B, C, H, W): of the foreground alone for binary, else of every class."""
-        return self._begin(prepared)()
+        return self._begin(prepared)().mean(1)
 
     def in_order(
         self, batches: Iterable[tuple[Item, Tensor]]
     ) -> Iterator[tuple[Item, Tensor, float]]:
         """Predict batches of anything: yield it with its probabilities and the seconds they took.
 
+        Probabilities are those of every network, (B, networks, C, H, W).
         Every batch is begun before the one before it is handed out, so that no core waits.
         """
         before: tuple[Item, Callable[[], Tensor], float] | None = None
@@ -96,18 +102,17 @@ class Predictor:
         return lambda: torch.cat([part.result() for part in parts])
 
     def _predict(self, prepared: Tensor) -> Tensor:
-        views = _FLIPS if self.flips else _FLIPS[:1]
-        total: Tensor | None = None
-        for network in self.networks:
-            for axes in views:
-                logits = self._logits(network, prepared.flip(axes))
-                found = probabilities_of(logits, self.mode).flip(axes)
-                total = found if total is None else total + found
-        if total is None:
-            raise HarmosegError("a predictor needs one network or more, got none")
-        mean = total / (len(self.networks) * len(views))
         # Resizing a slice takes half as long where its channels lie one after another.
-        return mean.contiguous()
+        return torch.stack([self._of_member(net, prepared) for net in self.networks], 1)
+
+    def _of_member(self, network: nn.Module, prepared: Tensor) -> Tensor:
+        views = _FLIPS if self.flips else _FLIPS[:1]
+        total = torch.zeros(())
+        for axes in views:
+            logits = self._logits(network, prepared.flip(axes))
+            found = probabilities_of(logits, self.mode).flip(axes)
+            total = found if axes == () else total + found
+        return total / len(views)
 
     def _logits(self, network: nn.Module, images: Tensor) -> Tensor:
         with (

@@ -115,6 +115,16 @@ _FIXED = {
             low=0.0,
             decimals=1,
         ),
+        _share(
+            "agreement",
+            "mean Dice of the pairs of members of an ensemble, at training resolution; undefined "
+            "where no member marks the class",
+        ),
+        _share(
+            "confidence",
+            "mean probability of the class over the pixels that the ensemble gave it, at training "
+            "resolution; undefined where there are none",
+        ),
         _share("ECE", f"expected calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
         _share(
             "ECE_rescaled",

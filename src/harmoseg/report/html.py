@@ -29,9 +29,11 @@ from harmoseg.report.findings import warnings as find_warnings
 from harmoseg.report.gallery import Gallery, GalleryCase
 from harmoseg.report.opening import make_opening
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
+from harmoseg.scores.table import Scores
 from harmoseg.statistics.centres import centre_table, describe_centres, spread_table
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.degradation import degradation_table
+from harmoseg.statistics.ensembles import describe_gains, ensemble_gains, ensemble_table
 from harmoseg.statistics.pooling import pool_all
 from harmoseg.statistics.printing import Table, write_tables
 from harmoseg.statistics.rings import ring_table
@@ -44,6 +46,7 @@ _MOST_MAPPED = 2400
 """The same where every prediction has an activation map."""
 _STUBS = ("tested on", "method", "minus", "class", "centre", "condition", "aggregate")
 FURTHER, RESULTS, CLASSES = "Further tables", "Results", "Classes"
+ENSEMBLES = "Ensembles"
 TABLE_SECTIONS = {
     "differences": DIFFERENCES,
     "differences-all-measures": DIFFERENCES,
@@ -58,10 +61,11 @@ TABLE_SECTIONS = {
     "centres": CENTRES,
     "means-by-centre": CENTRES,
     "ring-gains": RINGS,
+    "ensembles": ENSEMBLES,
 }
 _PART_TABLES = (spread_table, centre_table, degradation_table, ring_table)
 """Tables that are None where the scores have no such part."""
-_ORDER = (DIFFERENCES, FURTHER, RESULTS, CENTRES, CONDITIONS, CLASSES, CASES, RINGS)
+_ORDER = (DIFFERENCES, FURTHER, RESULTS, ENSEMBLES, CENTRES, CONDITIONS, CLASSES, CASES, RINGS)
 
 
 def write_report(
@@ -70,6 +74,7 @@ def write_report(
     gallery: Gallery | None = None,
     *,
     logs: pd.DataFrame | None = None,
+    ensembles: Scores | None = None,
     warnings: Sequence[str] = (),
     remarks: Sequence[str] = (),
     facts: Sequence[tuple[str, str]] = (),
@@ -86,6 +91,7 @@ def write_report(
         path: The page to write.
         gallery: Pictures of cases; without them the page has numbers alone, and says so.
         logs: Training logs, for the figure of training; see `harmoseg.report.figures.curves`.
+        ensembles: Scores of ensembles of the seeds; see `harmoseg.statistics.ensembles`.
         warnings: What to be wary of before what the scores themselves show.
         remarks: The same, of less weight: it comes after that.
         facts: Names and values that say how the scores were made.
@@ -102,7 +108,9 @@ def write_report(
     path = Path(path)
     if path.is_dir():
         raise HarmosegError(f"{path}: a folder; name the page to write, such as {path}/report.html")
-    found_tables = (make(result) for make in _PART_TABLES)
+    found_tables = [make(result) for make in _PART_TABLES]
+    if ensembles is not None:
+        found_tables.append(ensemble_table(result, ensembles))
     all_tables = [*tables, *make_tables(result), *(table for table in found_tables if table)]
     all_figures = with_own_names([*comparison_figures(result, gallery, logs), *figures])
     browser = None if gallery is None else _browser(result, gallery)
@@ -126,6 +134,9 @@ def write_report(
             *(item.sentence for item in pool_all(result)),
         ],
         CENTRES: describe_centres(result),
+        ENSEMBLES: (
+            [] if ensembles is None else describe_gains(ensemble_gains(result, ensembles))
+        ),
     }
     page = Page(
         title=result.title,

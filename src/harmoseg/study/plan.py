@@ -216,9 +216,14 @@ def _check_split(dataset: DatasetPlan) -> None:
 
 def run_name(experiment: Experiment) -> str:
     """Name the folder of a run; equal names, equal runs."""
-    # Only letters and digits reach the file system; the key tells runs apart.
-    readable = re.sub(r"[^a-z0-9]+", "-", f"{experiment.store_name}-{experiment.method}".lower())
+    # The key tells runs apart.
+    readable = readable_name(f"{experiment.store_name}-{experiment.method}")
     return f"{readable}-seed{experiment.seed}-{experiment.key}"
+
+
+def readable_name(text: str) -> str:
+    """Return a text with letters and digits alone, which every file system takes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower())
 
 
 def _check_same_stores(file: Path, tasks: Sequence[Task]) -> None:

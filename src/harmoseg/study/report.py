@@ -19,6 +19,7 @@ from harmoseg.report.html import REPORT_FILE, write_report
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.printing import Table
 from harmoseg.study.case_figures import exhibited_figures, make_gallery
+from harmoseg.study.ensembles import read_ensembles
 from harmoseg.study.leakage import count_copies
 from harmoseg.study.results import Study, StudyTask
 from harmoseg.training.options import TrainingOptions
@@ -54,6 +55,7 @@ def write_study_report(
         study.folder / REPORT_FILE,
         gallery,
         logs=study.training_logs(),
+        ensembles=read_ensembles(study),
         warnings=study_warnings(study),
         remarks=study_remarks(study),
         facts=facts(study),

@@ -107,7 +107,7 @@ class Study:
         """Return the scores of all finished runs, under the names of the study's stores."""
         return Scores.concat(
             [
-                _renamed(run.evaluations[store].scores, task, store)
+                renamed(run.evaluations[store].scores, task, store)
                 for task in self.tasks
                 for run in task.runs
                 for store in task.stores
@@ -211,7 +211,7 @@ def write_study_scores(study: Study) -> None:
     write_scores(study.scores, study.folder)
 
 
-def _renamed(scores: Scores, task: StudyTask, store: str) -> Scores:
+def renamed(scores: Scores, task: StudyTask, store: str) -> Scores:
     """Name training set and test set as the study does, and keep the conditions that it asks for.
 
     Another study may have asked for more of the same run.
