@@ -134,9 +134,7 @@ def write_report(
             *(item.sentence for item in pool_all(result)),
         ],
         CENTRES: describe_centres(result),
-        ENSEMBLES: (
-            [] if ensembles is None else describe_gains(ensemble_gains(result, ensembles))
-        ),
+        ENSEMBLES: ([] if ensembles is None else describe_gains(ensemble_gains(result, ensembles))),
     }
     page = Page(
         title=result.title,
