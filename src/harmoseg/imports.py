@@ -32,8 +32,8 @@ def import_object(path: str, what: str) -> Any:
     except Exception as error:  # any mistake in a user's file
         raise HarmosegError(
             f"{what} {path}: cannot be imported ({type(error).__name__}: {error}); write "
-            "package.module.Name, from an installed package or from a file in the current folder"
-            + (", or path/to/file.py:name" if what == "model" else "")
+            "package.module.Name, from an installed package or from a file in the current folder, "
+            "or path/to/file.py:Name" + (", or path/to/file.py:name" if what == "model" else "")
         ) from error
 
 

@@ -55,8 +55,8 @@ def test_pages_ask_for_nothing_from_elsewhere(site) -> None:
         text = page.read_text(encoding="utf-8")
         loaded = re.findall(r"<(?:script|img|iframe)[^>]+src=\"(https?:[^\"]+)", text)
         loaded += re.findall(r"<link[^>]+stylesheet[^>]+href=\"(https?:[^\"]+)", text)
-        # The notebooks' plugin names its libraries; none is needed to read the page.
-        assert not loaded or page.parent.parent.name == "examples", (page, loaded)
+
+        assert not loaded, (page, loaded)
 
 
 @pytest.fixture(scope="module")

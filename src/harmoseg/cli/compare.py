@@ -13,6 +13,7 @@ from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
+from harmoseg.messages import LOGGER
 from harmoseg.store.layout import INFO_FILE
 from harmoseg.training.options import TrainingOptions
 
@@ -245,6 +246,11 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
         primary=values["primary"],
         margin=values["margin"],
     )
+    first = result.headline[0] if result.headline else None
+    if values["reference"] is None and first is not None and first.kind == "no control":
+        LOGGER.info(
+            "%s is the reference, as it comes first; name another with --reference", first.reference
+        )
     make_folder(out)
     gallery = Gallery.read(source)
     tables = write_report(result, out / REPORT_FILE, gallery, files=out, replace_files=True)
@@ -280,8 +286,10 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     )
     plan = StudyPlan((dataset,), values["seeds"], margin=values["margin"])
     study = run_study(plan, out, executor=executor_for(values["jobs"]))
-    for table in write_paper_report(study, explain=values["explain"])[:2]:
+    tables, result = write_paper_report(study, explain=values["explain"])
+    for table in tables[:2]:
         print(to_markdown(table))
+    print("\n".join(result.sentences))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)
     print("\n".join(failures), end="\n" if failures else "")

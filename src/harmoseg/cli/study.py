@@ -103,7 +103,9 @@ def run(arguments: Namespace) -> int:
     out = arguments.out or Path("studies") / arguments.recipe.stem
     runs = arguments.runs or out.parent / "runs"
     study = run_study(plan, out, runs=runs, executor=executor)
-    print(to_markdown(write_paper_report(study, explain=arguments.explain)[0]))
+    tables, result = write_paper_report(study, explain=arguments.explain)
+    print(to_markdown(tables[0]))
+    print("\n".join(result.sentences))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)
     print("\n".join(failures), end="\n" if failures else "")
