@@ -38,7 +38,7 @@ _READ_AT_ONCE = 1 << 18
 
 @contextmanager
 def folder_in_progress(out: Path, *, mark: str, overwrite: bool = False) -> Iterator[Path]:
-    """Give a temporary folder beside `out` that becomes `out` when the block ends well.
+    """Yield a temporary folder beside `out` that becomes `out` when the block ends well.
 
     When the block fails or is interrupted the temporary folder is removed and `out` is as it was.
     `mark` is the file that every folder of this kind holds: only such a folder is ever replaced.
@@ -128,7 +128,7 @@ def make_folder(path: Path) -> None:
 
 @contextmanager
 def whole_file(path: Path) -> Iterator[Path]:
-    """Give a temporary name beside `path` that becomes `path` when the block ends well.
+    """Yield a temporary name beside `path` that becomes `path` when the block ends well.
 
     The temporary name is short and ASCII, whatever the name of `path` is, and has its ending. When
     the block fails, the temporary file is removed and `path` is as it was. Raises HarmosegError

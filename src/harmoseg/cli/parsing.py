@@ -152,7 +152,7 @@ def actions(parser: Any) -> Iterator[Any]:
 
 
 def _plainly(problem: str) -> str:
-    """Say which values are wanted and what was given, where the library's words can be read."""
+    """Return the expected values and the given one, where the library's message can be read."""
     problem = re.sub(r"<class '(\w+)'>|typing\.Literal", r"\1", problem)
     wanted = [name.strip("[]").replace("'", "") for name in _EXPECTED.findall(problem)]
     given = _GOT.search(problem)

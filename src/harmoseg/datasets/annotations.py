@@ -128,7 +128,7 @@ def _number(text: str | None) -> float:
 
 
 def _is_slip(region: _Region) -> bool:
-    """Say whether a region has next to no size, by its vertices and by what the viewer says."""
+    """Return whether a region has next to no size, by its vertices and by what the viewer says."""
     vertices = region.vertices
     if not vertices:  # nothing shows that this was a slip
         return False

@@ -40,7 +40,7 @@ class Series:
 
 
 def is_dicom(path: Path) -> bool:
-    """Say from the first bytes whether a file is DICOM, with the usual preamble or without."""
+    """Return whether a file is DICOM by its first bytes, with the usual preamble or without."""
     try:
         head = _head(path)
     except OSError:
@@ -58,7 +58,7 @@ def _has_mark(head: bytes) -> bool:
 
 
 def _begins_with_element(head: bytes) -> bool:
-    """Say whether a file begins with a data element at once, as files of old archives do.
+    """Return whether a file begins with a data element at once, as files of old archives do.
 
     That is of group 2 (of files) or 8 (of objects), and so is the element after it. The length of
     an element stands after two capitals that name its kind, or without these in four bytes.
@@ -308,7 +308,7 @@ def _check_alike(slices: Sequence[_Slice]) -> None:
 
 
 def _step(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the step in mm from one sorted slice to the next; raise where it is not always one."""
+    """Return the step in mm from one sorted slice to the next; raise where it is not always one."""
     if len(slices) == 1:
         thickness = float(slices[0].header.get("SliceThickness", 1) or 1)
         return np.asarray(normal * thickness)

@@ -77,7 +77,7 @@ def store_of_folder(
     masks: str | None = None,
     size: int | None = None,
 ) -> tuple[Path, str]:
-    """Give the store to train on, and a line that says what was done for it.
+    """Return the store to train on, and a line that says what was done for it.
 
     A prepared store is taken as it is, and nothing is said. A folder with the subfolders `images`
     and `masks` (so called by default) is prepared with the defaults of `prepare_folder`, for

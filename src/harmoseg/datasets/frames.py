@@ -62,7 +62,7 @@ class Frame:
 
     @property
     def rows(self) -> tuple[float, ...]:
-        """Give the upper three rows of the affine, as stores keep them."""
+        """Return the upper three rows of the affine, as stores keep them."""
         return tuple(map(float, self.affine[:3].ravel()))
 
 
@@ -79,7 +79,7 @@ def affine_in_mm(image: Nifti1Pair) -> NDArray[np.float64]:
 
 
 def zooms_in_mm(image: Nifti1Pair, path: Path) -> NDArray[np.float64]:
-    """Give the sizes of an image's voxels along X, Y, Z in mm.
+    """Return the sizes of an image's voxels along X, Y, Z in mm.
 
     The header's voxel sizes count. Some releases carry an affine without scale beside them; any
     other contradiction between the two is an error.

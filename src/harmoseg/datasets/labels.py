@@ -52,7 +52,7 @@ class LabelRule:
         return 2 if self.threshold is not None else len(self.values)
 
     def apply(self, mask: Mask, path: Path) -> NDArray[np.uint8]:
-        """Give class indices (H, W); raise HarmosegError naming the file and unexpected values."""
+        """Return class indices (H, W); raise HarmosegError naming file and unexpected values."""
         pixels = _shown(mask, self.white)
         if self.threshold is not None:
             return (pixels > self.threshold).astype(np.uint8)
@@ -80,7 +80,7 @@ class BlackAndWhite:
     numbered: bool = False
 
     def apply(self, mask: Decoded[np.integer], path: Path) -> NDArray[np.uint8]:
-        """Give class indices (H, W); raise HarmosegError naming the file and unexpected values."""
+        """Return class indices (H, W); raise HarmosegError naming file and unexpected values."""
         pixels = mask.pixels
         found = _count(pixels)
         if any(found.keys() <= pair for pair in _PAIRS[: 1 if mask.lossy else None]):

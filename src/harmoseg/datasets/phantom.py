@@ -169,7 +169,7 @@ def _paint(
     label: NDArray[np.int_],
     decoys: NDArray[np.bool_],
 ) -> Array:
-    """Give every structure a brightness of its own and a texture of its own grain."""
+    """Return an image in which every structure has its own brightness and texture."""
     image = np.where(body, random.uniform(0.3, 0.42), 0.04)
     means = {_ORGAN: (0.42, 0.58), _VESSEL: (0.6, 0.8), _LESION: (0.2, 0.42)}
     size = label.shape[0]
@@ -182,7 +182,7 @@ def _paint(
 
 
 def _texture(random: np.random.Generator, shape: tuple[int, ...], grain: float) -> Array:
-    """Give noise of unit deviation, smooth over `grain` pixels."""
+    """Return noise of unit deviation, smooth over `grain` pixels."""
     noise = _smooth(random.normal(size=shape), grain, mode="wrap")
     return np.asarray(noise / noise.std())
 

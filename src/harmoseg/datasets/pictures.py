@@ -55,7 +55,7 @@ class Decoded(Generic[Scalar]):
 
     @property
     def turned_unseen(self) -> bool:
-        """Say whether the picture was turned or mirrored so that its size does not show it."""
+        """Return whether the picture was turned or mirrored so that its size does not show it."""
         height, width = self.pixels.shape[:2]
         return self.orientation in {2, 3, 4} or (self.orientation != 1 and height == width)
 
@@ -72,7 +72,7 @@ class Mask(Decoded[np.integer]):
 
 
 def is_grey(path: Path) -> bool:
-    """Say from the header alone whether a file holds one channel of intensity."""
+    """Return whether, by the header alone, a file holds one channel of intensity."""
     with _opened(path) as picture:
         return picture.mode in _GREY_MODES or _wide_mode(picture).startswith("LA")
 
@@ -183,7 +183,7 @@ def _tag(picture: Image.Image, number: int) -> Any:
 
 
 def _is_inverted(picture: Image.Image) -> bool:
-    """Say whether a file shows its largest value as black.
+    """Return whether a file shows its largest value as black.
 
     A TIFF says so by a tag (WhiteIsZero). ImageJ's inverting table of colours comes as a tag in its
     TIFF files, and as a palette from white to black in others.
@@ -306,7 +306,7 @@ def _form_of_shades(picture: Image.Image) -> str:
 
 
 def _is_colourless(values: NDArray[Any], lossy: bool) -> bool:
-    """Say whether all channels (H, W, C) are equal, up to the losses of compression."""
+    """Return whether all channels (H, W, C) are equal, up to the losses of compression."""
     spread = int((values.max(axis=2).astype(np.int64) - values.min(axis=2)).max())
     return spread <= (_COLOUR_LOSS if lossy else 0)
 

@@ -154,7 +154,7 @@ def _recipe(listing: Listing, hashes: list[str], size: int) -> str:
 
 
 def _recipe_of(out: Path) -> object:
-    """Give the recipe that a store was made by, None where there is no telling."""
+    """Return the recipe that a store was made by, None where there is no telling."""
     try:
         provenance = read_json(out / INFO_FILE, what="the description of a store")["provenance"]
         return provenance["recipe"]

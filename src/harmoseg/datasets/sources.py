@@ -245,7 +245,7 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
 
 
 def _is_named_after(folder: Path, dataset: str) -> bool:
-    """Say whether a folder's name begins as the title of a dataset, or the other way round."""
+    """Return whether a folder's name begins as the title of a dataset, or the other way round."""
     names = (folder.name, dataset.partition(" (")[0])
     short, long = sorted(("".join(filter(str.isalnum, name.lower())) for name in names), key=len)
     return len(short) >= _SHORTEST_NAME and long.startswith(short)
@@ -308,7 +308,7 @@ def _raise_unreadable(error: OSError) -> NoReturn:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a name is one that systems, not people, give."""
+    """Return whether a name is one that systems, not people, give."""
     return name.startswith(".") or name == "__MACOSX"
 
 

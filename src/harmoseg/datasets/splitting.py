@@ -39,7 +39,7 @@ class SplitRule:
 
 
 def split_cases(cases: Sequence[str], rule: SplitRule) -> tuple[dict[str, str], dict[str, str]]:
-    """Give the split and the group of every case.
+    """Return the split and the group of every case.
 
     Raises HarmosegError where a list and the cases do not fit, where a group would be on two
     sides, or where there are too few groups to draw from.

@@ -162,7 +162,7 @@ def read_hdf5(path: Path, *names: str) -> list[NDArray[Any]]:
 
 
 def hdf5_shape(path: Path, name: str) -> tuple[int, ...]:
-    """Give the shape of an array of an HDF5 file, its values unread; raise as `read_hdf5`."""
+    """Return the shape of an array of an HDF5 file, its values unread; raise as `read_hdf5`."""
     with _refusing(path, "read as HDF5"), h5py.File(path, "r") as file:
         return tuple(_arrays_in(file, (name,), path)[0].shape)
 
@@ -336,7 +336,7 @@ def _check_numbers(dtype: np.dtype[Any], path: Path) -> None:
 
 
 def _check_unit(extent: Window, window: Window, windowed: bool, path: Path) -> None:
-    """Tell intensities of another unit by their extremes: the window would make them all alike."""
+    """Raise HarmosegError for intensities of another unit, by their extremes."""
     margin = _OVERSHOOT * (window[1] - window[0])
     if windowed:
         fits = window[0] - margin <= extent[0] and extent[1] <= window[1] + margin

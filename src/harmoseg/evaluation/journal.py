@@ -77,7 +77,7 @@ class Journal(AbstractContextManager["Journal"]):
             self.remove()
 
     def found(self, condition: str) -> dict[int, CaseScores]:
-        """Give the scores of the cases measured under a condition, by the case's number."""
+        """Return the scores of the cases measured under a condition, by the case's number."""
         return {number: scores for (at, number), scores in self._found.items() if at == condition}
 
     def add(self, condition: str, number: int, scores: CaseScores) -> None:

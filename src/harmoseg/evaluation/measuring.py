@@ -105,7 +105,7 @@ class CaseScores:
     rescaled: CalibrationBins | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """Give everything as lists, exactly."""
+        """Return everything as lists, exactly."""
         further = {name: array.tolist() for name, array in self.further.items()}
         arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
         rescaled = None if self.rescaled is None else self.rescaled.to_lists()
@@ -157,7 +157,7 @@ def training_rings(store: Store) -> Rings:
 
 
 def distance_unit(store: Store) -> str:
-    """Say in which unit distances on a store are: mm where every case has a spacing, else px."""
+    """Return the unit of distances on a store: mm where every case has a spacing, else px."""
     return "mm" if all(case.spacing for case in store.cases) else "px"
 
 
@@ -256,7 +256,7 @@ class _Reference:
 
     @contextmanager
     def named(self) -> Iterator[None]:
-        """Say of which case an error is."""
+        """Name the case in an error."""
         try:
             yield
         except HarmosegError as error:

@@ -54,7 +54,7 @@ class ProbabilityFile:
             raise unwritable(self._path, error) from error
 
     def finish(self) -> None:
-        """Give the whole file its name. Raises HarmosegError where the disk is full."""
+        """Rename the whole file. Raises HarmosegError where the disk is full."""
         try:
             self._stream.close()
             self._partial.replace(self._path)

@@ -108,7 +108,7 @@ class ConditionScores:
         )
 
     def measures(self) -> dict[str, NDArray[np.float64]]:
-        """Give every measure (cases, classes) by the name of its column in cases.csv."""
+        """Return every measure (cases, classes) by the name of its column in cases.csv."""
         overlap: dict[str, NDArray[np.float64]] = {
             name: overlap_metric(name, self.counts) for name in (*METRICS, "precision")
         }
@@ -124,7 +124,7 @@ class ConditionScores:
         return pool_calibration(self.calibration)
 
     def rings(self, case: int, class_index: int) -> RingFidelity:
-        """Give the ring sums of a class of a case."""
+        """Return the ring sums of a class of a case."""
         cross, power = self.cross[case, class_index], self.power[case, class_index]
         return RingFidelity(self.frequency, cross, power, "cycles/px")
 

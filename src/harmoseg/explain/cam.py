@@ -34,7 +34,7 @@ resolution; of a network by import path what enters its last convolution.
 def grad_cam(
     network: nn.Module, images: Tensor, *, layer: str, class_index: int
 ) -> NDArray[np.float32]:
-    """Give the Grad-CAM of a class at a layer for every image: (B, h, w) in [0, 1].
+    """Return the Grad-CAM of a class at a layer for every image: (B, h, w) in [0, 1].
 
     `images` are (B, C, H, W) bytes, normalised here as in training; `class_index` counts the
     background as 0, so the foreground of a binary network is 1. `layer` is one of `LAYERS`, or the

@@ -44,7 +44,7 @@ def classes_in(label: Labels) -> list[int]:
 
 
 def spectral_map(label: Labels, classes: list[int] | None = None) -> NDArray[np.float64]:
-    """Give the centred log-magnitude log(1 + |P|) of a label map (H, W), zero in the middle.
+    """Return the centred log-magnitude log(1 + |P|) of a label map (H, W), zero in the middle.
 
     Of several classes it is the mean of the maps of each: of `classes` where they are given, so
     that a prediction is pictured by its truth's classes, else of those that the label map holds.

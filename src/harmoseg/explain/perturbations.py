@@ -108,7 +108,7 @@ def change_effects(
 
 
 def _distance(mask: Mask) -> NDArray[np.float64]:
-    """Give the distance of every pixel of a mask to what is not; the image's border is no edge."""
+    """Return the distance of every pixel of a mask to the outside; the border is no edge."""
     if mask.all():
         return np.full(mask.shape, np.inf)
     return np.asarray(ndimage.distance_transform_edt(mask))

@@ -41,12 +41,12 @@ class PowerShares:
 
     @property
     def cumulative(self) -> NDArray[np.float64]:
-        """Give the share of power below each ring's upper edge: (planes, rings)."""
+        """Return the share of power below each ring's upper edge: (planes, rings)."""
         return np.asarray(np.cumsum(self.shares, axis=1))
 
     @property
     def upper(self) -> NDArray[np.float64]:
-        """Give the upper edges of the rings; that of the last leaves out the corners."""
+        """Return the upper edges of the rings; that of the last leaves out the corners."""
         return np.asarray(self.edges + self.edges[0])
 
     def octaves(self) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -87,7 +87,7 @@ def power_of_slices(shown: Sequence[ShownSlice]) -> list[PowerShares]:
 def _shares(
     plane: NDArray[np.float64], rings: Rings, taper: bool
 ) -> tuple[NDArray[np.float64], float] | None:
-    """Give the share of every ring but the zero frequency, and that of the zero frequency."""
+    """Return the share of every ring but the zero frequency, and that of the zero frequency."""
     channels = np.moveaxis(np.atleast_3d(plane), -1, 0)
     total = float(np.square(channels).sum())
     window = _hann(plane.shape[0], plane.shape[1]) if taper else np.ones(plane.shape[:2])

@@ -32,17 +32,17 @@ class ShownSlice:
 
     @property
     def name(self) -> str:
-        """Give the case, with the plane of a volume."""
+        """Return the case, with the plane of a volume."""
         return f"{self.case}, plane {self.plane}" if self.plane else self.case
 
     @property
     def largest_class(self) -> int:
-        """Give the foreground class with the most pixels; 0 where there is none."""
+        """Return the foreground class with the most pixels; 0 where there is none."""
         counts = np.bincount(self.truth.ravel(), minlength=2)
         return int(counts[1:].argmax()) + 1 if counts[1:].any() else 0
 
     def masks(self) -> list[NDArray[np.bool_]]:
-        """Give the mask of every foreground class that the slice holds."""
+        """Return the mask of every foreground class that the slice holds."""
         return [self.truth == value for value in classes_in(self.truth)]
 
 
@@ -133,7 +133,7 @@ def spread_over_sizes(sizes: Sequence[float], count: int) -> list[int]:
 
 
 def _foreground(store: Store, number: int) -> NDArray[np.float64]:
-    """Give the share of foreground in every slice of a case."""
+    """Return the share of foreground in every slice of a case."""
     rows = store.rows_of(number)
     columns = [SLICE_FIELDS.index(name) for name in ("foreground", "height", "width")]
     foreground, height, width = store.slices[rows.start : rows.stop, columns].T

@@ -216,7 +216,7 @@ def _draw_space_and_spectrum(axes: Axes, effects: Sequence[Effect]) -> None:
 
 
 def _spread(values: Values) -> tuple[Values, Values, Values]:
-    """Give lower quartile, mean and upper quartile of every column."""
+    """Return lower quartile, mean and upper quartile of every column."""
     low, high = np.quantile(values, (0.25, 0.75), axis=0)
     return low, values.mean(0), high
 

@@ -38,12 +38,12 @@ class Case:
 
     @property
     def spacing(self) -> tuple[float, ...]:
-        """Give (depth, height, width) in mm, or nothing where the file has no geometry."""
+        """Return (depth, height, width) in mm, or nothing where the file has no geometry."""
         return () if self.volume is None else self.volume.spacing
 
 
 def problem_of(item: Input, info: ModelInfo, options: PredictionOptions) -> str:
-    """Say why a model does not take an input of this kind; nothing if it does."""
+    """Return why a model does not take an input of this kind; empty if it does."""
     if item.problem or item.kind == "image":
         return item.problem
     if info.channels == 3:

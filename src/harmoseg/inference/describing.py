@@ -40,7 +40,7 @@ def describe_network(
     classes: int,
     weights: str | None = None,
 ) -> str:
-    """Say what a network takes, holds and costs, and where its encoder's weights come from.
+    """Describe a network: input, parameters, operations, and the source of its encoder weights.
 
     Nothing is downloaded. Raises HarmosegError for what `create_model` refuses.
     """
@@ -59,7 +59,7 @@ def describe_network(
 
 
 def describe_model(path: Path) -> str:
-    """Say what a model folder or a finished run is: network, classes, card, how it was trained.
+    """Describe a model folder or a finished run: network, classes, card, training.
 
     Raises HarmosegError where it is no model, or was changed since it was made.
     """

@@ -149,7 +149,7 @@ def _check_same(model: SavedModel, program: ExportedProgram, batch: int) -> None
 
 
 def _shape(program: ExportedProgram) -> tuple[int | torch.SymInt, ...]:
-    """Give the shape (B, C, H, W) of what a program takes, a symbol where it is free."""
+    """Return the shape (B, C, H, W) of what a program takes, a symbol where it is free."""
     name = program.graph_signature.user_inputs[0]
     node = next(node for node in program.graph.nodes if node.name == name)
     value: Tensor = node.meta["val"]
@@ -159,7 +159,7 @@ def _shape(program: ExportedProgram) -> tuple[int | torch.SymInt, ...]:
 def _describe(
     model: SavedModel, program: ExportedProgram, file: Path, form: str, name: str
 ) -> dict[str, object]:
-    """Say what a program takes and gives, for whoever has nothing but the two files."""
+    """Describe the input and output of a program, for people who have the two files alone."""
     info, card = model.info, model.info.card
     mean, std = normalisation(info.channels)
     axes = zip(("batch", "channels", "height", "width"), _shape(program), strict=True)

@@ -67,11 +67,11 @@ class Row:
 
     @property
     def status(self) -> str:
-        """Say whether it was done or failed."""
+        """Return ``done`` or ``failed``."""
         return FAILED if self.error else DONE
 
     def to_mapping(self, columns: Sequence[str]) -> dict[str, Any]:
-        """Give the row as it is written; `columns` name the foreground classes."""
+        """Return the row as it is written; `columns` name the foreground classes."""
         counts = self.voxels or (None,) * len(columns)
         return {
             "input": self.input,
@@ -186,7 +186,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         return self.rows.get(printable(name))
 
     def is_done(self, name: str, sha256: str, outputs: Sequence[str]) -> bool:
-        """Say whether an input with this content was predicted, and all is still there."""
+        """Return whether an input with this content was predicted, and all is still there."""
         row = self.row(name)
         return (
             row is not None
@@ -219,7 +219,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         return (*_COLUMNS, *self._counts, *_LAST_COLUMNS)
 
     def _check(self) -> bool:
-        """Say whether the folder was claimed alike; raise HarmosegError if it is not to be used."""
+        """Return whether the folder was claimed alike; raise HarmosegError if it is another's."""
         if not self.path.exists():
             return False
         file = self.path / CLAIM_FILE

@@ -73,5 +73,5 @@ def _widened(edge: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 
 def _beside(framed: NDArray[Scalar]) -> tuple[NDArray[Scalar], ...]:
-    """Give the pixels above, below, before and after those of a framed array."""
+    """Return the pixels above, below, before and after those of a framed array."""
     return framed[:-2, 1:-1], framed[2:, 1:-1], framed[1:-1, :-2], framed[1:-1, 2:]

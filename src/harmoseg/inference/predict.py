@@ -55,12 +55,12 @@ class Predictions:
 
     @property
     def failed(self) -> tuple[Row, ...]:
-        """Give the inputs that could not be predicted."""
+        """Return the inputs that could not be predicted."""
         return tuple(row for row in self.rows if row.status == FAILED)
 
     @property
     def told(self) -> str:
-        """Say it in one line."""
+        """Return the outcome in one line."""
         done = len(self.rows) - len(self.failed)
         parts = [f"{done} of {len(self.rows)} predicted"]
         if self.done_before:
@@ -125,7 +125,7 @@ def predict(
 
 
 def _remark(info: ModelInfo, options: PredictionOptions) -> str:
-    """Say where a sliding window shows a network another scale than training did."""
+    """Return a remark where a sliding window shows another scale than training did."""
     if options.window != "sliding" or info.card.tile == info.height:
         return ""
     seen = f"squares of {info.card.tile} px" if info.card.tile else "whole planes"
@@ -139,7 +139,7 @@ def _remark(info: ModelInfo, options: PredictionOptions) -> str:
 def _claim(
     model: Path, source: Path, info: ModelInfo, options: PredictionOptions
 ) -> dict[str, Any]:
-    """Say what determines the masks, and how they are to be read."""
+    """Return what determines the masks, and how to read them."""
     card = info.card
     values = {
         "harmoseg": version("harmoseg"),

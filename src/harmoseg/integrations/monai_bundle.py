@@ -141,7 +141,7 @@ def _metadata(info: ModelInfo, monai: str) -> dict[str, Any]:
 
 
 def _inference(info: ModelInfo) -> dict[str, Any]:
-    """Give MONAI's configuration: its names are those that MONAI's tools look for."""
+    """Return MONAI's configuration: its names are those that MONAI's tools look for."""
     card = info.card
     converter = {"_target_": f"{_COMPONENTS}.picture_converter", "channels": info.channels}
     return {

@@ -55,7 +55,7 @@ def list_inputs(folder: str) -> list[dict[str, str]]:
 
 
 def picture_converter(channels: int) -> Callable[[Image.Image], Image.Image]:
-    """Give what MONAI's ``PILReader`` makes of a picture before it takes the pixels.
+    """Return what MONAI's ``PILReader`` makes of a picture before it takes the pixels.
 
     Upright, with 8 bits and 1 or 3 `channels`, as `harmoseg.datasets.pictures.read_image`.
     """

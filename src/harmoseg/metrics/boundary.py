@@ -42,7 +42,7 @@ def pitch_of(spacing: Spacing, axes: int) -> tuple[float, ...]:
 
 
 def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
-    """Give the smallest box that holds every pixel of a mask; None for an empty one."""
+    """Return the smallest box that holds every pixel of a mask; None for an empty one."""
     box = []
     for axis in range(mask.ndim):
         held = np.asarray(mask.any(axis=tuple(i for i in range(mask.ndim) if i != axis)))
@@ -53,7 +53,7 @@ def bounding_box(mask: NDArray[np.bool_]) -> tuple[slice, ...] | None:
 
 
 def boundary(mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Give the pixels of a mask that have a face neighbour outside it, or outside the array.
+    """Return the pixels of a mask that have a face neighbour outside it, or outside the array.
 
     As by an erosion with a cross, which is the definition of MedPy and MONAI; comparing
     shifted views takes a third of an erosion's time.

@@ -80,7 +80,7 @@ class CalibrationBins:
         return CalibrationBins(self.convention, *(a + b for a, b in sums))
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
-        """Give everything as plain arrays, for example for `numpy.savez`."""
+        """Return everything as plain arrays, for example for `numpy.savez`."""
         names = ("count", "hits", "confidence", "scores")
         return {
             "convention": np.asarray(self.convention),
@@ -127,27 +127,27 @@ class CalibrationBins:
 
     @property
     def frequency(self) -> NDArray[np.float64]:
-        """Give the share of true outcomes in every bin, (bins,); NaN in an empty one."""
+        """Return the share of true outcomes in every bin, (bins,); NaN in an empty one."""
         return divide_defined(self.hits, self.count)
 
     def ece(self) -> float:
-        """Give the expected calibration error: the mean gap of the bins, weighted by pixels."""
+        """Return the expected calibration error: the mean gap of the bins, weighted by pixels."""
         # Summing differences of sums needs no division by the counts of empty bins.
         gaps = np.abs(self.hits - self.confidence * _UNIT).sum()
         return float(divide_defined(gaps, np.asarray(self.pixels)))
 
     def mce(self) -> float:
-        """Give the maximum calibration error: the largest gap of a bin that holds a pixel."""
+        """Return the maximum calibration error: the largest gap of a bin that holds a pixel."""
         gaps = self._gaps()
         return float(gaps.max()) if gaps.size else np.nan
 
     def ace(self) -> float:
-        """Give the average calibration error: the mean gap of the bins that hold a pixel."""
+        """Return the average calibration error: the mean gap of the bins that hold a pixel."""
         gaps = self._gaps()
         return float(gaps.mean()) if gaps.size else np.nan
 
     def brier(self) -> float:
-        """Give the mean squared error of the probabilities.
+        """Return the mean squared error of the probabilities.
 
         ``foreground``: of the probability of foreground, in [0, 1]. ``top-label``: summed over the
         classes, in [0, 2].
@@ -155,7 +155,7 @@ class CalibrationBins:
         return float(divide_defined(self.scores[0] * _UNIT, np.asarray(self.pixels)))
 
     def nll(self) -> float:
-        """Give the mean negative log-likelihood of the true labels, in nats.
+        """Return the mean negative log-likelihood of the true labels, in nats.
 
         Probabilities below 1.2e-7 count as 1.2e-7, so that one pixel adds 15.94 at most.
         """
@@ -225,7 +225,7 @@ def multiclass_calibration(
 
 
 def top_label(probabilities: NDArray[_Float]) -> tuple[NDArray[np.uint8], NDArray[_Float]]:
-    """Give the most probable class (*S) of probabilities (C, *S), and its probability (*S).
+    """Return the most probable class (*S) of probabilities (C, *S), and its probability (*S).
 
     Of equal probabilities the first counts. Plane by plane over the classes: several times faster
     than `numpy.argmax` along the first axis. Raises HarmosegError for more than 256 classes.

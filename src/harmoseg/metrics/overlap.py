@@ -99,7 +99,7 @@ def overlap_metric(metric: Metric, counts: NDArray[np.integer]) -> NDArray[np.fl
 
 
 def transunet_dsc(counts: NDArray[np.integer]) -> NDArray[np.float64]:
-    """Give the DSC of counts (..., 4) as the script of most published Synapse tables does.
+    """Return the DSC of counts (..., 4) as the script of most published Synapse tables does.
 
     A false positive where the truth is empty scores 1, a miss 0, and so does a class absent from
     both. Only for parity with those tables, beside ``on_empty="transunet"`` of the distances.

@@ -54,11 +54,11 @@ class RingFidelity:
 
     @property
     def correlation(self) -> NDArray[np.float64]:
-        """Give the curve (rings,), in [-1, 1]; 1 in rings where neither mask has power."""
+        """Return the curve (rings,), in [-1, 1]; 1 in rings where neither mask has power."""
         return ring_ratio(torch.from_numpy(self.cross), torch.from_numpy(self.power)).numpy()
 
     def cutoff(self, threshold: float = 0.5) -> float:
-        """Give the frequency, in `unit`, where the curve first falls below a threshold.
+        """Return the frequency, in `unit`, where the curve first falls below a threshold.
 
         Interpolated linearly between rings. A curve that never falls gives the frequency of the
         last ring, the finest detail that could be compared; one that starts below gives 0. NaN
@@ -108,7 +108,7 @@ def log_magnitude_correlation(pred: Mask, truth: Mask) -> float:
 def spectral_fidelity(
     pred: Mask, truth: Mask, *, spacing: Spacing, rings: RingKind | Rings = "linear"
 ) -> tuple[RingFidelity, float]:
-    """Give `ring_fidelity` and `log_magnitude_correlation` at the cost of one transform a mask."""
+    """Return `ring_fidelity` and `log_magnitude_correlation` for one transform a mask."""
     masks = _checked(pred, truth)
     spectra, shape = _half_spectra(masks), masks.shape[1:]
     return _ring_sums(spectra, shape, spacing, rings), _correlate_maps(spectra, shape)
@@ -124,7 +124,7 @@ def _half_spectra(masks: NDArray[np.float64]) -> NDArray[np.complex128]:
 
 
 def _multiplicity(shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Say how often every column of a half spectrum stands in the whole one."""
+    """Return how often every column of a half spectrum occurs in the whole one."""
     return hermitian_multiplicity(shape[-1]).numpy()
 
 

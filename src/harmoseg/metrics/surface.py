@@ -61,7 +61,7 @@ class SurfaceDistances:
         definition: Definition = "pooled",
         on_empty: OnEmpty = "nan",
     ) -> float:
-        """Give the Hausdorff distance, in `unit`; percentile 100 is the largest distance there is.
+        """Return the Hausdorff distance, in `unit`; percentile 100 is the largest distance.
 
         Percentiles are interpolated linearly. Raises HarmosegError for a percentile outside
         [0, 100] and for unknown words.
@@ -78,7 +78,7 @@ class SurfaceDistances:
         return float(max(directed))
 
     def assd(self, *, on_empty: Literal["nan", "diagonal"] = "nan") -> float:
-        """Give the average symmetric surface distance, in `unit`: the mean over both surfaces.
+        """Return the average symmetric surface distance, in `unit`: the mean over both surfaces.
 
         Every surface pixel counts once, as Heimann et al., IEEE TMI 28 (2009) define it; the mean
         of the two directed means is another number.
@@ -91,7 +91,7 @@ class SurfaceDistances:
     def surface_dice(
         self, tolerance: float, *, on_empty: Literal["nan", "diagonal"] = "nan"
     ) -> float:
-        """Give the share of both surfaces within `tolerance` (in `unit`) of the other, in [0, 1].
+        """Return the share of both surfaces within `tolerance` (in `unit`) of the other, in [0, 1].
 
         The normalised surface Dice of Nikolov et al. (2018), with surface pixels for surface area.
         Where one mask is empty it is 0 under ``on_empty="diagonal"``, where both are 1. Raises
@@ -233,7 +233,7 @@ def _in_box(
 
 
 def _class_boxes(labels: NDArray[np.integer], classes: int) -> list[tuple[slice, ...] | None]:
-    """Give the box of every class 1 ... classes - 1."""
+    """Return the box of every class 1 ... classes - 1."""
     outer = bounding_box(labels != 0)
     if outer is None:
         return [None] * (classes - 1)
@@ -251,7 +251,7 @@ def _class_boxes(labels: NDArray[np.integer], classes: int) -> list[tuple[slice,
 def _union(
     first: tuple[slice, ...] | None, second: tuple[slice, ...] | None
 ) -> tuple[slice, ...] | None:
-    """Give the smallest box that holds two boxes."""
+    """Return the smallest box that holds two boxes."""
     if first is None or second is None:
         return first or second
     return tuple(

@@ -44,7 +44,7 @@ class WeightCard:
     revision: str = ""
 
     def lines(self, encoder: str) -> dict[str, str]:
-        """Say in words what applies to `encoder`, label by label; empty where not known."""
+        """Return what applies to `encoder` in words, by label; empty where not known."""
         ours = [tuple(round(value, _PLACES) for value in part) for part in normalisation(3)]
         theirs = [tuple(round(value, _PLACES) for value in part) for part in (self.mean, self.std)]
         differs = "" if ours == theirs else "; harmoseg gives ImageNet's to every encoder"
@@ -63,7 +63,7 @@ class WeightCard:
 
 
 def library_card(encoder: str) -> WeightCard:
-    """Give the card of the weights that ``weights="imagenet"`` downloads for an encoder.
+    """Return the card of the weights that ``weights="imagenet"`` downloads for an encoder.
 
     Raises HarmosegError where the package has no card for them.
     """
@@ -80,7 +80,7 @@ def library_card(encoder: str) -> WeightCard:
 
 
 def file_card(path: Path, digest: str | None = None) -> WeightCard | None:
-    """Give the card of a local weights file: the side file ``NAME.toml``, or one known by its hash.
+    """Return the card of a weights file: the side file ``NAME.toml``, or one known by its hash.
 
     Raises HarmosegError where the side file cannot be read or says what a card does not hold.
     """

@@ -86,7 +86,7 @@ def fit(module: nn.Module, stored: Mapping[str, Tensor], *, encoder: str) -> dic
 
 
 def misfits(module: nn.Module, found: Mapping[str, Tensor]) -> str:
-    """Say which of an encoder's tensors are missing, unexpected or of another shape, if any."""
+    """Return which tensors of an encoder are missing, unexpected or of another shape, if any."""
     expected = module.state_dict()
     shapes = [
         f"{key} {tuple(found[key].shape)} instead of {tuple(expected[key].shape)}"
@@ -102,7 +102,7 @@ def misfits(module: nn.Module, found: Mapping[str, Tensor]) -> str:
 
 
 def _names(key: str, encoder: str) -> Iterable[str]:
-    """Give the names that a file's key may have in the encoder."""
+    """Return the names that a file's key may have in the encoder."""
     yield key
     if encoder.startswith("tu-"):
         yield f"model.{key}"

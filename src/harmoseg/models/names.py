@@ -11,5 +11,5 @@ _RUN_FILE = "experiment.yaml"
 
 
 def is_model(path: Path) -> bool:
-    """Say whether a folder is, or is about to be, a model rather than a store."""
+    """Return whether a folder is, or is about to be, a model rather than a store."""
     return any((path / name).is_file() for name in (MODEL_FILE, WEIGHTS_FILE, _RUN_FILE))

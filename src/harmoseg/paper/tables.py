@@ -282,7 +282,7 @@ def _format_difference(difference: float | None) -> str:
 def _levels(
     columns: Sequence[_Column], stub: tuple[str, ...], *, by_class: bool
 ) -> tuple[tuple[str, ...], ...]:
-    """Give the header in lines: condition where there is one, datasets, class or metric."""
+    """Return the header in lines: condition where there is one, datasets, class or metric."""
     names = _dataset_names(columns)
     leaves = [
         (column.place.label or "mean") if by_class else _metric_name([column]) for column in columns
@@ -378,7 +378,7 @@ def _absent(number: int, columns: Iterable[_Column]) -> list[str]:
 
 
 def _records(number: int, cells: _Cells) -> Iterator[dict[str, object]]:
-    """Give the rows of the CSV file: one per method and column of which something is known."""
+    """Return the rows of the CSV file: one per method and column of which something is known."""
     for (method, column), cell in cells.items():
         place, estimate, published = column.place, cell.estimate, cell.published
         if estimate is None and published is None:

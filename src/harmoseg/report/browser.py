@@ -124,7 +124,7 @@ def encode_labels(labels: NDArray[np.uint8], kinds: int) -> str:
 
 
 def disagreement(labels: Sequence[NDArray[np.uint8]]) -> float:
-    """Say on what share of the pixels that any label map marks they do not all agree, in percent.
+    """Return the share of marked pixels on which label maps do not all agree, in percent.
 
     0 where none marks anything.
     """
@@ -231,7 +231,7 @@ def _mean_disagreement(runs: list[list[Shown | None]]) -> float | None:
 
 
 def _encoded_cam(cam: NDArray[np.uint8]) -> list[Any]:
-    """Give height, width and bytes of an activation map, its longer side `_CAM_SIDE` at most."""
+    """Return height, width and bytes of an activation map, its longer side `_CAM_SIDE` at most."""
     if cam.ndim != 2 or cam.dtype != np.uint8 or not cam.size:
         raise HarmosegError(
             f"case browser: an activation map is {cam.dtype} of shape {cam.shape}, expected uint8 "

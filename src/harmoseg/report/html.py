@@ -158,7 +158,7 @@ def write_report(
 
 
 def _missing(result: Comparison, gallery: Gallery | None, logs: pd.DataFrame | None) -> list[str]:
-    """Say what the page could not be made of."""
+    """Return what is missing on the page for want of data."""
     absent = {
         "cases to look at (no pictures)": gallery is None,
         "training curves (no logs)": logs is None,

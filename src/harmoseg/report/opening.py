@@ -178,7 +178,7 @@ def _gain(item: Difference, limit: float) -> Gain:
 
 
 def _extent(result: Comparison) -> str:
-    """Say how much was compared, and what the secondary measures show."""
+    """Return how much was compared, and what the secondary measures show."""
     sets = "; ".join(
         f"{block.place or 'test set'} {format_count(len(block.cases), 'case')}"
         for block in result.blocks[:_MOST_PLACES]

@@ -45,7 +45,7 @@ class Rings:
 
 
 def radial_frequency(shape: Sequence[int], *, spacing: Sequence[float] | None = None) -> Tensor:
-    """Give the radial frequency of every coefficient, (*S) float64.
+    """Return the radial frequency of every coefficient, (*S) float64.
 
     In cycles per pixel, or per unit of `spacing`, one value per axis. Raises ValueError for sizes
     below 1, and for spacings that are not positive or not one per axis.
@@ -101,7 +101,7 @@ def make_rings(
 def window_weights(
     window: Window, shape: Sequence[int], *, spacing: Sequence[float] | None = None
 ) -> Tensor:
-    """Give weights (*S), 1 inside a window and 0 outside; the three windows share the spectrum.
+    """Return weights (*S), 1 inside a window and 0 outside; the three windows share the spectrum.
 
     ``"low"`` keeps details larger than 16 pixels (below 1/16 cycles per pixel), ``"mid"`` those of
     4 to 16 pixels, ``"high"`` the rest. Where `spacing` is given, a pixel is the finest of them.

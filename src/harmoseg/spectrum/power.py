@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 def power_spectrum(mask: Tensor, *, spatial_dims: int = 2) -> Tensor:
-    """Give |P|^2 of a mask (..., *S) at every frequency, in the order of `torch.fft.fftfreq`.
+    """Return |P|^2 of a mask (..., *S) at every frequency, in the order of `torch.fft.fftfreq`.
 
     Scaled so that it adds up to the sum of squares over the pixels. float32 at least.
     """
@@ -19,7 +19,7 @@ def power_spectrum(mask: Tensor, *, spatial_dims: int = 2) -> Tensor:
 
 
 def log_magnitude(mask: Tensor, *, spatial_dims: int = 2) -> Tensor:
-    """Give log(1 + |P|) of a mask (..., *S), the zero frequency in the middle, as it is pictured.
+    """Return log(1 + |P|) of a mask (..., *S), the zero frequency in the middle, as it is pictured.
 
     |P| is the magnitude of the plain, unscaled transform.
     """

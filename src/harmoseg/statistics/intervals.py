@@ -51,7 +51,7 @@ class Estimate:
 
     @property
     def excludes_zero(self) -> bool:
-        """Say whether the interval is there and lies on one side of 0."""
+        """Return whether the interval is there and lies on one side of 0."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
 
     @property
@@ -88,7 +88,7 @@ class Design:
 
     @property
     def half_width(self) -> NDArray[np.float64]:
-        """Give half the width of the 95 % confidence interval of the mean.
+        """Return half the width of the 95 % confidence interval of the mean.
 
         Student's quantiles for seeds and for groups are averaged, weighted with the variances that
         they belong to: Cochran's solution where no single number of degrees of freedom is right.

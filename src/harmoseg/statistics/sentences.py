@@ -177,7 +177,7 @@ def _networks(items: Sequence[Difference]) -> str:
 
 
 def _beside(item: Difference, known: Sequence[Difference]) -> str:
-    """Say beside the gain of a term what is left of it over its overlap control."""
+    """Return what is left of the gain of a term over its overlap control."""
     for other in known:
         if (
             item.kind == "without the term"

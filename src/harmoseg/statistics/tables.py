@@ -251,7 +251,7 @@ def _aggregate(block: Block, method: str, how: Any, metric: Any) -> float | None
 
 
 def _brackets(estimates: Iterable[Estimate]) -> str:
-    """Say what the intervals of a table speak for."""
+    """Return what the intervals of a table hold for."""
     if any(estimate.fixed_networks for estimate in estimates):
         return (
             "95 % interval over patients alone, as there is one training per method: it speaks for "
@@ -322,7 +322,7 @@ def _explain_words(comparison: Comparison) -> str:
 
 
 def _explain_left_out(tested: Sequence[Difference]) -> str:
-    """Say what the column counts, and in whose favour, as far as there is something to count."""
+    """Explain what the column counts; empty where nothing was left out."""
     if not tested:
         return ""
     words = f" Left out: cases with {tested[0].measure.title} undefined under some run of either."
@@ -336,7 +336,7 @@ def _explain_left_out(tested: Sequence[Difference]) -> str:
 
 
 def _explain_p(tested: Sequence[Difference]) -> str:
-    """Say what the p-values test and what they do not, or why there are none."""
+    """Explain what the p-values test, or why there are none."""
     counts = {item.estimate.seeds for item in tested} or {0}
     if max(counts) == 1:
         return (

@@ -110,7 +110,7 @@ def resample(images: Tensor, labels: Tensor, grid: Tensor) -> tuple[Tensor, Tens
 
 
 def _rotation_grid(degrees: list[float], height: int, width: int) -> Tensor:
-    """Say where every pixel comes from: (B, H, W, 2) as `grid_sample` takes it."""
+    """Return the source of every pixel: (B, H, W, 2) as `grid_sample` takes it."""
     # Written out rather than left to affine_grid, whose matrix product may round differently
     # for another size of batch: a sample would not be the same alone and among others.
     x = (2 * torch.arange(width) + 1) / width - 1

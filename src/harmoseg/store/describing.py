@@ -13,7 +13,7 @@ from harmoseg.store.reading import Store
 
 
 def describe_store(store: Store) -> str:
-    """Say what a store holds: card, counts, sizes, share of the pixels of every class."""
+    """Describe a store: card, counts, sizes, share of the pixels of every class."""
     info, card = store.info, store.info.card
     pixels = count_pixels(store)
     shares = ", ".join(
@@ -41,7 +41,7 @@ def describe_store(store: Store) -> str:
 
 
 def remarks_of(info: StoreInfo) -> list[str]:
-    """Say what a person should know of this copy: cases that are missing, its reader's remarks."""
+    """Return remarks on this copy: missing cases, and what its reader found."""
     missing = [
         f"{info.counts.get(split, 0)} of {expected} {split}"
         for split, expected in info.card.counts.items()
@@ -82,7 +82,7 @@ def _describe_slices(store: Store) -> str:
 
 
 def describe_shapes(shapes: Iterable[tuple[int, ...]]) -> str:
-    """Say between what widths, heights and depths shapes (depth, height, width) lie."""
+    """Return the range of widths, heights and depths of shapes (depth, height, width)."""
     known = np.asarray(sorted(set(shapes)))[:, ::-1]
     axes = ("width", "height", "depth") if (known[:, 2] > 1).any() else ("width", "height")
     spans = [

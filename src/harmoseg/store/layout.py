@@ -86,7 +86,7 @@ class Case:
         return cls(**values)
 
     def to_row(self) -> dict[str, Any]:
-        """Give the row as it is written, numbers with all of their digits."""
+        """Return the row as it is written, numbers with all of their digits."""
         row = asdict(self)
         for name in ("spacing", "affine"):
             row[name] = " ".join(repr(number) for number in row[name])
@@ -135,7 +135,7 @@ class StoreInfo:
     provenance: Mapping[str, Any]
 
     def told_counts(self) -> str:
-        """Say how many cases each split has."""
+        """Return the number of cases of each split, in words."""
         return ", ".join(f"{count} {split}" for split, count in self.counts.items())
 
 

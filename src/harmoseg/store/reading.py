@@ -62,11 +62,11 @@ class Store:
         return [number for number, case in enumerate(self.cases) if case.split == split]
 
     def rows_of(self, case: int) -> range:
-        """Give the rows of the arrays that show case number `case`."""
+        """Return the rows of the arrays that show case number `case`."""
         return range(self._ends[case] - self.cases[case].slices, self._ends[case])
 
     def slice(self, row: int) -> Slice:
-        """Say what a row of the arrays shows."""
+        """Return the slice that a row of the arrays shows."""
         return Slice(*self.slices[row].tolist())
 
     def native_label(self, number: int) -> NDArray[np.uint8]:

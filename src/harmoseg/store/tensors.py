@@ -19,7 +19,7 @@ def images_to_tensor(images: NDArray[np.uint8]) -> Tensor:
 
 
 def normalisation(channels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Give the mean and the deviation of every channel of images in [0, 1].
+    """Return the mean and the deviation of every channel of images in [0, 1].
 
     Three channels have ImageNet's own values, any other number their mean over the channels.
     """

@@ -69,7 +69,7 @@ class TrainingView:
 
     @property
     def volumes(self) -> bool:
-        """Say whether any case is a volume rather than a plain image."""
+        """Return whether any case is a volume rather than a plain image."""
         return any(case.depth > 1 for case in (*self.train.cases, *self.validation.cases))
 
 

@@ -95,11 +95,11 @@ class _Job:
 
     @property
     def number(self) -> str:
-        """Give the number that the cluster knows the job by."""
+        """Return the number that the cluster knows the job by."""
         return str(self._job.job_id)
 
     def has_ended(self, queue: Mapping[str, _Queued] | None) -> bool:
-        """Say whether the job is over; `queue` is what SLURM says, None where it does not say."""
+        """Return whether the job is over; `queue` is SLURM's answer, None where it gives none."""
         if self._kind == "local":
             return bool(self._job.state != "RUNNING")
         if queue is None:
@@ -115,11 +115,11 @@ class _Job:
         return result.exists() or time.monotonic() - self._gone_since >= _GRACE
 
     def was_stopped(self, study: Path) -> bool:
-        """Say whether the job ended without having done its work or failed at it."""
+        """Return whether the job ended without having done its work or failed at it."""
         return not is_done(self.work) and not failure_file(study, self.work.name).is_file()
 
     def failure(self, study: Path) -> str | None:
-        """Say what went wrong, None where nothing did."""
+        """Return what went wrong; None where nothing did."""
         if is_done(self.work):
             return None
         kept = read_failures(study, [self.work.name]).get(self.work.name)

@@ -134,7 +134,7 @@ def _start(study: Path, work: Work, threads: int) -> subprocess.Popen[bytes]:
 
 
 def _failure(study: Path, work: Work, status: int) -> str | None:
-    """Say what became of a process that ended with `status`."""
+    """Describe how a process ended, by its `status`."""
     if status == 0 or is_done(work):
         failure_file(study, work.name).unlink(missing_ok=True)
         return None

@@ -114,7 +114,7 @@ def carry_out(work: Work) -> None:
 
 
 def is_done(work: Work) -> bool:
-    """Say whether nothing is left to do."""
+    """Return whether nothing is left to do."""
     return is_trained(work) and all(
         finished_evaluation(work, name) is not None and exhibits_file(work, name).is_file()
         for name in work.evaluations
@@ -122,7 +122,7 @@ def is_done(work: Work) -> bool:
 
 
 def is_trained(work: Work) -> bool:
-    """Say whether the run is finished, and is what its name says; a damaged one is not."""
+    """Return whether the run is finished, and is what its name says; a damaged one is not."""
     try:
         return (work.folder / DONE_FILE).exists() and _is_as_planned(work)
     except HarmosegError:
@@ -134,7 +134,7 @@ def _is_as_planned(work: Work) -> bool:
 
 
 def exhibits_file(work: Work, name: str) -> Path:
-    """Say where a run's exhibits of a store are; a store that changed has others."""
+    """Return the file of a run's exhibits of a store; a store that changed has another."""
     store, split = work.evaluations[name]
     fingerprint = open_store(store).info.fingerprint[:12]
     return work.folder / EXHIBITS / f"{scored_name(name, split)}-{fingerprint}.npz"

@@ -76,12 +76,12 @@ def _place(out: Path, text: str) -> str:
 
 
 def lock_of(run: Path) -> Path:
-    """Say which folder stands for a run while a process is at it."""
+    """Return the folder that locks a run while a process works on it."""
     return run.parent / f".{run.name}.lock"
 
 
 def failure_file(study: Path, name: str) -> Path:
-    """Say where the message of a failed run is kept until the run succeeds."""
+    """Return the file that keeps the message of a failed run until the run succeeds."""
     return study / FAILURES / f"{name}.txt"
 
 

@@ -124,7 +124,7 @@ def settle(plan: StudyPlan) -> tuple[Task, ...]:
 
 
 def tell_plan(plan: StudyPlan, tasks: Sequence[Task]) -> list[str]:
-    """Say what a study is to run: a line per dataset, the controls that were added named so."""
+    """Return what a study will run: a line per dataset, with the controls that were added."""
     lines = []
     for dataset, task in zip(plan.datasets, tasks, strict=True):
         asked = with_controls(dataset.methods, "none")

@@ -27,14 +27,14 @@ class Progress:
         self._waiting = list(self.left)
 
     def begin(self) -> None:
-        """Say what there is to do."""
+        """Log the number of runs to do."""
         if self._total:
             LOGGER.info(
                 "%d runs, %d finished earlier%s", self._total, self._ended, self._estimate()
             )
 
     def ended(self, work: Work, failure: str | None) -> None:
-        """Tell a work that has ended, well or not."""
+        """Log a run that has ended, well or not."""
         self._ended += 1
         self._waiting = [other for other in self._waiting if other.name != work.name]
         state = "done"

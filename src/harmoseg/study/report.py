@@ -86,7 +86,7 @@ def study_remarks(study: Study) -> list[str]:
 
 
 def made_line(study: Study) -> str:
-    """Say in one line how a study was made."""
+    """Return one line on how a study was made."""
     first = study.tasks[0]
     options = first.runs[0].experiment.options
     names = ", ".join(task.name for task in study.tasks)
@@ -101,7 +101,7 @@ def made_line(study: Study) -> str:
 
 
 def facts(study: Study) -> list[tuple[str, str]]:
-    """Say how a study was made: data, options, seeds, versions, hardware."""
+    """Return how a study was made: data, options, seeds, versions, hardware."""
     found: list[tuple[str, str]] = []
     for task in study.tasks:
         prefix = f"{task.name}: " if len(study.tasks) > 1 else ""

@@ -80,11 +80,11 @@ class StudyTask:
     missing: dict[str, int]
 
     def cases(self, store: str) -> list[int]:
-        """Give the numbers of the cases that are scored on a store."""
+        """Return the numbers of the cases that are scored on a store."""
         return self.stores[store].cases_of(self.split_of(store))
 
     def split_of(self, store: str) -> Split:
-        """Say which split of a store is scored."""
+        """Return the split of a store that is scored."""
         return self.split if store == self.name else "test"
 
 

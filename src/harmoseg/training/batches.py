@@ -101,7 +101,7 @@ class TrainingLoader(DataLoader[Batch]):
             yield self.prepare(epoch, number, batch)  # type: ignore[misc]  # set: see __iter__
 
     def state_dict(self) -> dict[str, Any]:
-        """Say how many batches of the epoch have been trained on, as `done` says."""
+        """Return the number of batches of the epoch that are done."""
         return {"done": self.done}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:

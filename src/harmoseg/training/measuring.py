@@ -73,7 +73,7 @@ class Measurements(pl.Callback):
         self._before = now
 
     def summary(self) -> dict[str, float | int | None]:
-        """Give images per second (median), the share of time spent waiting, and peak memory.
+        """Return images per second (median), the share of time spent waiting, and peak memory.
 
         None is what was not measured: an epoch of one batch has no step that counts.
         """
@@ -97,7 +97,7 @@ def forget_peak_memory() -> None:
 
 
 def peak_memory() -> int | None:
-    """Give the most memory held at once, in bytes: of the GPU if there is one, else the process.
+    """Return the most memory held at once, in bytes: of the GPU if there is one, else the process.
 
     None where the system does not say (Windows without a GPU).
     """

@@ -199,7 +199,7 @@ def build_network(experiment: Experiment, info: ModelInfo) -> torch.nn.Module:
 
 
 def model_info(experiment: Experiment, view: TrainingView) -> ModelInfo:
-    """Say what the network of an experiment is, for the store that it is trained on."""
+    """Describe the network of an experiment, for the store that it is trained on."""
     return ModelInfo(
         name=parse_method(experiment.method).model,
         encoder=experiment.options.encoder,

@@ -17,12 +17,12 @@ def world_size() -> int:
 
 
 def rank() -> int:
-    """Say which of them this process is, from 0."""
+    """Return the rank of this process, from 0."""
     return torch.distributed.get_rank() if _together() else 0
 
 
 def process_number() -> int:
-    """Say which process this is, also before the processes know of one another.
+    """Return the rank of this process, also before the processes are connected.
 
     Read from what torchrun, Lightning or SLURM tell the processes that they start.
     """
@@ -43,7 +43,7 @@ def summed(value: Tensor) -> Tensor:
 
 
 def largest(value: int, device: torch.device) -> int:
-    """Give the largest of the processes' values, so that all of them decide alike."""
+    """Return the largest of the processes' values, so that all of them decide alike."""
     if not _together():
         return value
     found = torch.tensor(value, device=device)

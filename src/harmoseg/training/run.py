@@ -407,7 +407,7 @@ def _fit_temperature(
 
 
 def _hyperparameters(experiment: Experiment) -> dict[str, Any]:
-    """Say what determines a run in the flat form that loggers take."""
+    """Return what determines a run, flat, as loggers take it."""
     values = asdict(experiment)
     return {**values, **values.pop("options"), "classes": ", ".join(experiment.classes)}
 

@@ -90,7 +90,7 @@ def check_schedule(options: TrainingOptions, *, batches: int, validates: bool) -
 
 
 def trainer_options(options: TrainingOptions) -> dict[str, Any]:
-    """Say in Lightning's words how often a training validates and steps."""
+    """Return how often a training validates and steps, as options of Lightning's trainer."""
     return {
         "check_val_every_n_epoch": options.validate_every,
         "accumulate_grad_batches": options.accumulate,

@@ -100,7 +100,7 @@ def quiet_lightning() -> Iterator[None]:
 
 
 def cluster_environment(execution: Execution) -> ClusterEnvironment | None:
-    """Say who starts the processes; None where Lightning finds out as well.
+    """Return the environment that starts the processes; None where Lightning finds it itself.
 
     Lightning takes every process within a job for one that srun has started, unless the job has
     one of two names, and then waits for others that nobody starts. What srun has started, and

@@ -19,7 +19,7 @@ USUAL = (("images", "masks"), ("imgs", "masks"))
 
 
 def chosen_split(options: SourceOptions, *known: str, in_folds: Collection[str] = ()) -> str:
-    """Give the split that was asked for, the first of those known when none was.
+    """Return the split that was asked for, or the first one that is known.
 
     Raises HarmosegError for one that the dataset does not have, and for a fold unless the split is
     one of those `in_folds`.
@@ -114,5 +114,5 @@ def _told(size: tuple[int, int]) -> str:
 
 
 def _is_scaled(size: tuple[int, int], other: tuple[int, int]) -> bool:
-    """Say whether two sizes have the same proportions, each side rounded by less than a pixel."""
+    """Return whether two sizes have the same proportions, up to rounding of each side."""
     return abs(size[1] * other[0] - size[0] * other[1]) < sum(other)

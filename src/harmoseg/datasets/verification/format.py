@@ -22,7 +22,7 @@ _MOST_LINES = 10
 
 
 def tell(verification: Verification) -> str:
-    """Say what was verified and what was found, with the cures; ends with one closing line."""
+    """Format what was verified and what was found, with the cures, and one closing line."""
     lines = [f"{name + ':':<16}{text}" for name, text in describe(verification)]
     for severity in SEVERITIES:
         found = verification.of(severity)
@@ -69,7 +69,7 @@ def describe(verification: Verification) -> list[tuple[str, str]]:
 
 
 def class_shares(verification: Verification) -> dict[str, dict[str, float]]:
-    """Give the share of the pixels of every class, 0 to 1, per split, at the source's size."""
+    """Return the share of the pixels of every class, 0 to 1, per split, at the source's size."""
     if verification.card is None:
         return {}
     names = verification.card.classes
@@ -82,7 +82,7 @@ def class_shares(verification: Verification) -> dict[str, dict[str, float]]:
 
 
 def as_json(verification: Verification) -> dict[str, Any]:
-    """Give everything but the pictures as a JSON object; docs/how-to/verify.md names its fields."""
+    """Return all but the pictures as a JSON object; docs/how-to/verify.md names its fields."""
     card, facts = verification.card, verification.facts
     return {
         "schema": SCHEMA,

@@ -38,7 +38,7 @@ _PNG_END = b"IEND\xaeB`\x82"
 
 
 def is_whole(path: Path) -> bool:
-    """Say whether a store is as it was written, as far as can be seen in a second or two.
+    """Return whether a store is as it was written, as far as can be seen in a second or two.
 
     Tables and arrays are hashed. Of the native labels, which it would take long to decode, only
     size and form are looked at; `check_integrity` with their hash sees all.
@@ -71,7 +71,7 @@ def is_native_label(path: Path, case: Case) -> bool:
 
 
 def _png_head(width: int, height: int) -> bytes:
-    """Give the first bytes of a grey PNG of 8 bits, not interlaced: a store's labels are such."""
+    """Return the first bytes of a grey PNG of 8 bits, not interlaced: a store's labels are such."""
     # Compared as bytes: to let Pillow open thousands of files takes a third of a second.
     chunk = _PNG_CHUNK.pack(b"IHDR", width, height, 8, 0, 0, 0, 0)
     return _PNG_HEAD.pack(b"\x89PNG\r\n\x1a\n", 13, chunk, zlib.crc32(chunk))

@@ -95,13 +95,13 @@ class Fingerprints:
         self._details += item.detail.tobytes()
 
     def signs(self, start: int, stop: int) -> Floats:
-        """Give hashes `start` to `stop` as (n, 256) of -1 and 1."""
+        """Return hashes `start` to `stop` as (n, 256) of -1 and 1."""
         packed = np.frombuffer(self._hashes, np.uint8).reshape(-1, BITS // 8)[start:stop]
         signs: Floats = 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
         return signs
 
     def details(self, places: NDArray[np.intp]) -> Floats:
-        """Give details as (n, 768) of length one."""
+        """Return details as (n, 768) of length one."""
         values = np.frombuffer(self._details, np.int8).reshape(len(self), -1)[places]
         floats: Floats = values.astype(np.float32)
         floats /= np.linalg.norm(floats, axis=1, keepdims=True)
@@ -131,7 +131,7 @@ def fingerprint(image: Bytes) -> Fingerprint | None:
 
 
 def find_copies(left: Fingerprints, right: Fingerprints) -> Iterator[SlicePair]:
-    """Give the pairs of a slice of `left` and a slice of `right` that are copies of one another.
+    """Return the pairs of a slice of `left` and a slice of `right` that are copies of one another.
 
     Takes time with the product of their numbers (50,000 against 10,000 in well under a minute on
     two cores) but memory only for one chunk. A pair comes once, in its best of eight positions.
@@ -175,7 +175,7 @@ def _copies_of_block(
 
 
 def _waves(values: Floats) -> Floats:
-    """Give the coefficients of index 0 to 31 in both directions, (1024,)."""
+    """Return the coefficients of index 0 to 31 in both directions, (1024,)."""
     waves: Floats = dctn(values, norm="ortho")[:_HIGH, :_HIGH].ravel()
     return waves
 
@@ -189,7 +189,7 @@ def _evened(values: Floats) -> Floats:
 
 
 def _positions(chosen: NDArray[np.bool_]) -> list[tuple[NDArray[np.intp], Floats]]:
-    """Say for each flip and turn which coefficient takes whose place, and with what sign.
+    """Return for each flip and turn which coefficient takes whose place, and with what sign.
 
     Mirrored, a wave of odd index changes its sign; transposed, the two indices change places.
     """

@@ -99,7 +99,7 @@ def subject_of_store(store: Store) -> Subject:
 
 
 def data_offset(array: NDArray[np.uint8]) -> int:
-    """Say where in its file the first byte of a memory-mapped array lies."""
+    """Return the offset of a memory-mapped array in its file."""
     if not isinstance(array, np.memmap):
         raise TypeError("not a memory map")
     return int(array.offset)

@@ -46,7 +46,7 @@ class Verification:
 
     @property
     def status(self) -> int:
-        """Give the command's exit status: 1 where there is an error, else 0."""
+        """Return the command's exit status: 1 where there is an error, else 0."""
         return 1 if self.of("error") else 0
 
 
@@ -144,7 +144,7 @@ def recognise(path: Path, options: SourceOptions | None = None) -> str:
 
 
 def _is_anybodys(listing: Listing) -> bool:
-    """Say whether a folder may be anybody's: pictures that have bare numbers for names."""
+    """Return whether case names tell nothing: pictures that have bare numbers for names."""
     return all(
         item.case.isdigit() and Path(item.image).suffix.lower() in SUFFIXES
         for item in listing.cases

@@ -13,5 +13,5 @@ from pathlib import Path
 
 
 def trainer_folder() -> Path:
-    """Give the folder that nnU-Net is to search for trainers; it holds nothing else."""
+    """Return the folder that nnU-Net is to search for trainers; it holds nothing else."""
     return Path(__file__).parent / "trainers"

@@ -56,7 +56,7 @@ def make_loss(
 
 
 def supervision_weights(count: int, last_weight: float = 0.0) -> tuple[float, ...]:
-    """Give the weights of the outputs, summing to 1; a single output has all of it."""
+    """Return the weights of the outputs, summing to 1; a single output has all of it."""
     if count == 1:
         return (1.0,)
     weights = [*(0.5**depth for depth in range(count - 1)), last_weight]
@@ -64,7 +64,7 @@ def supervision_weights(count: int, last_weight: float = 0.0) -> tuple[float, ..
 
 
 class RegionLoss(nn.Module):
-    """Give a multilabel loss targets whose last channel marks what is ignored."""
+    """Return targets of a multilabel loss whose last channel marks the ignored pixels."""
 
     def __init__(self, loss: nn.Module) -> None:
         super().__init__()

@@ -34,7 +34,7 @@ class PublishedColumn:
 
     @property
     def lower_is_better(self) -> bool:
-        """Say whether a smaller value is the better one."""
+        """Return whether a smaller value is the better one."""
         return self.metric in ("HD95", "ECE", "MCE")
 
 
@@ -55,7 +55,7 @@ class PublishedCell:
 
     @property
     def value(self) -> float:
-        """Give the value as a number."""
+        """Return the value as a number."""
         return float(self.text)
 
 

@@ -103,7 +103,7 @@ def in_style() -> Iterator[None]:
 
 
 def method_styles(methods: Sequence[str]) -> dict[str, MethodStyle]:
-    """Give every method of a study its colour, marker and line, by its place among them."""
+    """Return the colour, marker and line of every method of a study, by its place."""
     return {
         method: MethodStyle(
             _METHOD_COLOURS[i % len(_METHOD_COLOURS)],
@@ -255,7 +255,7 @@ def draw_interval(
 def interval_of(
     estimate: Estimate, bounds: tuple[float, float] | None = None
 ) -> tuple[float, float]:
-    """Give the interval of an estimate within `bounds`, NaN and NaN where there is none."""
+    """Return the interval of an estimate within `bounds`, NaN and NaN where there is none."""
     if estimate.low is None or estimate.high is None:
         return float("nan"), float("nan")
     if bounds is None:
