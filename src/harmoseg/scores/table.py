@@ -363,7 +363,8 @@ def _check_sums(
         **{k: v for k, v in _DEFAULTS.items() if k not in (*part, "subset", "class")}
     )
     of_case = table[["tested_on", "case", "group", "subset"]].drop_duplicates().astype(object)
-    if left := [name for name in of_case if name not in part]:
+    left = [name for name in of_case if name not in part]
+    if left and "case" in part:  # bins may be sums over all cases
         part = part.merge(of_case[["tested_on", "case", *left]], how="left")
     for name in KEYS:
         if name in part.columns:
