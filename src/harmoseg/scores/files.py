@@ -279,7 +279,10 @@ def read_table(file: Path) -> pd.DataFrame:
                 low_memory=False,
             )
     except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        raise HarmosegError(f"{file}: not a table ({error}); expected CSV with a header") from error
+        reason = " ".join(str(error).split())
+        raise HarmosegError(
+            f"{file}: not a table ({reason}); expected CSV with a header"
+        ) from error
 
 
 def _write(file: Path, frame: pd.DataFrame) -> None:

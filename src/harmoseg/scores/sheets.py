@@ -130,7 +130,10 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
     except pd.errors.EmptyDataError as error:
         raise HarmosegError(f"{file}: a header and no rows; expected a row per case") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
-        raise HarmosegError(f"{file}: not a table ({error}); expected CSV with a header") from error
+        reason = " ".join(str(error).split())
+        raise HarmosegError(
+            f"{file}: not a table ({reason}); expected CSV with a header"
+        ) from error
     if frame.empty:
         raise HarmosegError(f"{file}: a header and no rows; expected a row per case")
     return frame.set_axis(names, axis=1)

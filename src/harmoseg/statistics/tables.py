@@ -177,10 +177,12 @@ def _differences(
     comparison: Comparison, name: str, title: str, where: Where, shown: Sequence[Measure]
 ) -> Table:
     items = [item for item in comparison.find(where=where) if item.measure in shown]
-    stub = ("tested on", "method", "minus", "which is")
+    # Methods of other people have no control: a column that says so in every row says nothing.
+    controlled = any(item.kind != "no control" for item in comparison.differences)
+    stub = ("tested on", "method", "minus", *(["which is"] if controlled else []))
     cells: dict[tuple[str, ...], str] = {}
     for item in items:
-        key = (item.block.place, item.method, item.reference, item.kind)
+        key = (item.block.place, item.method, item.reference, item.kind)[: len(stub)]
         cells[*key, item.measure.name] = format_estimate(item.estimate, item.measure, signed=True)
         if item.primary and where.is_whole:
             cells[*key, "word"] = item.verdict
@@ -194,14 +196,20 @@ def _differences(
         f"Method minus reference, paired by case and seed; brackets: "
         f"{_brackets(item.estimate for item in items)}. {_units(shown)} "
         f"{comparison.primary.title} is the primary measure, the others are secondary. "
-        f"{_explain_words(comparison)} The reference is a control: the same without "
-        "the term, or with an overlap term of the same weight instead; otherwise more than a term "
-        f"may differ. {_explain_p(tested)} Detectable: the true difference in "
+        f"{_explain_words(comparison)} {_CONTROLLED if controlled else _UNCONTROLLED} "
+        f"{_explain_p(tested)} Detectable: the true difference in "
         f"{comparison.primary.title} that an interval of this design would tell from 0 in four of "
         f"five repetitions (80 % power, two-sided 5 %).{_explain_left_out(tested)}"
     )
     records = tuple(record_of(item) for item in items)
     return Table(name, title, caption, header, rows, records=records)
+
+
+_CONTROLLED = (
+    "The reference is a control: the same without the term, or with an overlap term of the same "
+    "weight instead; otherwise more than a term may differ."
+)
+_UNCONTROLLED = "Method and reference may differ in more than one thing."
 
 
 def _pivot(
