@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.study import ensembles as module
 from harmoseg.study.ensembles import make_ensembles, read_ensembles
-from harmoseg.study.plan import DatasetPlan, StudyPlan
+from harmoseg.study.plan import DatasetPlan, StudyPlan, settle
 from harmoseg.study.results import open_study
 from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions
@@ -22,6 +23,13 @@ def plan(store: Path, seeds: int) -> StudyPlan:
     methods = ("unet", "unet+scc")
     data = DatasetPlan(store, methods, TINY, conditions=("gaussian",), controls="none")
     return StudyPlan((data,), seeds)
+
+
+def test_seeds_are_counted_from_the_first(binary_store) -> None:
+    (task,) = settle(replace(plan(binary_store, 2), first_seed=3))
+    assert [run.experiment.seed for run in task.runs] == [3, 3, 4, 4]
+    with pytest.raises(HarmosegError, match="first_seed must be 0 or more, got -1"):
+        replace(plan(binary_store, 2), first_seed=-1)
 
 
 def test_a_studys_ensembles_are_made_once_and_shown(

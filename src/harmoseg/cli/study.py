@@ -41,6 +41,12 @@ def make_parser() -> Parser:
         "--seeds", type=int | None, default=None, help="How many seeds, instead of the recipe's."
     )
     parser.add_argument(
+        "--first_seed",
+        type=int,
+        default=0,
+        help="Seed to count from: train seeds that another machine has not.",
+    )
+    parser.add_argument(
         "--weights", type=str | None, default=None, help="Encoder weights instead of the recipe's."
     )
     parser.add_argument(
@@ -97,6 +103,7 @@ def run(arguments: Namespace) -> int:
     plan = with_options(
         plan,
         seeds=arguments.seeds,
+        first_seed=arguments.first_seed,
         weights=arguments.weights,
         no_contract=arguments.no_contract,
     )

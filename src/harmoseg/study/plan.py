@@ -58,7 +58,8 @@ class StudyPlan:
     """Methods on datasets over seeds; `table` names the table of the paper that the study makes.
 
     `margin` is the largest difference in DSC, in points, that counts as none; without one nothing
-    is called equivalent.
+    is called equivalent. Seeds are counted from `first_seed`: a part of a study can be trained on
+    another machine.
     """
 
     datasets: tuple[DatasetPlan, ...]
@@ -66,9 +67,12 @@ class StudyPlan:
     title: str = ""
     table: str | None = None
     margin: float | None = None
+    first_seed: int = 0
 
     def __post_init__(self) -> None:
-        """Raise HarmosegError for a margin that cannot be."""
+        """Raise HarmosegError for a margin or a first seed that cannot be."""
+        if self.first_seed < 0:
+            raise HarmosegError(f"first_seed must be 0 or more, got {self.first_seed}")
         if self.margin is not None and not 0 < self.margin < 100:
             raise HarmosegError(f"margin must be above 0 and below 100 points, got {self.margin}")
 
@@ -170,7 +174,7 @@ def _settle_dataset(dataset: DatasetPlan, plan: StudyPlan) -> Task:
     view = open_training_view(dataset.store, validation_fraction=options.validation_fraction)
     runs = [
         PlannedRun(run_name(experiment), experiment)
-        for seed in range(plan.seeds)
+        for seed in range(plan.first_seed, plan.first_seed + plan.seeds)
         for experiment in (resolve_experiment(method, seed, options, view) for method in methods)
     ]
     for run in runs[: len(methods)]:  # one seed of each

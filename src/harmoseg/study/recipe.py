@@ -70,6 +70,7 @@ def with_options(
     plan: StudyPlan,
     *,
     seeds: int | None = None,
+    first_seed: int = 0,
     weights: str | None = None,
     no_contract: bool = False,
 ) -> StudyPlan:
@@ -82,7 +83,8 @@ def with_options(
         datasets = tuple(
             replace(dataset, options=replace(dataset.options, **changes)) for dataset in datasets
         )
-    return replace(plan, datasets=datasets, seeds=plan.seeds if seeds is None else seeds)
+    count = plan.seeds if seeds is None else seeds
+    return replace(plan, datasets=datasets, seeds=count, first_seed=first_seed)
 
 
 def _dataset(

@@ -112,7 +112,7 @@ def facts(study: Study) -> list[tuple[str, str]]:
     made = _environments(study)
     return [
         *found,
-        ("Seeds", ", ".join(str(seed) for seed in range(study.seeds))),
+        ("Seeds", ", ".join(str(seed) for seed in _seeds(study))),
         ("Trained on hardware", "; also ".join(dict.fromkeys(map(_hardware, made)))),
         ("Trained with", "; also ".join(dict.fromkeys(map(_packages, made)))),
         (
@@ -121,6 +121,10 @@ def facts(study: Study) -> list[tuple[str, str]]:
             f"{platform.python_version()}",
         ),
     ]
+
+
+def _seeds(study: Study) -> list[int]:
+    return sorted({run.experiment.seed for task in study.tasks for run in task.runs})
 
 
 def _of_progress(study: Study) -> list[str]:
