@@ -180,6 +180,7 @@ def run_study(
     also: Sequence[PathLike] = (),
     conditions: Sequence[str] = (),
     controls: Controls = DEFAULT_CONTROLS,
+    leave_centre_out: bool = False,
     margin: float | None = None,
     jobs: int = 1,
     runs: PathLike | None = None,
@@ -199,6 +200,8 @@ def run_study(
         conditions: Corruptions scored beside the clean images.
         controls: Methods added where they are missing: ``reduction``, the same without the term;
             ``all``, also the same with an overlap term of equal weight in its place; ``none``.
+        leave_centre_out: Leave every centre (`subset`) of the store out in turn: train on the
+            others, test on it.
         margin: Largest difference in DSC, in points, that counts as none.
         jobs: Runs at a time.
         runs: Folder of runs, which studies may share; ``OUT/runs`` if not named.
@@ -219,6 +222,7 @@ def run_study(
         also=tuple(map(Path, also)),
         conditions=tuple(conditions),
         controls=controls,
+        leave_centre_out=leave_centre_out,
     )
     return conduct(
         StudyPlan((dataset,), seeds, margin=margin),

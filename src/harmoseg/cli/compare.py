@@ -127,6 +127,13 @@ def make_parser() -> Parser:
         help="Further stores whose test splits are scored: other centres, other scanners.",
     )
     store.add_argument(
+        "--leave_centre_out",
+        type=bool,
+        default=False,
+        help="Leave every centre (subset) of the store out in turn: train on the others, test "
+        "on it.",
+    )
+    store.add_argument(
         "--conditions",
         type=str,
         nargs="*",
@@ -283,6 +290,7 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
         also=tuple(values["also"]),
         conditions=tuple(values["conditions"]),
         controls=values["controls"],
+        leave_centre_out=values["leave_centre_out"],
     )
     plan = StudyPlan((dataset,), values["seeds"], margin=values["margin"])
     study = run_study(plan, out, executor=executor_for(values["jobs"]))

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -83,14 +83,6 @@ class StoreWriter:
         }
         counts: Counter[str] = Counter(case.split for case in self._cases)
         height, width, channels = self._shape
-        # By content: the same pictures under other file names are the same data.
-        contents = [{**row.to_row(), **_NOT_CONTENT} for row in self._cases]
-        determining = [
-            json.dumps(contents, sort_keys=True),
-            *(hashes[name] for name in (SLICES_FILE, IMAGES_FILE, LABELS_FILE, NATIVE_FOLDER)),
-            self._card.mode,
-            *self._card.classes,
-        ]
         write_json(
             self._folder / INFO_FILE,
             {
@@ -100,7 +92,7 @@ class StoreWriter:
                 "width": width,
                 "channels": channels,
                 "counts": {split: counts[split] for split in SPLITS if counts[split]},
-                "fingerprint": hashlib.sha256("\n".join(determining).encode()).hexdigest(),
+                "fingerprint": fingerprint_of(self._cases, hashes, self._card),
                 "hashes": hashes,
                 "provenance": dict(provenance),
             },
@@ -110,6 +102,19 @@ class StoreWriter:
         """Close the files."""
         self._images.close()
         self._labels.close()
+
+
+def fingerprint_of(cases: Sequence[Case], hashes: Mapping[str, str], card: Card) -> str:
+    """Return the hash of everything that can change a result; see `StoreInfo`."""
+    # By content: the same pictures under other file names are the same data.
+    contents = [{**row.to_row(), **_NOT_CONTENT} for row in cases]
+    determining = [
+        json.dumps(contents, sort_keys=True),
+        *(hashes[name] for name in (SLICES_FILE, IMAGES_FILE, LABELS_FILE, NATIVE_FOLDER)),
+        card.mode,
+        *card.classes,
+    ]
+    return hashlib.sha256("\n".join(determining).encode()).hexdigest()
 
 
 _NOT_CONTENT = {"image": "", "mask": "", "sha256": ""}

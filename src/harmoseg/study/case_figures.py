@@ -6,6 +6,7 @@ These are the paper's Figs. 2, 3, 8 and 9 for every task of a study.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -60,9 +61,15 @@ def make_gallery(study: Study, *, explain: bool = False) -> Gallery:
     With `explain` also every run's Grad-CAM, made where it is missing. Raises HarmosegError where
     the exhibits are of other cases than a store has now.
     """
-    return Gallery(
-        tuple(_gallery_part(task, store, explain) for task in study.tasks for store in task.stores)
-    )
+    parts: dict[tuple[str, str], GalleryPart] = {}
+    for task in study.tasks:
+        for store in task.stores:
+            part = _gallery_part(task, store, explain)
+            key = part.trained_on, part.tested_on
+            # Tasks that leave one centre out each are one test set.
+            before = parts[key].cases if key in parts else ()
+            parts[key] = replace(part, cases=(*before, *part.cases))
+    return Gallery(tuple(parts.values()))
 
 
 def _gallery_part(task: StudyTask, name: str, explain: bool) -> GalleryPart:
@@ -106,7 +113,13 @@ def _gallery_part(task: StudyTask, name: str, explain: bool) -> GalleryPart:
                 scrolled if len(scrolled) > 1 else (),
             )
         )
-    return GalleryPart(task.name, name, card.classes[1:], tuple(cases), tuple(card.colours or ()))
+    return GalleryPart(
+        task.place(task.name),
+        task.place(name),
+        card.classes[1:],
+        tuple(cases),
+        tuple(card.colours or ()),
+    )
 
 
 def _labels(

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.store.apart import check_apart_from_sources
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.layout import Split
+from harmoseg.store.leave_out import leave_each_centre_out
 from harmoseg.store.reading import Store, open_store
 from harmoseg.store.training_view import open_training_view
 from harmoseg.study.layout import (
@@ -32,6 +33,9 @@ from harmoseg.training.experiment import Experiment, resolve_experiment
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import check_trainable
 
+LEFT_OUT_STORES = "left-out"
+"""Folder of a study with the stores that leave one centre out each."""
+
 
 @dataclass(frozen=True)
 class DatasetPlan:
@@ -41,7 +45,8 @@ class DatasetPlan:
     is what is scored of the store trained on. `conditions` are corruptions scored beside the clean
     images. `controls` says which methods are added where they are missing: ``reduction``, for every
     method with a term the same without it; ``all``, that and the same with an overlap term of equal
-    weight in the term's place.
+    weight in the term's place. With `leave_centre_out` every centre (`subset`) of the store is left
+    out in turn: the networks train on all others and are tested on it.
     """
 
     store: Path
@@ -51,6 +56,7 @@ class DatasetPlan:
     split: Split = "test"
     conditions: tuple[str, ...] = ()
     controls: Controls = DEFAULT_CONTROLS
+    leave_centre_out: bool = False
 
 
 @dataclass(frozen=True)
@@ -127,6 +133,27 @@ def settle(plan: StudyPlan) -> tuple[Task, ...]:
     return tuple(tasks.values())
 
 
+def leave_centres_out(plan: StudyPlan, out: Path) -> StudyPlan:
+    """Replace the datasets that leave centres out by one for every centre, its store in `out`.
+
+    Raises HarmosegError as `harmoseg.store.leave_out.centres_of` does, and for further stores to
+    test on, of which every case would be scored once for every centre.
+    """
+    datasets: list[DatasetPlan] = []
+    for dataset in plan.datasets:
+        if not dataset.leave_centre_out:
+            datasets.append(dataset)
+            continue
+        if dataset.also or dataset.split != "test":
+            raise HarmosegError(
+                f"{dataset.store}: with leave_centre_out every case is tested once, by networks "
+                "that have not seen its centre; leave out also and split"
+            )
+        for store in leave_each_centre_out(dataset.store, out / LEFT_OUT_STORES):
+            datasets.append(replace(dataset, store=store, leave_centre_out=False))
+    return replace(plan, datasets=tuple(datasets))
+
+
 def tell_plan(plan: StudyPlan, tasks: Sequence[Task]) -> list[str]:
     """Return what a study will run: a line per dataset, with the controls that were added."""
     lines = []
@@ -146,7 +173,9 @@ def write_plan(out: Path, runs: Path, plan: StudyPlan, tasks: Sequence[Task]) ->
         check_apart_from_sources(out, store.path)
     if file.exists():
         _check_same_stores(file, tasks)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (
+        not out.is_dir() or any(item.name != LEFT_OUT_STORES for item in out.iterdir())
+    ):
         raise HarmosegError(f"{out}: exists and is not a study; use another folder")
     make_folder(out)
     write_json(

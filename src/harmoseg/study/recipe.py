@@ -23,7 +23,7 @@ from harmoseg.training.options import TrainingOptions
 TABLES = tuple(f"table{number}" for number in range(1, 7))
 _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")
 _OF_STUDY = ("title", "table", "seeds", "margin", "datasets", *_OF_BOTH)
-_OF_DATASET = ("store", "also", "split", *_OF_BOTH)
+_OF_DATASET = ("store", "also", "split", "leave_centre_out", *_OF_BOTH)
 _STORE_NAME = re.compile(r"[^/\\]+")
 
 
@@ -113,6 +113,7 @@ def _dataset(
         ),
         split=cast(Split, _choice(entry.get("split", "test"), SPLITS, f"{where}: split")),
         conditions=_texts(values.get("conditions", []), f"{where}: conditions"),
+        leave_centre_out=_flag(entry.get("leave_centre_out", False), f"{where}: leave_centre_out"),
         controls=cast(
             Controls,
             _choice(
@@ -212,6 +213,12 @@ def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> 
                 f"{where}: unknown key {key!r}; did you mean {nearest!r}? "
                 f"(expected {', '.join(known)})"
             )
+
+
+def _flag(value: Any, where: str) -> bool:
+    if not isinstance(value, bool):
+        raise HarmosegError(f"{where}: expected true or false, got {value!r}")
+    return value
 
 
 def _choice(value: Any, choices: Sequence[str], where: str) -> str:

@@ -21,6 +21,7 @@ from harmoseg.scores.files import write_scores
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.layout import Split
+from harmoseg.store.leave_out import LEFT_OUT
 from harmoseg.store.reading import Store, open_store
 from harmoseg.study.jobs import (
     Work,
@@ -78,6 +79,11 @@ class StudyTask:
     conditions: tuple[str, ...]
     runs: tuple[StudyRun, ...]
     missing: dict[str, int]
+
+    def place(self, store: str) -> str:
+        """Return what tables call a store: of one that leaves a centre out, what it was made of."""
+        left_out = self.stores[store].info.provenance.get(LEFT_OUT)
+        return str(left_out["store"]) if left_out else store
 
     def cases(self, store: str) -> list[int]:
         """Return the numbers of the cases that are scored on a store."""
@@ -144,9 +150,12 @@ class Study:
         """Return the logs of all finished runs: a row per run and epoch."""
         rows = [
             {
-                "trained_on": task.name,
+                "trained_on": task.place(task.name),
                 "method": run.experiment.method,
-                "seed": str(run.experiment.seed),
+                # Every centre that is left out is a training of its own.
+                "seed": str(run.experiment.seed)
+                if task.place(task.name) == task.name
+                else f"{run.experiment.seed} {task.name}",
                 **{name: float(row.get(name) or "nan") for name in LOG_COLUMNS[3:]},
             }
             for task in self.tasks
@@ -217,7 +226,7 @@ def renamed(scores: Scores, task: StudyTask, store: str) -> Scores:
     Another study may have asked for more of the same run.
     """
     chosen = scores.select(condition=[CLEAN, *task.conditions])
-    names = {"trained_on": task.name, "tested_on": store}
+    names = {"trained_on": task.place(task.name), "tested_on": task.place(store)}
 
     def rename(table: pd.DataFrame | None) -> pd.DataFrame | None:
         return None if table is None else table.assign(**names)
@@ -268,4 +277,4 @@ def _is_of(work: Work, dataset: dict[str, object]) -> bool:
 def _title(tasks: Sequence[StudyTask]) -> str:
     methods = dict.fromkeys(method for task in tasks for method in task.methods)
     told = " against ".join(methods) if len(methods) <= _FEW else f"{len(methods)} methods"
-    return f"{told} on {', '.join(task.name for task in tasks)}"
+    return f"{told} on {', '.join(dict.fromkeys(task.place(task.name) for task in tasks))}"

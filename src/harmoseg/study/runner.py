@@ -3,6 +3,7 @@
 A study is a folder::
 
     study.json       what it is to do; see `harmoseg.study.plan`
+    left-out/        stores that leave one centre out, if the recipe says so
     runs/            one folder per run, unless studies share a folder of runs
     failures/        a message for every run that failed
     logs/            what runs printed that had a process of their own
@@ -21,7 +22,7 @@ from harmoseg.messages import LOGGER
 from harmoseg.study.executors import Executor, in_turn, run_all
 from harmoseg.study.jobs import all_work
 from harmoseg.study.layout import RUNS
-from harmoseg.study.plan import StudyPlan, settle, tell_plan, write_plan
+from harmoseg.study.plan import StudyPlan, leave_centres_out, settle, tell_plan, write_plan
 from harmoseg.study.results import Study, open_study, write_study_scores
 
 
@@ -35,6 +36,7 @@ def run_study(
 
     Raises HarmosegError for a plan that cannot be, and where no run has finished.
     """
+    plan = leave_centres_out(plan, out)
     tasks = settle(plan)
     write_plan(out, runs or out / RUNS, plan, tasks)
     for line in tell_plan(plan, tasks):
