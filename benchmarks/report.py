@@ -78,11 +78,11 @@ def main() -> None:
         "Size of a report and the time to open it",
         [
             targets_table(targets),
-            f"{len(METHODS)} methods, {len(SEEDS)} seeds, {CASES} cases, made scores and pictures; tables "
-            f"and figures beside the page. Headless Chromium {version}, from a file; "
+            f"{len(METHODS)} methods, {len(SEEDS)} seeds, {CASES} cases, made scores and pictures; "
+            f"tables and figures beside the page. Headless Chromium {version}, from a file; "
             f"medians of {ROUNDS} times after one that is not counted. A page is open at "
-            "its load event: the first screen needs no script. The case is drawn when its part of the "
-            "page is opened. The next case is that after an arrow key. "
+            "its load event: the first screen needs no script. The case is drawn when its part of "
+            "the page is opened. The next case is that after an arrow key. "
             "The times include what driving the browser costs.",
             markdown_table([*header, "slowest, s", "next case, ms"], rows),
         ],
