@@ -9,7 +9,6 @@ import nbclient
 import nbformat
 import pytest
 import torch
-from jupyter_client.manager import KernelManager
 
 FOLDER = Path(__file__).parents[2] / "examples"
 EXAMPLES = sorted(FOLDER.glob("*.py"))
@@ -59,7 +58,6 @@ def test_notebook_runs_and_keeps_small_outputs(path, tmp_path) -> None:
     (tmp_path / "results").symlink_to(path.parents[1] / "results")
     client = nbclient.NotebookClient(
         notebook,
-        km=KernelManager(kernel_name="python3", transport="ipc"),
         timeout=600,
         resources={"metadata": {"path": str(tmp_path)}},
     )
