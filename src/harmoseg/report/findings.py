@@ -10,7 +10,6 @@ from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import Method, parse_method
 from harmoseg.statistics.centres import describe_spread, measure_spread
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.pooled_tables import too_few_datasets
 from harmoseg.statistics.reliability import explained_by_temperature
 
 _FEW_SEEDS = 5
@@ -26,7 +25,6 @@ def warnings(comparison: Comparison) -> list[str]:
         *comparison.notes,
         *comparison.scores.remarks,
         *_of_undefined(comparison),
-        *filter(None, [too_few_datasets(comparison)]),
         *explained_by_temperature(comparison),
     ]
 

@@ -34,6 +34,7 @@ from harmoseg.statistics.centres import centre_table, describe_centres, spread_t
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.degradation import degradation_table
 from harmoseg.statistics.ensembles import describe_gains, ensemble_gains, ensemble_table
+from harmoseg.statistics.pooled_tables import too_few_datasets
 from harmoseg.statistics.pooling import pool_all
 from harmoseg.statistics.printing import Table, write_tables
 from harmoseg.statistics.rings import ring_table
@@ -167,7 +168,8 @@ def _missing(result: Comparison, gallery: Gallery | None, logs: pd.DataFrame | N
         "pooled and macro aggregates (no counts)": not result.scores.has_counts,
     }
     names = [name for name, is_absent in absent.items() if is_absent]
-    return [f"Not in this report, for want of data: {'; '.join(names)}."] if names else []
+    told = [f"Not in this report, for want of data: {'; '.join(names)}."] if names else []
+    return [*told, *filter(None, [too_few_datasets(result)])]
 
 
 def _page_table(table: Table, result: Comparison, path: Path, files: Path | None) -> PageTable:
