@@ -35,7 +35,7 @@ def test_python_runs(code, tmp_path, monkeypatch, capsys) -> None:
 @pytest.mark.parametrize("text", blocks("console"))
 def test_commands_are_understood(text) -> None:
     targets = re.findall(r"^(\w+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
-    for line in text.splitlines():
+    for line in text.replace("\\\n", " ").splitlines():
         for part in line.split("&&"):
             words = shlex.split(part, comments=True)
             if words[:1] == ["make"]:
