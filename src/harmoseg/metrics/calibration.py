@@ -261,9 +261,9 @@ def _fill(into: CalibrationBins, p: Probabilities, y: NDArray[np.bool_]) -> None
 
 def _fill_top_label(into: CalibrationBins, p: Probabilities, y: NDArray[np.integer]) -> None:
     """Add a block (C, n) of class probabilities; changes `into`."""
+    top, confidence = top_label(p)
+    _fill_bins(into, confidence.astype(np.float64), top == y)
     known: NDArray[np.float64] = p.astype(np.float64, copy=False)
-    top, confidence = top_label(known)
-    _fill_bins(into, confidence, top == y)
     of_truth = np.take_along_axis(known, y[None].astype(np.intp), 0)[0]
     # sum (p - y)^2 over classes, y being 1 for the true class alone
     into.scores[0] += int(_whole(np.square(known).sum(0) - 2 * of_truth + 1).sum())
