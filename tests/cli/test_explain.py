@@ -91,7 +91,7 @@ def test_transunet_is_explained_as_unet_is(binary_store) -> None:
     ("words", "message"),
     [
         (["{run}", "absent"], "absent: no such store"),
-        (["absent", "{store}"], "absent: not a run"),
+        (["absent", "{store}"], "absent: not a model"),
         (
             ["{run}", "{store}", "--layer", "decoderr"],
             "unknown layer 'decoderr'; did you mean 'decoder'",

@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
+from harmoseg.errors import HarmosegError
 from harmoseg.losses.controls import Kind
+from harmoseg.losses.method import parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
@@ -68,6 +70,20 @@ class Difference:
     p_holm: float | None = None
     false_marks: tuple[int, int] = (0, 0)
     in_order: bool = False
+
+    @property
+    def lacks_control(self) -> bool:
+        """Return whether more than a term may differ, though the method is one of harmoseg's.
+
+        Of methods of other people nothing is known that a control could hold fixed.
+        """
+        if self.kind != "no control":
+            return False
+        try:
+            parse_method(self.method)
+        except HarmosegError:
+            return False
+        return True
 
     @property
     def turned(self) -> tuple[float, float] | None:

@@ -38,7 +38,8 @@ def sentence(item: Difference) -> str:
         where = f"On {item.block.place}{_part(item.where)}: "
         words = where + (words[0].lower() + words[1:] if words.startswith("N") else words)
     paired = " They share no seed, so they are paired in order." if item.in_order else ""
-    return f"{words} {_KINDS[item.kind]}{paired}"
+    kind = "" if item.kind == "no control" and not item.lacks_control else f" {_KINDS[item.kind]}"
+    return f"{words}{kind}{paired}"
 
 
 def _verdict(item: Difference) -> str:
@@ -146,9 +147,11 @@ def _many(comparison: Comparison, items: Sequence[Difference]) -> list[str]:
     differing = [sentence(item) for item in others if item.word in ("better", "worse")]
     rest = []
     if others:
+        lacking = any(item.lacks_control for item in others)
+        which = " with no control, where more than a term may differ," if lacking else ""
         rest.append(
-            f"Of {len(others)} comparisons with no control, where more than a term may differ, "
-            f"{len(differing)} show a difference{_networks(others)}."
+            f"Of {len(others)} comparisons{which} {len(differing)} show a "
+            f"difference{_networks(others)}."
         )
     if len(with_interval) < len(items):
         rest.append(

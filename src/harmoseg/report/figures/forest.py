@@ -140,7 +140,7 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
 
 def _reference(item: Difference) -> str:
     told = shortened(item.reference, _REFERENCE_LENGTH)
-    return f"{told}, no control" if item.kind == "no control" else told
+    return f"{told}, no control" if item.lacks_control else told
 
 
 def _decimals(differences: Sequence[Difference]) -> int:
