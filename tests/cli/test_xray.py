@@ -20,7 +20,7 @@ def test_losses_side_by_side(tmp_path, capsys, binary_store) -> None:
 def test_mistakes_are_named(capsys) -> None:
     for arguments, message in (
         (["sc"], "unknown loss 'sc'; did you mean 'scc'"),
-        (["scc", "--mode", "multilabel"], "expected one of binary, multiclass"),
+        (["scc", "--mode", "multilable"], "expected one of binary, multiclass, multilabel"),
         ([], "missing: losses"),
         (["scc", "--stor", "x"], "unknown option 'stor'; did you mean 'store'"),
     ):
