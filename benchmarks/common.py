@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from harmoseg.models.precision import bfloat16_units
-from harmoseg.training.measuring import processor_name
+from harmoseg.training.run_costs import processor_name
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from harmoseg.datasets.pictures import read_image
 from harmoseg.inference.options import PredictionOptions
 from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import BATCH, choose_device
-from harmoseg.inference.saved import ModelInfo, load_model, save_model
+from harmoseg.inference.saved_model import ModelInfo, load_model, save_model
 from harmoseg.models.precision import resolve_precision
 from harmoseg.store.card import Card
 from harmoseg.store.tensors import images_to_tensor, normalise

@@ -23,10 +23,10 @@ from common import Target, interleaved_medians, markdown_table, publish, targets
 from harmoseg import HarmonizedLoss, create_model
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.models.precision import resolve_precision
-from harmoseg.training.measuring import peak_memory
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train
+from harmoseg.training.run_costs import peak_memory
 
 BATCH = 8
 MODELS = {"unet": "UNet-ResNet50", "transunet": "TransUNet"}

@@ -17,9 +17,9 @@ import numpy as np
 from torch import nn
 
 from harmoseg import SpectralCorrelationLoss
-from harmoseg.diagnostics.card import make_question
 from harmoseg.diagnostics.contract import order_checks
 from harmoseg.diagnostics.gradients import measure_likeness, measure_spectrum
+from harmoseg.diagnostics.loss_card import make_question
 from harmoseg.diagnostics.probe import ask
 from harmoseg.files import write_csv
 from harmoseg.losses import spectral

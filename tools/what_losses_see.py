@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harmoseg.diagnostics.card import LossCard, examine, octave_names
+from harmoseg.diagnostics.loss_card import LossCard, examine, octave_names
 from harmoseg.diagnostics.masks import phantom_masks, store_masks
 from harmoseg.diagnostics.page import spectrum_figure
 from harmoseg.diagnostics.probe import Question

@@ -15,11 +15,11 @@ from importlib import import_module, metadata
 from pathlib import Path
 from typing import Any
 
-from harmoseg.diagnostics.card import LossCard, examine
 from harmoseg.diagnostics.contract import ORDER
-from harmoseg.diagnostics.guard import passing_spellings
+from harmoseg.diagnostics.loss_card import LossCard, examine
 from harmoseg.diagnostics.masks import phantom_masks
 from harmoseg.diagnostics.probe import Question
+from harmoseg.diagnostics.training_guard import passing_spellings
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_csv
 from harmoseg.losses.method import parse_loss

@@ -23,9 +23,9 @@ if TYPE_CHECKING:
         run_study,
         train,
     )
-    from harmoseg.diagnostics.card import LossCard, xray
+    from harmoseg.diagnostics.loss_card import LossCard, xray
     from harmoseg.evaluation.scoring import score
-    from harmoseg.inference.saved import load_model as load
+    from harmoseg.inference.saved_model import load_model as load
     from harmoseg.losses.deep_supervision import DeepSupervisionLoss
     from harmoseg.losses.harmonized import HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
@@ -92,15 +92,15 @@ _PLACES = {
     "Gallery": ("report.gallery", "Gallery"),
     "write_report": ("report.html", "write_report"),
     "Comparison": ("statistics.comparison", "Comparison"),
-    "LossCard": ("diagnostics.card", "LossCard"),
+    "LossCard": ("diagnostics.loss_card", "LossCard"),
     "Scores": ("scores.table", "Scores"),
-    "xray": ("diagnostics.card", "xray"),
+    "xray": ("diagnostics.loss_card", "xray"),
     "compare": ("statistics.comparison", "compare"),
     "plan": ("statistics.planning", "plan"),
     "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
     "create_model": ("models", "create_model"),
-    "load": ("inference.saved", "load_model"),
+    "load": ("inference.saved_model", "load_model"),
     "DeepSupervisionLoss": ("losses.deep_supervision", "DeepSupervisionLoss"),
     "HarmonizedLoss": ("losses.harmonized", "HarmonizedLoss"),
     "SpectralCorrelationLoss": ("losses.spectral", "SpectralCorrelationLoss"),

@@ -19,7 +19,7 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls
+from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls
 from harmoseg.losses.method import MethodSpelling, parse_method
 from harmoseg.scores.table import Scores
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 from harmoseg.cli.main import main
-from harmoseg.inference.saved import ModelInfo, save_model
+from harmoseg.inference.saved_model import ModelInfo, save_model
 from harmoseg.store.card import Card
 
 

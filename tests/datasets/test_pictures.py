@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.labels import BlackAndWhite, LabelRule, ValueSurvey, count_values
+from harmoseg.datasets.label_values import BlackAndWhite, LabelRule, ValueSurvey, count_values
 from harmoseg.datasets.pictures import (
     is_grey,
     read_grey_image,

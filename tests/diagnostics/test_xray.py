@@ -12,12 +12,12 @@ from torch.nn import functional as F
 
 import harmoseg
 from harmoseg import HarmosegError, SpectralCorrelationLoss, xray
-from harmoseg.diagnostics.card import examine, make_question
+from harmoseg.diagnostics.check_sentences import cards_to_text
 from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import EDGES
+from harmoseg.diagnostics.loss_card import examine, make_question
 from harmoseg.diagnostics.page import cards_to_html
 from harmoseg.diagnostics.predictions import graded_predictions, signed_distance
-from harmoseg.diagnostics.sentences import cards_to_text
 from harmoseg.losses.method import LossName
 from harmoseg.losses.named import make_loss
 from harmoseg.spectrum import radial_frequency

@@ -23,7 +23,7 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
 from harmoseg.evaluation.summary import format_summary, summarise_subsets
-from harmoseg.inference.saved import ModelInfo, SavedModel, load_model
+from harmoseg.inference.saved_model import ModelInfo, SavedModel, load_model
 from harmoseg.locks import locked
 from harmoseg.metrics import multiclass_calibration, overlap_metric
 from harmoseg.metrics.temperature import fit_temperature, rescale

@@ -19,7 +19,7 @@ from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.measuring import Measuring
 from harmoseg.evaluation.summary import format_summary
-from harmoseg.inference.saved import ModelInfo, SavedModel
+from harmoseg.inference.saved_model import ModelInfo, SavedModel
 from harmoseg.metrics import (
     binary_calibration,
     boundary_band,

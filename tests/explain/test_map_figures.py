@@ -9,10 +9,10 @@ import pytest
 from matplotlib.figure import Figure
 
 from harmoseg.explain.map_figures import CamRow, SpectralRow, cam_figure, spectral_map_figure
-from harmoseg.explain.maps import map_correlation, spectral_map
 from harmoseg.explain.perturbations import CHANGES, KINDS, change_effects
 from harmoseg.explain.power import power_of_planes, power_of_slices
 from harmoseg.explain.slices import ShownSlice
+from harmoseg.explain.spectral_maps import map_correlation, spectral_map
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 
 

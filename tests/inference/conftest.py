@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-from harmoseg.inference.saved import ModelInfo, save_model
+from harmoseg.inference.saved_model import ModelInfo, save_model
 from harmoseg.store.card import Card
 
 

@@ -10,7 +10,7 @@ from torch import nn
 from harmoseg import HarmosegError, create_model
 from harmoseg.cli.main import main
 from harmoseg.inference.describing import count_flops, describe_network
-from harmoseg.inference.saved import ModelInfo, save_model
+from harmoseg.inference.saved_model import ModelInfo, save_model
 from harmoseg.models.transunet import TransformerBlock
 from harmoseg.store.card import Card
 

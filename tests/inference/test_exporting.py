@@ -16,7 +16,7 @@ from harmoseg.cli.main import main
 from harmoseg.files import sha256_of
 from harmoseg.inference import exporting
 from harmoseg.inference.exporting import export_onnx, export_torch
-from harmoseg.inference.saved import ModelInfo, SavedModel, save_model
+from harmoseg.inference.saved_model import ModelInfo, SavedModel, save_model
 from harmoseg.store.card import Card
 from harmoseg.store.tensors import images_to_tensor, normalise
 

@@ -11,7 +11,7 @@ from torch import nn
 from harmoseg.errors import HarmosegError
 from harmoseg.inference.planes import batched, gaussian, predict_planes
 from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.inference.windows import cut_windows
 from harmoseg.store.card import Card
 from harmoseg.store.tiling import Sample, cut

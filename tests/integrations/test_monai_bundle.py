@@ -21,7 +21,7 @@ from harmoseg.datasets.sources import Listing, SourceCase, make_listing
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
 from harmoseg.files import sha256_of
-from harmoseg.inference.saved import ModelInfo, save_model
+from harmoseg.inference.saved_model import ModelInfo, save_model
 from harmoseg.integrations import monai_bundle
 from harmoseg.integrations.monai_bundle import export_bundle
 from harmoseg.store.card import Card

@@ -24,8 +24,8 @@ from harmoseg.explain import preview
 from harmoseg.explain.preview import write_preview
 from harmoseg.metrics import METRICS, overlap_metric
 from harmoseg.metrics.measures import known_measure
+from harmoseg.report.cautions import warnings
 from harmoseg.report.figures.overlays import choose_cases
-from harmoseg.report.findings import warnings
 from harmoseg.report.html import write_report
 from harmoseg.scores.table import COUNTS, Scores
 from harmoseg.statistics.comparison import Comparison, compare

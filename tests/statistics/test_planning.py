@@ -13,7 +13,7 @@ from harmoseg.report.figures.planning import plan_figure
 from harmoseg.scores.files import write_scores
 from harmoseg.statistics.intervals import Sample, estimate_mean
 from harmoseg.statistics.planning import Variances, _cases_needed, plan
-from harmoseg.study.layout import SCHEMA
+from harmoseg.study.study_files import SCHEMA
 
 
 def pilot(seeds=4, cases=40) -> Scores:

@@ -9,8 +9,8 @@ from scipy import optimize
 
 from harmoseg import HarmosegError, Scores, compare
 from harmoseg.cli.main import main
+from harmoseg.report.cautions import warnings
 from harmoseg.report.figures.pooled import pooled_plot
-from harmoseg.report.findings import warnings
 from harmoseg.scores.files import write_scores
 from harmoseg.statistics.pooled_tables import make_pooled_tables
 from harmoseg.statistics.pooling import (

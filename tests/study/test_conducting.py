@@ -19,16 +19,16 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import reading
-from harmoseg.inference.saved import WEIGHTS_FILE
-from harmoseg.losses.controls import references_of, with_controls
+from harmoseg.inference.saved_model import WEIGHTS_FILE
+from harmoseg.losses.control_methods import references_of, with_controls
 from harmoseg.store.reading import open_store
 from harmoseg.study import jobs
 from harmoseg.study.executors import executor_for, side_by_side
-from harmoseg.study.layout import keep_failure
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
 from harmoseg.study.runner import run_study
 from harmoseg.study.status import study_status, tell_status
+from harmoseg.study.study_files import keep_failure
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
@@ -319,7 +319,7 @@ def test_the_status_command_loads_no_engine(study) -> None:
 
 
 def test_the_light_names_are_those_of_the_engine() -> None:
-    from harmoseg.study import layout
+    from harmoseg.study import study_files as layout
     from harmoseg.training import run
 
     assert (layout.DONE_FILE, layout.LOG_FILE) == (run.DONE_FILE, run.LOG_FILE)
@@ -465,7 +465,7 @@ def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
     from harmoseg.locks import take_lock
-    from harmoseg.study.layout import lock_of
+    from harmoseg.study.study_files import lock_of
 
     (work, *_) = jobs.all_work(study.folder)
     lock = take_lock(lock_of(work.folder) / "lock", busy="this test")

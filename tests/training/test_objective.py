@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError
-from harmoseg.diagnostics.guard import check_objective
+from harmoseg.diagnostics.training_guard import check_objective
 from harmoseg.losses import imported
 from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective

@@ -13,11 +13,11 @@ from safetensors.torch import load_file
 from torch import nn
 
 from harmoseg import HarmosegError
-from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.training import experiment as experiment_module
-from harmoseg.training.measuring import forget_peak_memory, peak_memory
 from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.run import EpochLog, train
+from harmoseg.training.run_costs import forget_peak_memory, peak_memory
 
 TINY = TrainingOptions(
     encoder="tu-test_resnet", epochs=2, batch_size=4, validation_fraction=0.25, precision="fp32"

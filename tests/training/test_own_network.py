@@ -82,7 +82,7 @@ def test_a_network_in_a_file_is_trained_saved_and_guarded(binary_store, file, tm
     # Another code is another network, though its weights may fit.
     described["trained"]["source"] = "0" * 64
     info = replace(model.info, trained={**model.info.trained, "source": "0" * 64})
-    from harmoseg.inference.saved import save_model
+    from harmoseg.inference.saved_model import save_model
 
     save_model(tmp_path / "other", info, model.network.state_dict())
     with pytest.raises(HarmosegError, match="was changed since it was trained"):

@@ -49,7 +49,7 @@ def run(arguments: Namespace) -> None:
         print(f"wrote {out}: how to run it is in {out / 'docs' / 'README.md'}")
         return
     from harmoseg.inference.exporting import export_onnx, export_torch
-    from harmoseg.inference.saved import load_model
+    from harmoseg.inference.saved_model import load_model
 
     export = {"onnx": export_onnx, "torch": export_torch}[arguments.format]
     export(

@@ -82,8 +82,8 @@ def run(arguments: Namespace) -> None:
 
 
 def _describe_store(arguments: Namespace) -> None:
-    from harmoseg.store.apart import check_apart_from_sources
     from harmoseg.store.describing import describe_store
+    from harmoseg.store.output_check import check_apart_from_sources
     from harmoseg.store.reading import open_store
 
     store = open_store(arguments.path)

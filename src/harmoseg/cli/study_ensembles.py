@@ -26,7 +26,7 @@ def run(arguments: Namespace) -> None:
     """Evaluate the ensembles, write the report again, and print their table."""
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.ensembles import ensemble_table
+    from harmoseg.statistics.ensemble_gains import ensemble_table
     from harmoseg.statistics.printing import to_markdown
     from harmoseg.study.ensembles import make_ensembles
     from harmoseg.study.results import open_study

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import cast
 
-from harmoseg.datasets.labels import LabelRule, ValueSurvey, count_values
+from harmoseg.datasets.label_values import LabelRule, ValueSurvey, count_values
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_picture_pair
 from harmoseg.datasets.pictures import is_grey
@@ -16,9 +16,9 @@ from harmoseg.datasets.sources import Listing, in_parallel, make_listing
 from harmoseg.datasets.splitting import SplitRule, split_cases
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_replaceable, read_json
-from harmoseg.store.apart import check_apart
 from harmoseg.store.card import Card, check_class_names
 from harmoseg.store.layout import INFO_FILE, Split
+from harmoseg.store.output_check import check_apart
 from harmoseg.store.tiling import Sample
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets.labels import BlackAndWhite, LabelRule
+from harmoseg.datasets.label_values import BlackAndWhite, LabelRule
 from harmoseg.datasets.pairing import Pair
 from harmoseg.datasets.pictures import Decoded, read_image, read_mask_shades, read_mask_values
 from harmoseg.datasets.sources import SourceCase, relative_name

@@ -23,8 +23,8 @@ from harmoseg.datasets.sources import (
 from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
-from harmoseg.store.apart import check_apart
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
+from harmoseg.store.output_check import check_apart
 from harmoseg.store.tiling import CutSample, cut
 from harmoseg.store.writing import writing_store
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 
-from harmoseg.diagnostics.card import LossCard, octave_names
+from harmoseg.diagnostics.check_sentences import FINER, short_name
 from harmoseg.diagnostics.gradients import NAMES
-from harmoseg.diagnostics.sentences import FINER, short_name
+from harmoseg.diagnostics.loss_card import LossCard, octave_names
 
 _COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#7b4fa3", "#6b6b00")
 _STYLE = """

@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from harmoseg.losses.maps import signed_distances
 from harmoseg.losses.modes import Mode
+from harmoseg.losses.truth_maps import signed_distances
 
 Kind = Literal["noise", "near", "truth", "inverse"]
 Array = NDArray[np.float64]

@@ -36,7 +36,7 @@ from harmoseg.files import (
     write_json,
 )
 from harmoseg.inference.predictor import Predictor, choose_device
-from harmoseg.inference.saved import WEIGHTS_FILE, ModelInfo
+from harmoseg.inference.saved_model import WEIGHTS_FILE, ModelInfo
 from harmoseg.models.precision import resolve_precision
 from harmoseg.progress import Progress
 from harmoseg.scores.files import write_scores

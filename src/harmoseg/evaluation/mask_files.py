@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
-from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pictures import SUFFIXES, read_image, read_mask_values
 from harmoseg.datasets.sources import list_files
 from harmoseg.datasets.volumes import open_nifti, read_voxels
@@ -119,16 +119,16 @@ def read_mask(path: Path, colours: Sequence[tuple[int, int, int]] = ()) -> MaskF
         return _read_volume(path)
     if colours:
         labels = _by_colour(read_image(path, 3).pixels, colours, path)
-        return MaskFile(path, labels, labels_of(labels))
+        return MaskFile(path, labels, values_of(labels))
     mask = read_mask_values(path)
-    values = labels_of(mask.pixels)
+    values = values_of(mask.pixels)
     if mask.lossy or len(values) > _MOST_LABELS:
         labels = BlackAndWhite().apply(mask, path)
-        return MaskFile(path, labels, labels_of(labels), 255)
+        return MaskFile(path, labels, values_of(labels), 255)
     return _with_white(path, mask.pixels, values)
 
 
-def labels_of(labels: NDArray[np.integer]) -> list[int]:
+def values_of(labels: NDArray[np.integer]) -> list[int]:
     """Return the values of a label map, sorted."""
     if labels.dtype != np.uint8:
         return [int(value) for value in np.unique(labels)]
@@ -180,7 +180,7 @@ def _read_volume(path: Path) -> MaskFile:
     affine = affine_in_mm(image)
     frame = Frame.of(affine, image.shape, None)
     labels = np.ascontiguousarray(frame.slices(voxels))
-    found = _with_white(path, labels, labels_of(labels))
+    found = _with_white(path, labels, values_of(labels))
     zooms = zooms_in_mm(image, path)
     # Some releases (ACDC) have an affine without scale beside the header's voxel sizes.
     affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)

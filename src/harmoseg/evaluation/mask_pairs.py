@@ -11,7 +11,7 @@ import numpy as np
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.mask_calibration import calibrate_map
-from harmoseg.evaluation.mask_files import MaskFile, labels_of, read_mask
+from harmoseg.evaluation.mask_files import MaskFile, read_mask, values_of
 from harmoseg.evaluation.mask_runs import Run, Unmatched
 from harmoseg.evaluation.measuring import DISTANCES, Measuring
 from harmoseg.metrics import class_surface_distances, confusion_counts
@@ -107,7 +107,7 @@ def read_labels(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
                 "calls of their own"
             )
         labels[marked] = label
-    return replace(first, labels=labels, values=labels_of(labels), white=None)
+    return replace(first, labels=labels, values=values_of(labels), white=None)
 
 
 def _measure(

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.members import MemberSums, measure_members, sum_members
+from harmoseg.evaluation.ensemble_members import MemberSums, measure_members, sum_members
 from harmoseg.evaluation.predicting import predict_store
 from harmoseg.evaluation.probabilities import ProbabilityFile
 from harmoseg.inference.labels import labels_of

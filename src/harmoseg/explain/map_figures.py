@@ -21,10 +21,10 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harmoseg.explain.maps import MapCorrelation, spectral_map
 from harmoseg.explain.networks import Explanation
 from harmoseg.explain.perturbations import Mask
 from harmoseg.explain.slices import ShownSlice
+from harmoseg.explain.spectral_maps import MapCorrelation, spectral_map
 from harmoseg.report.figures.style import (
     MAPS,
     TEXT_SIZE,

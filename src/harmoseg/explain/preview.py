@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from harmoseg.colours import colour_codes
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
-from harmoseg.inference.overlays import class_colours
+from harmoseg.inference.mask_overlays import class_colours
 from harmoseg.store.card import Card
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.explain.maps import classes_in
+from harmoseg.explain.spectral_maps import classes_in
 from harmoseg.store.layout import SLICE_FIELDS, Split
 from harmoseg.store.reading import Store
 

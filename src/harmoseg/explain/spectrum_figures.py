@@ -15,10 +15,10 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from harmoseg.explain.maps import spectral_map
 from harmoseg.explain.perturbations import Change, Effect, Kind, Mask, change_mask
 from harmoseg.explain.power import PowerShares
 from harmoseg.explain.slices import ShownSlice
+from harmoseg.explain.spectral_maps import spectral_map
 from harmoseg.report.figures.style import MAPS, PALETTE, TEXT_SIZE, TITLE_SIZE, WIDTH, in_style
 from harmoseg.spectrum import log_magnitude
 

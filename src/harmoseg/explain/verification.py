@@ -18,8 +18,8 @@ from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_text
-from harmoseg.inference.overlays import class_colours, draw_outlines
-from harmoseg.report.pages import page_template
+from harmoseg.inference.mask_overlays import class_colours, draw_outlines
+from harmoseg.report.page_template import page_template
 from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS
 

@@ -18,7 +18,7 @@ from harmoseg.explain.power import PowerShares, power_of_slices
 from harmoseg.explain.slices import ShownSlice, choose_slices
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.files import write_csv
-from harmoseg.inference.saved import SavedModel
+from harmoseg.inference.saved_model import SavedModel
 from harmoseg.metrics import confusion_counts, overlap_metric
 from harmoseg.report.figures.style import save_figure
 from harmoseg.store.card import Card

@@ -17,7 +17,7 @@ from torch.export import Dim, ExportedProgram
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, sha256_of, whole_file, write_json
-from harmoseg.inference.saved import SavedModel
+from harmoseg.inference.saved_model import SavedModel
 from harmoseg.store.tensors import normalisation
 
 SCHEMA = 1

@@ -15,10 +15,10 @@ from PIL import Image
 from harmoseg.colours import colour_codes
 from harmoseg.datasets.volumes import Volume
 from harmoseg.files import make_folder, whole_file
-from harmoseg.inference.decoding import Case
+from harmoseg.inference.input_reading import Case
 from harmoseg.inference.inputs import Input
+from harmoseg.inference.mask_overlays import class_colours, draw_outlines, overlay_size
 from harmoseg.inference.options import PredictionOptions
-from harmoseg.inference.overlays import class_colours, draw_outlines, overlay_size
 from harmoseg.store.card import Card
 
 MASKS, OVERLAYS, PROBABILITIES = "masks", "overlays", "probabilities"

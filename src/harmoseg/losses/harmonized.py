@@ -11,7 +11,7 @@ from torch.nn import functional as F
 
 from harmoseg.losses.fused import Sums, sweep
 from harmoseg.losses.modes import Mode, Pair, align, one_hot
-from harmoseg.losses.overlap import class_mean
+from harmoseg.losses.overlap_sums import class_mean
 from harmoseg.losses.spectral import Bands, SpectralCorrelationLoss, check_classes
 from harmoseg.spectrum import Reduction, correlation_ratio
 

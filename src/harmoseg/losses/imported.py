@@ -16,9 +16,9 @@ from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
 from harmoseg.imports import hash_object, import_object
-from harmoseg.losses.maps import NAMED_MAPS, MakeMap, class_masks, to_tensor
 from harmoseg.losses.method import LossName, Option
 from harmoseg.losses.modes import check_mode
+from harmoseg.losses.truth_maps import NAMED_MAPS, MakeMap, class_masks, to_tensor
 
 Loss = Callable[..., Tensor]
 _CHOICES: dict[str, tuple[Any, ...]] = {
@@ -59,8 +59,8 @@ class ForeignLoss(nn.Module):
             (B, C, *S); ``"map"``: the map in the place of the target.
         target_first: Whether the target is the first argument.
         map: A map of the truth that the loss takes as third argument, (B, C, *S): ``"distances"``,
-            ``"tubes"`` (see `harmoseg.losses.maps`), or a function of masks (B, C, *S), or its
-            import path.
+            ``"tubes"`` (see `harmoseg.losses.truth_maps`), or a function of masks (B, C, *S), or
+            its import path.
         schedule: Which of ``epoch``, ``epochs``, ``step`` and ``steps`` the loss takes as keywords;
             see `Moment`. Without a training the loss is asked at the end of one.
 
@@ -130,7 +130,7 @@ class ForeignLoss(nn.Module):
         return value
 
     def make_map(self, target: NDArray[Any], channels: int) -> Tensor:
-        """Return the map of a target, (B, C, *S); see `harmoseg.losses.maps.class_masks`."""
+        """Return the map of a target, (B, C, *S); see `harmoseg.losses.truth_maps.class_masks`."""
         if self._map is None:
             raise ValueError(f"loss {self.name} takes no map")
         masks = class_masks(self.mode, target, channels)

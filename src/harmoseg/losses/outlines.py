@@ -8,9 +8,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from harmoseg.losses.maps import Maps, Masks, centre_tubes, outline_distances, signed_distances
 from harmoseg.losses.modes import Mode, Pair, one_hot, probabilities
 from harmoseg.losses.shelf import MapLoss, ShelfLoss, check_option
+from harmoseg.losses.truth_maps import (
+    Maps,
+    Masks,
+    centre_tubes,
+    outline_distances,
+    signed_distances,
+)
 from harmoseg.spectrum import correlation_ratio
 
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from harmoseg.losses.maps import Maps, Masks, class_masks, to_tensor
 from harmoseg.losses.modes import Mode, Pair, TargetCheck, align, check_mode
-from harmoseg.losses.overlap import Averaging
+from harmoseg.losses.overlap_sums import Averaging
+from harmoseg.losses.truth_maps import Maps, Masks, class_masks, to_tensor
 from harmoseg.spectrum import Reduction, check_reduction
 
 Channelled = TypeVar("Channelled", Tensor, Masks)

@@ -19,7 +19,7 @@ from harmoseg.losses.modes import (
     one_hot,
     probabilities,
 )
-from harmoseg.losses.overlap import Averaging
+from harmoseg.losses.overlap_sums import Averaging
 from harmoseg.spectrum import (
     Partition,
     Reduction,

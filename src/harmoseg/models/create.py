@@ -82,7 +82,7 @@ def create_model(
             "install it with: pip install 'harmoseg[train]'"
         )
     # Imported here so that `import harmoseg` stays as light as torch.
-    from harmoseg.models.checkpointing import checkpoint_blocks
+    from harmoseg.models.activation_checkpointing import checkpoint_blocks
     from harmoseg.models.encoders import check_encoder, freeze_unused
     from harmoseg.models.local_weights import load_encoder_weights
 

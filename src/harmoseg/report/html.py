@@ -14,6 +14,7 @@ import pandas as pd
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_text
 from harmoseg.report.browser import Shown, make_payload
+from harmoseg.report.cautions import warnings as find_warnings
 from harmoseg.report.figures.overview import (
     CASES,
     CENTRES,
@@ -25,15 +26,14 @@ from harmoseg.report.figures.overview import (
     with_own_names,
 )
 from harmoseg.report.figures.style import place_dots, save_figure, to_png
-from harmoseg.report.findings import warnings as find_warnings
+from harmoseg.report.first_screen import make_opening
 from harmoseg.report.gallery import Gallery, GalleryCase
-from harmoseg.report.opening import make_opening
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.scores.table import Scores
 from harmoseg.statistics.centres import centre_table, describe_centres, spread_table
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.degradation import degradation_table
-from harmoseg.statistics.ensembles import describe_gains, ensemble_gains, ensemble_table
+from harmoseg.statistics.ensemble_gains import describe_gains, ensemble_gains, ensemble_table
 from harmoseg.statistics.pooled_tables import too_few_datasets
 from harmoseg.statistics.pooling import pool_all
 from harmoseg.statistics.printing import Table, write_tables
@@ -92,7 +92,7 @@ def write_report(
         path: The page to write.
         gallery: Pictures of cases; without them the page has numbers alone, and says so.
         logs: Training logs, for the figure of training; see `harmoseg.report.figures.curves`.
-        ensembles: Scores of ensembles of the seeds; see `harmoseg.statistics.ensembles`.
+        ensembles: Scores of ensembles of the seeds; see `harmoseg.statistics.ensemble_gains`.
         warnings: What to be wary of before what the scores themselves show.
         remarks: The same, of less weight: it comes after that.
         facts: Names and values that say how the scores were made.

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from PIL import Image
 
-from harmoseg.report.pages import page_template
+from harmoseg.report.page_template import page_template
 
 Cell = str | tuple[str, bool]
 """The text of a cell, or (text, whether it is bold)."""

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.controls import Kind, references_of
+from harmoseg.losses.control_methods import Kind, references_of
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores

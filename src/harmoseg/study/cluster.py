@@ -24,8 +24,8 @@ from harmoseg.messages import LOGGER
 from harmoseg.study import worker
 from harmoseg.study.executors import Executor, Outcome, ending_by_sigterm
 from harmoseg.study.jobs import Work, is_done
-from harmoseg.study.layout import failure_file, keep_failure, read_failures
 from harmoseg.study.resources import Resources
+from harmoseg.study.study_files import failure_file, keep_failure, read_failures
 
 FOLDER = "cluster"
 _ATTEMPTS = 3

@@ -14,9 +14,9 @@ from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
 from harmoseg.evaluation.reading import SUMMARY_FILE, open_evaluation
 from harmoseg.messages import LOGGER
 from harmoseg.scores.table import Scores
-from harmoseg.study.layout import scored_name
 from harmoseg.study.plan import readable_name
 from harmoseg.study.results import Study, StudyRun, StudyTask, renamed
+from harmoseg.study.study_files import scored_name
 
 ENSEMBLES = "ensembles"
 _FEWEST = 2

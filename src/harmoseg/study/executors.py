@@ -21,8 +21,8 @@ from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.files import make_folder, unwritable
 from harmoseg.openmp import bound_spinning
 from harmoseg.study.jobs import Work, carry_out, is_done
-from harmoseg.study.layout import failure_file, keep_failure, read_failures
 from harmoseg.study.progress import Progress
+from harmoseg.study.study_files import failure_file, keep_failure, read_failures
 
 LOGS = "logs"
 _POLL_SECONDS = 0.5

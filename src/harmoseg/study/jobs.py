@@ -30,9 +30,9 @@ from harmoseg.messages import LOGGER
 from harmoseg.scores.table import CLEAN
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
-from harmoseg.study.layout import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
 from harmoseg.study.plan import run_name
 from harmoseg.study.sample_predictions import make_exhibits
+from harmoseg.study.study_files import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, read_experiment, train
 

@@ -15,14 +15,14 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.files import make_folder, write_json
-from harmoseg.losses.controls import DEFAULT_CONTROLS, Controls, with_controls
-from harmoseg.store.apart import check_apart_from_sources
+from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.layout import Split
 from harmoseg.store.leave_out import leave_each_centre_out
+from harmoseg.store.output_check import check_apart_from_sources
 from harmoseg.store.reading import Store, open_store
 from harmoseg.store.training_view import open_training_view
-from harmoseg.study.layout import (
+from harmoseg.study.study_files import (
     SCHEMA,
     STUDY_FILE,
     DamagedPlanError,

@@ -30,9 +30,9 @@ from harmoseg.study.jobs import (
     finished_evaluation,
     is_trained,
 )
-from harmoseg.study.layout import read_failures, read_plan
 from harmoseg.study.sample_predictions import Exhibits, make_cams, read_cams, read_exhibits
 from harmoseg.study.status import hours_per_run
+from harmoseg.study.study_files import read_failures, read_plan
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import LOG_FILE, read_experiment
 

@@ -21,9 +21,9 @@ from pathlib import Path
 from harmoseg.messages import LOGGER
 from harmoseg.study.executors import Executor, in_turn, run_all
 from harmoseg.study.jobs import all_work
-from harmoseg.study.layout import RUNS
 from harmoseg.study.plan import StudyPlan, leave_centres_out, settle, tell_plan, write_plan
 from harmoseg.study.results import Study, open_study, write_study_scores
+from harmoseg.study.study_files import RUNS
 
 
 def run_study(

@@ -13,7 +13,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.locks import is_locked
 from harmoseg.progress import format_time
-from harmoseg.study.layout import (
+from harmoseg.study.study_files import (
     DONE_FILE,
     EVALUATIONS,
     EXHIBITS,

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from harmoseg.inference.labels import labels_of_logits
-from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import is_imported_model, parse_method
 from harmoseg.metrics import aggregate, confusion_counts

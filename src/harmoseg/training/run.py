@@ -8,7 +8,7 @@ A run is a folder::
     checkpoints/          while it runs: the last two states to continue from, the best weights
     weights.safetensors   the weights selected
     last.safetensors      the last epoch's, where the best epoch is selected and is another one
-    model.json            with the weights, a model to predict with; see `harmoseg.inference.saved`
+    model.json            with the weights, a model; see `harmoseg.inference.saved_model`
     done.json             written last: the run is complete
 """
 
@@ -32,7 +32,7 @@ from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harmoseg.diagnostics.guard import check_objective
+from harmoseg.diagnostics.training_guard import check_objective
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.files import (
     check_schema,
@@ -44,7 +44,7 @@ from harmoseg.files import (
     write_text,
 )
 from harmoseg.inference.predictor import Predictor, choose_device
-from harmoseg.inference.saved import (
+from harmoseg.inference.saved_model import (
     MODEL_FILE,
     WEIGHTS_FILE,
     ModelInfo,
@@ -56,7 +56,7 @@ from harmoseg.locks import locked
 from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
 from harmoseg.messages import LOGGER
-from harmoseg.models.checkpointing import checkpoint_blocks
+from harmoseg.models.activation_checkpointing import checkpoint_blocks
 from harmoseg.store.training_view import TrainingView, open_training_view
 from harmoseg.training.batches import (
     Batch,
@@ -79,12 +79,12 @@ from harmoseg.training.experiment import (
 )
 from harmoseg.training.interrupts import Stopped, Stopping, signals_as_before
 from harmoseg.training.loggers import make_loggers
-from harmoseg.training.measuring import Measurements, describe_environment
 from harmoseg.training.memory import explaining_lack_of_memory
 from harmoseg.training.network import TrainedNetwork, build_network, model_info
 from harmoseg.training.objective import Objective
 from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import process_number
+from harmoseg.training.run_costs import Measurements, describe_environment
 from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
 from harmoseg.training.temperature import temperature_on
 from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning

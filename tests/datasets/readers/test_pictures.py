@@ -16,7 +16,7 @@ from PIL import Image
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card, load_list, load_split
-from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import READERS, btseg, list_dataset, skin

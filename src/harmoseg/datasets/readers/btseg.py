@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card, load_list
-from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
 from harmoseg.datasets.readers.common import (
     USUAL,

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from harmoseg.datasets.annotations import rasterise
 from harmoseg.datasets.catalogue import load_card, load_split
-from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pairing import Pair
 from harmoseg.datasets.picture_cases import checked_sample, picture_case, read_black_and_white
 from harmoseg.datasets.pictures import read_image

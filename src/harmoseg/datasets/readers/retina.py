@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 
 from harmoseg.datasets.catalogue import load_card, load_split
-from harmoseg.datasets.labels import BlackAndWhite
+from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
 from harmoseg.datasets.pictures import SUFFIXES

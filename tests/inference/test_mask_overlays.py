@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 
 from harmoseg.colours import colour_codes, distinct_colours
-from harmoseg.inference.overlays import class_colours
+from harmoseg.inference.mask_overlays import class_colours
 from harmoseg.store.card import Card
 
 

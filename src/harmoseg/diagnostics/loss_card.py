@@ -24,9 +24,9 @@ from harmoseg.diagnostics.gradients import (
     measure_pull,
     measure_spectrum,
 )
-from harmoseg.diagnostics.guard import passing_spellings
 from harmoseg.diagnostics.masks import COUNT, phantom_channels, phantom_masks, store_masks
 from harmoseg.diagnostics.probe import Question, as_loss, ask
+from harmoseg.diagnostics.training_guard import passing_spellings
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_loss
 from harmoseg.losses.modes import Mode
@@ -66,7 +66,7 @@ class LossCard:
     @property
     def sentences(self) -> list[str]:
         """Return the findings in plain sentences."""
-        from harmoseg.diagnostics.sentences import describe
+        from harmoseg.diagnostics.check_sentences import describe
 
         return describe(self)
 

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 import harmoseg
 from harmoseg import HarmosegError
 from harmoseg.files import sha256_of
-from harmoseg.inference.saved import ModelInfo, SavedModel, _seal, load_model, save_model
+from harmoseg.inference.saved_model import ModelInfo, SavedModel, _seal, load_model, save_model
 from harmoseg.store.card import Card
 
 BINARY = Card("polyps", "Polyps", "colonoscopy", "binary", ("background", "polyp"))

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from functools import cache
 
-from harmoseg.diagnostics.card import make_question
 from harmoseg.diagnostics.gradients import measure_likeness
+from harmoseg.diagnostics.loss_card import make_question
 from harmoseg.diagnostics.probe import Question, as_loss, ask
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import LossName, parse_method

@@ -6,9 +6,9 @@ import math
 import textwrap
 from collections.abc import Callable, Sequence
 
-from harmoseg.diagnostics.card import LossCard, octave_names
 from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import BASIS, NAMES
+from harmoseg.diagnostics.loss_card import LossCard, octave_names
 
 FINER = {3: 16, 4: 8}
 """Octaves from which on power is summed, and the size of detail there in pixels."""

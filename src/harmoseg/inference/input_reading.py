@@ -17,7 +17,7 @@ from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.inference.inputs import Input
 from harmoseg.inference.options import PredictionOptions
-from harmoseg.inference.saved import ModelInfo
+from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.inference.windows import Window, cut_windows
 
 

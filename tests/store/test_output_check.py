@@ -11,7 +11,7 @@ from harmoseg.cli.main import main
 from harmoseg.datasets.folder import FolderOptions, prepare_folder
 from harmoseg.datasets.preparing import PrepareOptions
 from harmoseg.datasets.splitting import SplitRule
-from harmoseg.store.apart import check_apart, check_apart_from_sources
+from harmoseg.store.output_check import check_apart, check_apart_from_sources
 
 
 def test_what_lies_one_in_the_other_is_refused(tmp_path) -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from harmoseg import HarmosegError, compare
 from harmoseg.scores.table import Scores
-from harmoseg.statistics.ensembles import (
+from harmoseg.statistics.ensemble_gains import (
     area_under_risk,
     describe_gains,
     ensemble_gains,
