@@ -14,7 +14,7 @@ from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import Block, Values, split_into_blocks
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import FOR_THESE_NETWORKS
+from harmoseg.statistics.differences import FOR_THESE_NETWORKS, within
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
 from harmoseg.statistics.printing import Table, format_estimate
 
@@ -88,8 +88,8 @@ def ensemble_gains(comparison: Comparison, ensembles: Scores) -> list[EnsembleGa
             condition,
             method,
             len(members.seeds[method]),
-            next(estimates),
-            next(estimates),
+            within(next(estimates), primary),
+            within(next(estimates), primary),
             next(estimates),
             _areas(block, name, primary, condition),
         )

@@ -41,7 +41,7 @@ from harmoseg.report.figures.style import (
     wrapped,
 )
 from harmoseg.report.gallery import Gallery
-from harmoseg.scores.table import CLEAN, Scores
+from harmoseg.scores.table import CLEAN, RESCALED, Scores
 from harmoseg.statistics.comparison import compare
 from harmoseg.statistics.differences import Difference, Where
 from harmoseg.statistics.intervals import Estimate, estimate_mean
@@ -503,3 +503,21 @@ def test_files_are_the_same_bytes_and_names_are_text(made, tmp_path) -> None:
     drawing = (tmp_path / "r.svg").read_text(encoding="utf-8")
     assert "a$b$c</text>" in drawing and "&lt;x&gt;</text>" in drawing
     assert not re.search(r"<dc:date>|matplotlib\.org|Matplotlib v", drawing)
+
+
+def test_the_diagram_of_two_errors_a_method_has_room_for_them(made) -> None:
+    """Warnings are errors here, that of a layout without room among them."""
+    methods = [f"method-{name}" for name in "abcdef"]
+    after = made.make_bins(0.9)
+    after["convention"] += RESCALED
+    scores = made.make_scores(
+        {method: np.full((2, 4), 80.0) for method in methods},
+        also={"other": {method: np.full((2, 4), 70.0) for method in methods}},
+        bins={method: pd.concat([made.make_bins(0.8), after]) for method in methods},
+    )
+    comparison = compare(scores, reference="method-a")
+    figure = reliability_figure(scores, comparison.blocks, method_styles(methods))
+    to_png(figure)
+    legends = [legend for axes in figure.axes if (legend := axes.get_legend())]
+    texts = [text.get_text() for legend in legends for text in legend.get_texts()]
+    assert texts.count("ECE 10.00, then 5.00") == 12

@@ -18,7 +18,7 @@ from harmoseg.report.figures.style import (
     method_handle,
     shortened,
 )
-from harmoseg.scores.table import Scores
+from harmoseg.scores.table import RESCALED, Scores
 from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.reliability import Bins, pooled_bins
 
@@ -41,8 +41,10 @@ def reliability_figure(scores: Scores, blocks: Sequence[Block], styles: Styles) 
     methods = list(dict.fromkeys(method for block in blocks for method in block.methods))
     columns = min(_COLUMNS, len(blocks))
     lines = math.ceil(len(blocks) / columns)
+    # Two errors of a method need the whole width.
+    entries = 1 if _is_rescaled(scores) else 2
     # Diagram, histogram and errors, for every row of test sets.
-    heights = [*_HEIGHTS, 0.17 * math.ceil(len(methods) / 2) + 0.1]
+    heights = [*_HEIGHTS, 0.17 * math.ceil(len(methods) / entries) + 0.1]
     figure = Figure(
         figsize=(max(3.4, WIDTH / _COLUMNS * columns), lines * (sum(heights) + 0.75) + 0.8),
         layout="constrained",
@@ -108,7 +110,17 @@ def _draw_block(
     histogram.set_xlim(0, 1)
     histogram.yaxis.set_major_formatter(lambda value, _: f"{value:g}")
     histogram.minorticks_off()
-    legend.legend(handles=handles, loc="upper center", ncols=2, borderaxespad=0, handletextpad=0.2)
+    legend.legend(
+        handles=handles,
+        loc="upper center",
+        ncols=1 if _is_rescaled(scores) else 2,
+        borderaxespad=0,
+        handletextpad=0.2,
+    )
+
+
+def _is_rescaled(scores: Scores) -> bool:
+    return scores.bins is not None and bool(scores.bins["convention"].str.endswith(RESCALED).any())
 
 
 def _draw_histogram(axes: Axes, bins: Bins, colour: str) -> None:
