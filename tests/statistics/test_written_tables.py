@@ -7,10 +7,12 @@ import re
 import shutil
 import subprocess
 
+import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.statistics.printing import Table, to_latex, to_markdown, write_tables
+from harmoseg.statistics.printing import Table, to_latex, to_markdown, to_terminal, write_tables
+from harmoseg.statistics.tables import difference_table
 
 HOSTILE = r"a_b & 50% of $x^2 #1 {y} ~ \z < > | [q] *"
 TABLE = Table(
@@ -118,3 +120,18 @@ def test_a_folder_that_cannot_be_made_is_told(tmp_path) -> None:
     (tmp_path / "tables").touch()
     with pytest.raises(HarmosegError, match="tables: cannot be written"):
         write_tables([TABLE], tmp_path / "tables")
+
+
+@pytest.mark.parametrize("width", [80, 120, 400])
+def test_a_table_for_a_terminal_keeps_the_verdict_and_names_what_is_left_out(made, width) -> None:
+    values = {"unet": np.full((2, 6), 80.0), "unet+scc": np.linspace(70, 90, 12).reshape(2, 6)}
+    table = difference_table(made.make_comparison(values))
+    lines = to_terminal(table, width).splitlines()
+    header = lines[2]
+    assert "DSC word" in header and "method" in header and " DSC " in header
+    if width >= 120:
+        assert max(map(len, lines)) <= width
+    said = " ".join(" ".join(lines).split())
+    left = [name for name in table.header if f" {name} " not in header.replace("|", " ")]
+    assert bool(left) == ("Not shown here, but in the report: " in said)
+    assert all(name in said for name in left)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jsonargparse import Namespace
 
 from harmoseg.cli.commands import SUMMARIES
-from harmoseg.cli.parsing import Parser
+from harmoseg.cli.parsing import Parser, columns
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls
 from harmoseg.messages import LOGGER
@@ -245,7 +245,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
     from harmoseg.statistics.pooling import pool_all
-    from harmoseg.statistics.printing import to_markdown
+    from harmoseg.statistics.printing import to_terminal
 
     result = compare(
         scores,
@@ -262,7 +262,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     gallery = Gallery.read(source)
     tables = write_report(result, out / REPORT_FILE, gallery, files=out, replace_files=True)
     for table in tables[:2]:
-        print(to_markdown(table))
+        print(to_terminal(table, columns()))
     print("\n".join([*result.sentences, *(item.sentence for item in pool_all(result))]))
     print(f"report: {out / REPORT_FILE}")
 
@@ -270,7 +270,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
 def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.printing import to_markdown
+    from harmoseg.statistics.printing import to_terminal
     from harmoseg.study.executors import executor_for
     from harmoseg.study.plan import DatasetPlan, StudyPlan
     from harmoseg.study.results import describe_failures
@@ -296,7 +296,7 @@ def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
     study = run_study(plan, out, executor=executor_for(values["jobs"]))
     tables, result = write_paper_report(study, explain=values["explain"])
     for table in tables[:2]:
-        print(to_markdown(table))
+        print(to_terminal(table, columns()))
     print("\n".join(result.sentences))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)

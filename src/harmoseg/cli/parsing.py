@@ -6,6 +6,7 @@ import argparse
 import difflib
 import json
 import re
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -86,6 +87,11 @@ class Parser(jsonargparse.ArgumentParser):
             if named and named["name"] in choices:
                 return choices[named["name"]]
         return self
+
+
+def columns() -> int:
+    """Return the width to print tables in: that of the terminal, or 120 in a file."""
+    return max(80, shutil.get_terminal_size((120, 24)).columns)
 
 
 def with_underscores(arguments: Sequence[str]) -> list[str]:

@@ -60,8 +60,11 @@ def run(arguments: Namespace) -> None:
         choices = SourceOptions(**_taken(values, SourceOptions))
         made = prepare_dataset(arguments.dataset, values["source"], options, choices)
     print(f"prepared {out}" if made else f"{out} is there already, made from the same files")
-    for remark in remarks_of(read_info(out)):
+    info = read_info(out)
+    for remark in remarks_of(info):
         print(f"note: {remark}")
+    then = "compare" if info.counts.get("train") else "evaluate RUN"
+    print(f"look at it: harmoseg info {out} --preview sheet.png; then: harmoseg {then} {out}")
 
 
 def _folder_parser() -> Parser:

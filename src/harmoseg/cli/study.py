@@ -9,7 +9,7 @@ from typing import Literal
 from jsonargparse import Namespace
 
 from harmoseg.cli.commands import SUMMARIES
-from harmoseg.cli.parsing import Parser
+from harmoseg.cli.parsing import Parser, columns
 from harmoseg.errors import HarmosegError
 from harmoseg.study.resources import Resources
 
@@ -78,7 +78,7 @@ def run(arguments: Namespace) -> int:
     """Carry out the recipe, write its report, print its main table; 1 where runs failed."""
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
-    from harmoseg.statistics.printing import to_markdown
+    from harmoseg.statistics.printing import to_terminal
     from harmoseg.study.executors import executor_for
     from harmoseg.study.recipe import read_recipe, with_options
     from harmoseg.study.results import describe_failures
@@ -111,7 +111,7 @@ def run(arguments: Namespace) -> int:
     runs = arguments.runs or out.parent / "runs"
     study = run_study(plan, out, runs=runs, executor=executor)
     tables, result = write_paper_report(study, explain=arguments.explain)
-    print(to_markdown(tables[0]))
+    print(to_terminal(tables[0], columns()))
     print("\n".join(result.sentences))
     print(f"report: {out / REPORT_FILE}")
     failures = describe_failures(study)

@@ -7,7 +7,7 @@ from pathlib import Path
 from jsonargparse import Namespace
 
 from harmoseg.cli.commands import SUMMARIES
-from harmoseg.cli.parsing import Parser
+from harmoseg.cli.parsing import Parser, columns
 
 SUMMARY = SUMMARIES["study_ensembles"]
 
@@ -27,7 +27,7 @@ def run(arguments: Namespace) -> None:
     from harmoseg.paper.report import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.ensemble_gains import ensemble_table
-    from harmoseg.statistics.printing import to_markdown
+    from harmoseg.statistics.printing import to_terminal
     from harmoseg.study.ensembles import make_ensembles
     from harmoseg.study.results import open_study
 
@@ -36,5 +36,5 @@ def run(arguments: Namespace) -> None:
     write_paper_report(study)
     table = ensemble_table(study.compare(), scores)
     if table is not None:
-        print(to_markdown(table))
+        print(to_terminal(table, columns()))
     print(f"report: {arguments.study / REPORT_FILE}")

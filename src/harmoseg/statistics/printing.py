@@ -6,9 +6,10 @@ import itertools
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from textwrap import fill
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ _ESCAPES = str.maketrans(_LATEX)
 _NEGATIVE = re.compile(r"(?<![\w.)}])-(?=\d)")
 NOT_AVAILABLE = "interval not available"
 NONE = "none"
+_FEWEST_COLUMNS = 4
+"""Of a table on a narrow terminal: where, what, against what, by how much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,6 +135,38 @@ def to_markdown(table: Table) -> str:
     ]
     body.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join([f"**{table.title}**", "", *body, "", table.caption, ""])
+
+
+def to_terminal(table: Table, width: int) -> str:
+    """Write a table in Markdown within so many characters, as far as its first columns allow.
+
+    The primary measure and its verdict come first, the others from the left; what is left out is
+    named.
+    """
+    text = to_markdown(table)
+    body = text.split("\n")[2 : 4 + len(table.rows)]
+    verdicts = [name for name in table.header if name.endswith(" word")]
+    primary = tuple(name.removesuffix(" word") for name in verdicts)
+    first = [i for i, name in enumerate(table.header) if name in (*primary, *verdicts)]
+    order = [*first, *(i for i in range(len(table.header)) if i not in first)]
+    room = width - 1
+    kept: set[int] = set()
+    for i in order:
+        wide = 3 + max(len(line.split("|")[i + 1].strip()) for line in body)
+        if wide <= room or len(kept) <= _FEWEST_COLUMNS:
+            kept.add(i)
+            room -= wide
+    left = [name for i, name in enumerate(table.header) if i not in kept]
+    places = sorted(kept)
+    chosen = replace(
+        table,
+        header=tuple(table.header[i] for i in places),
+        rows=tuple(tuple(row[i] for i in places) for row in table.rows),
+        bold=frozenset((r, places.index(c)) for r, c in table.bold if c in kept),
+        caption="",
+    )
+    more = f" Not shown here, but in the report: {', '.join(left)}." if left else ""
+    return to_markdown(chosen).rstrip() + "\n\n" + fill(table.caption + more, width) + "\n"
 
 
 def to_latex(table: Table) -> str:
