@@ -9,10 +9,9 @@ from scipy import optimize
 
 from harmoseg import HarmosegError, Scores, compare
 from harmoseg.cli.main import main
-from harmoseg.report.cautions import warnings
 from harmoseg.report.figures.pooled import pooled_plot
 from harmoseg.scores.files import write_scores
-from harmoseg.statistics.pooled_tables import make_pooled_tables
+from harmoseg.statistics.pooled_tables import make_pooled_tables, too_few_datasets
 from harmoseg.statistics.pooling import (
     pool_all,
     pool_datasets,
@@ -118,7 +117,7 @@ def test_networks_tested_on_several_datasets_count_once() -> None:
 def test_fewer_than_three_datasets_are_refused() -> None:
     found = compare(scores(datasets=2), reference="a")
     assert make_pooled_tables(found) == []
-    assert "needs 3 datasets or more; there are 2" in warnings(found)[-1]
+    assert "needs 3 datasets or more; there are 2" in too_few_datasets(found)
     with pytest.raises(HarmosegError, match="b and a have 2 dataset.s. with an interval in DSC"):
         pool_datasets(found, "b", "a")
     with pytest.raises(HarmosegError, match="2 datasets and 3 methods on all of them"):

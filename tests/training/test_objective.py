@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harmoseg import HarmonizedLoss, HarmosegError
+from harmoseg import HarmonizedLoss, HarmosegError, imports
 from harmoseg.diagnostics.training_guard import check_objective
 from harmoseg.losses import imported
 from harmoseg.losses.method import parse_method
@@ -113,7 +113,7 @@ def test_a_loss_in_the_current_folder(tmp_path, monkeypatch) -> None:
         stream.write("# changed\n")
     # What this process has imported is what it runs; the next one has another hash.
     assert source_of("unet+my_losses_7.third") == before
-    monkeypatch.setattr(imported, "_HASHES", {})
+    monkeypatch.setattr(imports, "_HASHES", {})
     assert source_of("unet+my_losses_7.third") != before
     (tmp_path / "my_losses_8.py").write_text(
         "from functools import partial\nfrom torch.nn.functional import l1_loss\n"
