@@ -219,7 +219,7 @@ def _readme(info: ModelInfo) -> str:
     return f"""\
 # {card.title} segmentation
 
-{info.name} with encoder {info.encoder}, trained by [harmoseg](https://pypi.org/project/harmoseg/)
+{info.name} with encoder {info.encoder}, trained by harmoseg
 on {card.title}: {_enumerated(card.classes)}. Exported as a MONAI bundle.
 
 It needs MONAI and harmoseg: `pip install 'harmoseg[monai]'`. The weights are
