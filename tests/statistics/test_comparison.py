@@ -299,3 +299,15 @@ def test_a_class_without_a_row_is_a_failure_and_no_smaller_mean() -> None:
     undefined = frame["DSC"].mask(lost)
     found = compare(Scores.of(frame.assign(DSC=undefined)[frame["class"] != BACKGROUND]))
     assert "In 1 cases unet+scc and unet are averaged over different classes" in found.notes[0]
+
+
+@pytest.mark.parametrize(
+    ("names", "shown"), [(("A", "B"), ""), (("unet", "unet+scc@sample"), "no control")]
+)
+def test_methods_of_other_people_are_not_told_that_they_lack_a_control(made, names, shown) -> None:
+    values = np.random.default_rng(0).uniform(60, 90, (2, 6))
+    first, second = names
+    found = compare(made.make_scores({first: values, second: values + 5}), reference=first)
+    (item,) = found.headline
+    assert item.kind == "no control" and item.shown_kind == shown
+    assert ("Not a control" in found.sentences[0]) == bool(shown)

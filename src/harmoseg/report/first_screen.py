@@ -59,7 +59,7 @@ def make_opening(
     places = list(dict.fromkeys(item.block.place for item in shown))
     limit = reach(items)
     margin = result.margins.get(result.primary.name, 0.0)
-    pairs = dict.fromkeys((item.method, item.reference, item.kind) for item in shown)
+    pairs = dict.fromkeys((item.method, item.reference, item.shown_kind) for item in shown)
     by_key = {(x.block.place, x.method, x.reference): x for x in shown}
     questions = [
         Question(

@@ -86,6 +86,11 @@ class Difference:
         return True
 
     @property
+    def shown_kind(self) -> str:
+        """Return what the reference is, for people; empty where nothing is known of the methods."""
+        return "" if self.kind == "no control" and not self.lacks_control else self.kind
+
+    @property
     def turned(self) -> tuple[float, float] | None:
         """Return the interval with its sign turned so that larger is better; None without one."""
         low, high = self.estimate.low, self.estimate.high

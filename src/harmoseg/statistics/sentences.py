@@ -38,7 +38,7 @@ def sentence(item: Difference) -> str:
         where = f"On {item.block.place}{_part(item.where)}: "
         words = where + (words[0].lower() + words[1:] if words.startswith("N") else words)
     paired = " They share no seed, so they are paired in order." if item.in_order else ""
-    kind = "" if item.kind == "no control" and not item.lacks_control else f" {_KINDS[item.kind]}"
+    kind = f" {_KINDS[item.kind]}" if item.shown_kind else ""
     return f"{words}{kind}{paired}"
 
 
