@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, SpectralCorrelationLoss
+from harmoseg.losses import fused
 
 
 def dice(p: torch.Tensor, y: torch.Tensor) -> torch.Tensor:
@@ -133,6 +134,20 @@ def test_gradients_agree_with_finite_differences(reduction) -> None:
     for mode, (logits, target) in (("binary", binary_batch()), ("multiclass", multiclass_batch())):
         loss = HarmonizedLoss(mode, reduction=reduction)
         assert torch.autograd.gradcheck(loss, (logits.requires_grad_(), target))
+
+
+@pytest.mark.parametrize("ignore_index", [None, 2])
+@pytest.mark.parametrize("reduction", ["batch", "sample"])
+def test_a_gradient_taken_part_by_part_is_the_whole_one(monkeypatch, reduction, ignore_index):
+    generator = torch.Generator().manual_seed(0)
+    logits = torch.randn(2, 3, 7, 9, generator=generator, dtype=torch.float64, requires_grad=True)
+    target = torch.randint(0, 3, (2, 7, 9), generator=generator)
+    loss = HarmonizedLoss("multiclass", reduction=reduction, ignore_index=ignore_index)
+    (whole,) = torch.autograd.grad(loss(logits, target), logits)
+    monkeypatch.setattr(fused, "_BACKWARD_VALUES", 60)  # 63 pixels in parts of 20
+    (parts,) = torch.autograd.grad(loss(logits, target), logits)
+    assert torch.equal(parts, whole)
+    assert torch.autograd.gradcheck(lambda z: loss(z, target), logits)
 
 
 def test_perfect_prediction_costs_nothing() -> None:

@@ -19,6 +19,9 @@ from harmoseg.losses.modes import Mode, Pair
 _BLOCK = 1024
 """Pixels that are added one after the other when classes are summed."""
 
+_BACKWARD_VALUES = 2**20
+"""Values of a gradient that are computed at once for large images: 4 MiB in float32."""
+
 
 class Sums(NamedTuple):
     """Sums over the valid pixels of every sample and channel, each (B, C).
@@ -40,7 +43,7 @@ def sweep(mode: Mode, pair: Pair) -> Sums:
     """Return all sums, taken in one sweep. They can be differentiated once, in the logits."""
     axes = tuple(range(2, pair.logits.ndim))
     function = _SoftmaxSweep if mode == "multiclass" else _SigmoidSweep
-    pixel, cross, pred, square, *_ = function.apply(*pair)
+    pixel, cross, pred, square, _ = function.apply(*pair)
     if mode == "multiclass":
         counted = torch.ones_like(pair.logits[:, :1]) if pair.valid is None else pair.valid
         truth = _sum_by_class(counted, pair.target, pair.logits.shape[1])
@@ -88,10 +91,7 @@ class _SigmoidSweep(torch.autograd.Function):
 
 
 class _SoftmaxSweep(torch.autograd.Function):
-    """The sums for classes that exclude each other.
-
-    Also returns p, and p at the class that is true, for the backward alone.
-    """
+    """The sums for classes that exclude each other; also returns p, for the backward alone."""
 
     generate_vmap_rule = True
 
@@ -107,9 +107,8 @@ class _SoftmaxSweep(torch.autograd.Function):
         if valid is not None:
             pred, of_truth = pred.mul_(valid), of_truth.mul_(valid)
         pixel = _sum_by_class(of_truth, target, classes)
-        at_truth = pred.gather(1, target)
-        cross = _sum_by_class(at_truth, target, classes)
-        return pixel, cross, pred.sum(axes), _sum_of_squares(pred), pred, at_truth
+        cross = _sum_by_class(pred.gather(1, target), target, classes)
+        return pixel, cross, pred.sum(axes), _sum_of_squares(pred), pred
 
     @staticmethod
     def setup_context(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
@@ -118,26 +117,44 @@ class _SoftmaxSweep(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, *grads: Tensor | None) -> tuple[Tensor | None, ...]:
-        pred, at_truth, target, valid = ctx.saved_tensors
-        of_pixel, of_cross, of_pred, of_square = _of_sums(pred, grads)
-        # dL/dz_c = a_c - p_c sum_j a_j with a = p (A y + b + 2 c p) - g y; y is 1 in one place.
-        grad = torch.mul(pred, 2 * of_square).add_(of_pred).mul_(pred)
-        of_pixel = _of_class(of_pixel, target)
-        if valid is not None:
-            of_pixel = of_pixel * valid
-        correction = _of_class(of_cross, target).mul_(at_truth).sub_(of_pixel)
-        del of_pixel
-        grad = grad.scatter_add_(1, target, correction)
-        del correction
-        return grad.addcmul_(pred, grad.sum(1, keepdim=True), value=-1), None, None
+        pred, target, valid = ctx.saved_tensors
+        of_sums = _of_sums(pred, grads)
+        length = pred[0, 0].numel()
+        step = max(1, _BACKWARD_VALUES // pred.shape[1])
+        if length <= step or torch.compiler.is_compiling():
+            return _softmax_gradient(pred, target, valid, of_sums), None, None
+        # Part by part, so that nothing but the gradient is as large as the logits.
+        grad = torch.empty_like(pred)
+        wholes = [grad, pred, target] if valid is None else [grad, pred, target, valid]
+        for sample in range(len(pred)):
+            flat = [x[sample : sample + 1].flatten(2) for x in wholes]
+            sums = [x[sample : sample + 1].flatten(2) for x in of_sums]
+            for start in range(0, length, step):
+                out, *parts = (x[..., start : start + step] for x in flat)
+                out.copy_(_softmax_gradient(*parts[:2], parts[2] if parts[2:] else None, sums))
+        return grad, None, None
+
+
+def _softmax_gradient(
+    pred: Tensor, target: Tensor, valid: Tensor | None, of_sums: list[Tensor]
+) -> Tensor:
+    of_pixel, of_cross, of_pred, of_square = of_sums
+    # dL/dz_c = a_c - p_c sum_j a_j with a = p (A y + b + 2 c p) - g y; y is 1 in one place.
+    grad = torch.mul(pred, 2 * of_square).add_(of_pred).mul_(pred)
+    of_pixel = _of_class(of_pixel, target)
+    if valid is not None:
+        of_pixel = of_pixel * valid
+    correction = _of_class(of_cross, target).mul_(pred.gather(1, target)).sub_(of_pixel)
+    grad = grad.scatter_add_(1, target, correction)
+    return grad.addcmul_(pred, grad.sum(1, keepdim=True), value=-1)
 
 
 def _save(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, ...]) -> None:
-    kept = output[4:]
-    ctx.mark_non_differentiable(*kept)
-    # Otherwise PyTorch would fill arrays of zeros as the gradients of what is kept.
+    pred = output[-1]
+    ctx.mark_non_differentiable(pred)
+    # Otherwise PyTorch would fill an array of zeros as the gradient of what is kept.
     ctx.set_materialize_grads(False)
-    ctx.save_for_backward(*kept, *inputs[1:])
+    ctx.save_for_backward(pred, *inputs[1:])
 
 
 def _of_sums(pred: Tensor, grads: tuple[Tensor | None, ...]) -> list[Tensor]:
