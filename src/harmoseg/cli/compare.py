@@ -244,7 +244,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
-    from harmoseg.statistics.pooling import pool_all
+    from harmoseg.statistics.heterogeneity import pool_all
     from harmoseg.statistics.printing import to_terminal
 
     result = compare(
