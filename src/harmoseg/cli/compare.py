@@ -194,8 +194,7 @@ def run(arguments: Namespace) -> int:
 
 def read_table(path: Path, measures: Sequence[str]) -> Scores:
     """Read scores of anybody; what looks wrong is logged once, and not warned of again."""
-    from harmoseg.scores.files import read_scores
-    from harmoseg.scores.suspicions import ScoresWarning
+    from harmoseg.scores.files import ScoresWarning, read_scores
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScoresWarning)

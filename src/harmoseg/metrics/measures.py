@@ -180,16 +180,6 @@ _FAMILIES = {"dice": "DSC", "dsc": "DSC", "iou": "IoU", "jaccard": "IoU", "hd95"
 """What other people call measures that harmoseg knows."""
 
 
-def hausdorff_column(percentile: Literal["HD95", "HD"], unit: str, definition: str = "") -> str:
-    """Return the column of a Hausdorff distance; HD95 names its definition, pooled or max."""
-    return "_".join(part for part in (percentile, definition, unit) if part)
-
-
-def surface_dice_column(tolerance: float, unit: str) -> str:
-    """Return the column of a normalised surface Dice at a tolerance in `unit`."""
-    return f"NSD_{tolerance:g}{unit}"
-
-
 def known_measure(column: str) -> Measure | None:
     """Return the registered measure of a column; None for a column of somebody else."""
     if column in _FIXED:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from harmoseg.errors import HarmosegError
-from harmoseg.metrics.boundary import Spacing, pitch_of
+from harmoseg.metrics.surface import Spacing, pitch_of
 from harmoseg.spectrum import (
     RingKind,
     Rings,

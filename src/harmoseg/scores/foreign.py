@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -21,49 +21,49 @@ from harmoseg.scores.naming import (
     measure_in,
     plain,
 )
+from harmoseg.scores.table import to_numbers
 
 Columns = Literal["methods", "classes"]
-_AGGREGATES = {
-    "mean",
-    "median",
-    "std",
-    "min",
-    "max",
-    "sd",
-    "stdev",
-    "notnans",
-    "count",
-    "90percentile",
+_MEANS = {"mean", "average", "avg"}
+_AGGREGATES = _MEANS | {
+    *("median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
+    *("ci", "ci_low", "ci_high", "average_sample_mean"),
 }
-_AGGREGATES |= {"average", "avg", "ci", "ci_low", "ci_high", "average_sample_mean"}
 _FEW = 6
 _SUFFIX = re.compile(
     r"\.(nii(\.gz)?|png|tiff?|jpe?g|bmp|mha|mhd|nrrd|npy|npz|h5|dcm|gz)$", re.IGNORECASE
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reading:
     """What is known of a table before it is read, and what reading found.
 
     Args:
-        source: The file, for errors.
-        stem: Name of the file without its ending, which may name the measure.
-        declared: Measures that the user declared, by column; and those of them in percent.
+        declared: Measures that the user declared, by column.
+        percent: Those of them in percent.
+        groups: Patient of every case.
         names: The column of a role, where the user named it.
         columns: What columns with other names are; None where the table must show it.
         defaults: Values of key columns that the table does not have.
+        source: The file, for errors.
+        stem: Name of the file without its ending, which may name the measure.
         remarks: What was decided.
     """
 
-    source: str
-    stem: str
-    declared: Mapping[str, Measure]
+    declared: Mapping[str, Measure] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
+    groups: Mapping[str, str] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     columns: Columns | None = None
     defaults: Mapping[str, str] = field(default_factory=dict)
+    source: str = ""
+    stem: str = ""
     remarks: list[str] = field(default_factory=list)
+
+    def of_method(self, method: str) -> Reading:
+        """Return the same for a table that need not name its method."""
+        return replace(self, defaults={"method": method})
 
     def error(self, text: str) -> HarmosegError:
         """Return an error that names the file."""
@@ -158,14 +158,16 @@ def _find_values(
     frame: pd.DataFrame, keys: pd.DataFrame, roles: Mapping[str, str], reading: Reading
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return the keys with one column per measure, long in classes and methods."""
-    if "value" in roles and "measure" in roles:
-        return _by_measure(frame, keys, roles, reading)
+    if "value" in roles:
+        value = frame[roles["value"]]
+        frame = frame.assign(**{roles["value"]: to_numbers(value, reading.source)})
+        if "measure" in roles:
+            return _by_measure(frame, keys, roles, reading)
     others = [name for name in frame.columns if name not in roles.values()]
     numeric = [n for n in others if _is_number(frame[n]) or n in reading.declared]
     if dropped := [name for name in others if name not in numeric]:
         reading.remarks.append(f"columns left out: {_listed(dropped)}")
-    for name in [*numeric, *([roles["value"]] if "value" in roles else [])]:
-        _check_numbers(frame[name], reading)
+    frame = frame.assign(**{name: to_numbers(frame[name], reading.source) for name in numeric})
     named = {name: _measure_of(name, reading) for name in numeric}
     if "value" in roles and not any(named.values()):
         measure = _single_measure(reading, roles["value"])
@@ -194,7 +196,7 @@ def _wide_values(
     reading: Reading,
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return a table whose columns are classes or methods, perhaps of several measures."""
-    columns = [name for name in numeric if plain(name) not in ("mean", "average", "avg")]
+    columns = [name for name in numeric if plain(name) not in _MEANS]
     if not columns:
         raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
     what = reading.columns or (
@@ -271,7 +273,7 @@ def _declare(name: str, problem: str) -> str:
 
 def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> None:
     """Divide percent by 100, where that is declared or the values show it."""
-    column = pd.to_numeric(values[measure.name], errors="coerce")
+    column = values[measure.name]
     finite = column[np.isfinite(column)]
     if measure.name in reading.percent:
         is_percent = True
@@ -293,8 +295,8 @@ def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> N
             )
     how = "declared" if measure.name in reading.declared else "inferred"
     reading.remarks.append(f"{measure.title} as {'percent' if is_percent else 'fractions'} ({how})")
-    if is_percent and pd.api.types.is_numeric_dtype(values[measure.name]):
-        values[measure.name] = values[measure.name] / 100
+    if is_percent:
+        values[measure.name] = column / 100
     elif not is_percent and measure.name not in reading.declared:
         # Rounding beyond 1, as float32 leaves it.
         inside = column.between(1, 1 + 1e-6)
@@ -315,18 +317,6 @@ def _folds(values: pd.DataFrame, reading: Reading) -> pd.DataFrame:
         values = values.assign(seed="cv")
         reading.remarks.append("every case is scored under one fold: the folds are one run, cv")
     return values.drop(columns="fold")
-
-
-def _check_numbers(column: pd.Series, reading: Reading) -> None:
-    """Raise HarmosegError naming the row where a column of numbers has text."""
-    if pd.api.types.is_numeric_dtype(column):
-        return
-    wrong = np.flatnonzero(column.notna() & pd.to_numeric(column, errors="coerce").isna())
-    if wrong.size:
-        raise reading.error(
-            f"row {wrong[0] + 2}, column {str(column.name)!r}: {column.iloc[wrong[0]]!r} is no "
-            "number; leave the field empty where a score is undefined"
-        )
 
 
 def _is_number(column: pd.Series) -> bool:

@@ -87,7 +87,7 @@ class Scores:
         frame, known = _check_columns(frame, by_name, source)
         table = _keys(frame, source)
         for name in (*(c for c in COUNTS if c in frame.columns), *known):
-            table[name] = _numbers(frame[name], name, source)
+            table[name] = to_numbers(frame[name], source)
         for measure in known.values():
             _check_range(table[measure.name], measure, source)
         _check_identity(table, source)
@@ -210,6 +210,26 @@ def natural_order(names: Iterable[Any]) -> list[str]:
     return sorted((str(name) for name in names), key=key)
 
 
+def to_numbers(column: pd.Series, source: str) -> pd.Series:
+    """Return a column in float64; an empty field is undefined.
+
+    Raises HarmosegError, which begins with `source`, naming the row and column of other text.
+    """
+    if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
+        text = column.astype("string").str.strip()
+        blank = text.isna() | (text == "") | text.str.lower().isin(("nan", "na", "none", "null"))
+        numbers = pd.to_numeric(text.mask(blank), errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & ~blank)
+        if wrong.size:
+            raise HarmosegError(
+                f"{source}: row {_row(wrong[0])}, column {str(column.name)!r}: "
+                f"{text.iloc[wrong[0]]!r} is no number; leave the field empty where a score is "
+                "undefined"
+            )
+        column = numbers
+    return column.astype("float64")
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -283,22 +303,6 @@ def _keys(frame: pd.DataFrame, source: str) -> pd.DataFrame:
             "the class in every row"
         )
     return table.astype("category")
-
-
-def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
-    """Return a column in float64; an empty field is undefined."""
-    if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-        text = column.astype("string").str.strip()
-        blank = text.isna() | (text == "") | text.str.lower().isin(("nan", "na", "none", "null"))
-        numbers = pd.to_numeric(text.mask(blank), errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & ~blank)
-        if wrong.size:
-            raise HarmosegError(
-                f"{source}: row {_row(wrong[0])}, column {name!r}: {text.iloc[wrong[0]]!r} is no "
-                "number"
-            )
-        column = numbers
-    return column.astype("float64")
 
 
 def _check_range(column: pd.Series, measure: Measure, source: str) -> None:

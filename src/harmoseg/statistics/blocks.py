@@ -12,8 +12,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.metrics.aggregates import mean_of_defined
 from harmoseg.metrics.measures import Measure
+from harmoseg.metrics.overlap import mean_of_defined
 from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores, natural_order
 from harmoseg.statistics.intervals import Sample
 

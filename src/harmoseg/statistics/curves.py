@@ -7,9 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.metrics.aggregates import mean_of_defined
 from harmoseg.metrics.measures import Measure
-from harmoseg.metrics.overlap import divide_defined
+from harmoseg.metrics.overlap import divide_defined, mean_of_defined
 from harmoseg.scores.table import RESCALED, Scores
 from harmoseg.statistics.blocks import Block, Values
 from harmoseg.statistics.comparison import Comparison

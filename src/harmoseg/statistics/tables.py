@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmoseg.metrics.aggregates import AGGREGATES, aggregate
 from harmoseg.metrics.measures import Measure
-from harmoseg.metrics.overlap import METRICS
+from harmoseg.metrics.overlap import AGGREGATES, METRICS, aggregate
 from harmoseg.statistics.blocks import WHOLE, Block, Where
 from harmoseg.statistics.heterogeneity import make_pooled_tables
 from harmoseg.statistics.intervals import Estimate
