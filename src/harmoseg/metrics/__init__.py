@@ -1,4 +1,4 @@
-"""How good a segmentation is: counts once, formulas after.
+"""Metrics of a segmentation: counts once, formulas after.
 
 The spectral ones need torch and are imported when first asked for, so that tables of scores are
 read and judged without waiting for it.

@@ -1,4 +1,4 @@
-"""How far predicted probabilities can be believed, from bins that are filled block by block.
+"""Calibration of predicted probabilities, from bins that are filled block by block.
 
 No pixel is kept: every block of pixels is added to the sums of a few bins and forgotten, so that a
 billion pixels need no more memory than a thousand. The sums are whole numbers of a small unit

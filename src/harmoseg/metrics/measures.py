@@ -177,7 +177,7 @@ _DISTANCES = {
     "ASSD": "average symmetric surface distance",
 }
 _FAMILIES = {"dice": "DSC", "dsc": "DSC", "iou": "IoU", "jaccard": "IoU", "hd95": "HD95"}
-"""What other people call measures that harmoseg knows."""
+"""Names of other people for measures that harmoseg knows."""
 
 
 def known_measure(column: str) -> Measure | None:

@@ -1,4 +1,4 @@
-"""Up to which detail a prediction follows the truth: their spectra, ring by ring."""
+"""Spectral fidelity: the agreement of prediction and truth, ring by ring of their spectra."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ at percentile 100.
 """
 
 OnEmpty = Literal["nan", "diagonal", "transunet"]
-"""What a distance is where a mask is empty. ``nan``: undefined, to be counted and left out.
+"""Value of a distance where a mask is empty. ``nan``: undefined, to be counted and left out.
 
 ``diagonal``: that of the image where one mask is empty, 0 where both are. ``transunet``: 0, a miss
 included, as in the script of most published Synapse tables; only for parity with them.
@@ -226,8 +226,8 @@ def surface_distances(
                 " measure label maps with class_surface_distances"
             )
     pred, truth = pred.astype(np.bool_, copy=False), truth.astype(np.bool_, copy=False)
-    box = bounding_box(pred | truth)
-    return _in_box(pred, truth, box, pitch, spacing, pred.shape)
+    box = bounding_box(pred | truth) or (slice(0),) * pred.ndim
+    return _measure(pred[box], truth[box], pitch, spacing, pred.shape)
 
 
 def class_surface_distances(
@@ -249,13 +249,8 @@ def class_surface_distances(
     boxes = [_class_boxes(labels, classes) for labels in (pred, truth)]
     found = {}
     for c, (of_pred, of_truth) in enumerate(zip(*boxes, strict=True), start=1):
-        box = _union(of_pred, of_truth)
-        if box is not None:
-            crop = pred[box] == c, truth[box] == c
-            found[c] = _in_box(*crop, (slice(None),) * pred.ndim, pitch, spacing, pred.shape)
-        else:
-            none = np.zeros((0,) * pred.ndim, dtype=np.bool_)
-            found[c] = _in_box(none, none, None, pitch, spacing, pred.shape)
+        box = _union(of_pred, of_truth) or (slice(0),) * pred.ndim
+        found[c] = _measure(pred[box] == c, truth[box] == c, pitch, spacing, pred.shape)
     return found
 
 
@@ -301,26 +296,23 @@ def _prepared(
     return pred, truth, pitch_of(spacing, pred.ndim)  # type: ignore[return-value]
 
 
-def _in_box(
+def _measure(
     pred: NDArray[np.bool_],
     truth: NDArray[np.bool_],
-    box: tuple[slice, ...] | None,
     pitch: tuple[float, ...],
     spacing: Spacing,
     shape: tuple[int, ...],
 ) -> SurfaceDistances:
-    """Measure two masks within a box that holds both; `shape` is that of the whole image."""
+    """Measure two masks in a box that holds both; `shape` is that of the whole image."""
     # The extent of the image, not the distance of its corner pixels' centres: 373.1 for BraTS.
     diagonal = float(np.hypot.reduce(np.multiply(shape, pitch)))
     unit: Literal["mm", "px"] = "px" if spacing == "pixel" else "mm"
-    nothing = np.zeros(0)
-    if box is None:
-        return SurfaceDistances(nothing, nothing, "both", diagonal, unit)
     # What lies outside the box is background, so its edge may be taken for the image's.
-    pred, truth = boundary(pred[box]), boundary(truth[box])
-    if not (pred.any() and truth.any()):
-        empty: Empty = "truth" if pred.any() else "pred"
-        return SurfaceDistances(nothing, nothing, empty, diagonal, unit)
+    pred, truth = boundary(pred), boundary(truth)
+    has_pred, has_truth = bool(pred.any()), bool(truth.any())
+    if not (has_pred and has_truth):
+        empty: Empty = "truth" if has_pred else "pred" if has_truth else "both"
+        return SurfaceDistances(np.zeros(0), np.zeros(0), empty, diagonal, unit)
     forth, back = nearest_distances(pred, truth, pitch), nearest_distances(truth, pred, pitch)
     return SurfaceDistances(forth, back, "neither", diagonal, unit)
 

@@ -37,7 +37,7 @@ _SUFFIX = re.compile(
 
 @dataclass(frozen=True)
 class Reading:
-    """What is known of a table before it is read, and what reading found.
+    """Facts about a table that is to be read, and the decisions of reading it.
 
     Args:
         declared: Measures that the user declared, by column.

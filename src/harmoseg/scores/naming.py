@@ -1,4 +1,4 @@
-"""What other people call the columns, files and folders of tables of scores."""
+"""Names that other people use for columns, files and folders of scores."""
 
 from __future__ import annotations
 

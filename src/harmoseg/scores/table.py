@@ -39,7 +39,7 @@ _DEFAULTS = {
     "class": "",
 }
 _TOLERANCE = 1e-9
-"""What rounding leaves outside the range of a share, and between repeated values of a case."""
+"""Rounding that is allowed outside the range of a share, and between repeated values of a case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -117,14 +117,17 @@ class Scores:
             for name, measure in part.measures.items():
                 if measures.setdefault(name, measure) != measure:
                     raise HarmosegError(f"column {name!r} is declared in two ways; declare it once")
-        rings, bins = (
-            _join([found for part in parts if (found := getattr(part, name)) is not None])
-            for name in ("rings", "bins")
-        )
         frame = pd.concat([_plain(part.frame) for part in parts], ignore_index=True)
+        rings = [_plain(part.rings) for part in parts if part.rings is not None]
+        bins = [_plain(part.bins) for part in parts if part.bins is not None]
         remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
         return cls.of(
-            frame, measures, source="the joined tables", rings=rings, bins=bins, remarks=remarks
+            frame,
+            measures,
+            source="the joined tables",
+            rings=pd.concat(rings, ignore_index=True) if rings else None,
+            bins=pd.concat(bins, ignore_index=True) if bins else None,
+            remarks=remarks,
         )
 
     def select(self, **wanted: str | Sequence[str]) -> Scores:
@@ -389,10 +392,6 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[name].cat.set_categories(order, ordered=False)
     codes = [table[name].cat.codes.to_numpy() for name in reversed(IDENTITY)]
     return table.iloc[np.lexsort(codes)].reset_index(drop=True)
-
-
-def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    return pd.concat(map(_plain, frames), ignore_index=True) if frames else None
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

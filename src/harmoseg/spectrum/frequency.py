@@ -1,4 +1,4 @@
-"""Where each coefficient of a transform lies, and its power: frequencies, rings, windows, spectra.
+"""Frequencies, rings and windows of a transform, and the power of spectra.
 
 Grids have the order of `torch.fft.fftfreq` on every axis. Frequencies are in cycles per pixel, or
 in cycles per unit of `spacing` (mm) where that is given, so that on an anisotropic grid a ring is

@@ -121,8 +121,8 @@ class Difference:
     @property
     def gaps(self) -> Sample:
         """Return the paired differences that the estimate is of."""
-        pair = self.block.paired(self.method, self.reference, self.measure, self.where)
-        return gaps_of(*pair)
+        ours, theirs = self.block.paired(self.method, self.reference, self.measure, self.where)
+        return ours - theirs
 
     def to_record(self) -> dict[str, Any]:
         """Return the fields of a row."""
@@ -329,11 +329,6 @@ def count_false_marks(ours: Values, theirs: Values) -> tuple[int, int]:
     return int((more > 0).sum()), int((more < 0).sum())
 
 
-def gaps_of(ours: Sample, theirs: Sample) -> Sample:
-    """Return the differences of two samples of the same cases."""
-    return Sample(ours.values - theirs.values, ours.groups)
-
-
 def within(estimate: Estimate, measure: Measure) -> Estimate:
     """Cut an interval to what a mean can be; nothing true is cut off."""
     if estimate.low is None or estimate.high is None:
@@ -405,21 +400,22 @@ def _differences(
     found: list[Difference] = []
     samples: list[Sample] = []
     for block, method, reference, kind in planned:
-        ours, theirs = block.paired_seeds(method, reference)
+        seeds = block.paired_seeds(method, reference)
         for measure in measures:
             for where in _places(block, measure):
-                pair = block.paired(method, reference, measure, where)
-                gaps = gaps_of(*pair)
+                ours, theirs = block.paired(method, reference, measure, where)
+                gaps = ours - theirs
                 is_primary = measure == primary
-                is_tested = is_primary and where.is_whole
-                marks = measure.family in _FALSE_MARKS
                 item = Difference(
                     block, method, reference, kind, measure, where, NOTHING, is_primary,
                     margin=margins.get(measure.name),
-                    p=signed_rank_p(gaps.values, gaps.groups) if is_tested else None,
-                    false_marks=count_false_marks(*(s.values for s in pair)) if marks else (0, 0),
-                    in_order=ours != theirs,
+                    in_order=seeds[0] != seeds[1],
                 )  # fmt: skip
+                if is_primary and where.is_whole:
+                    item = replace(item, p=signed_rank_p(gaps.values, gaps.groups))
+                if measure.family in _FALSE_MARKS:
+                    marks = count_false_marks(ours.values, theirs.values)
+                    item = replace(item, false_marks=marks)
                 found.append(item)
                 samples.append(gaps)
     corrected = adjust_holm([item.p for item in found])

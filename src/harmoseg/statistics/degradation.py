@@ -1,4 +1,4 @@
-"""How much corruptions cost a method: one number per method, beside the ladders.
+"""Cost of corruptions to a method: one number per method, beside the ladders.
 
 The number is the relative balanced error (rBE) of MedMNIST-C, with segmentation's error 1 - DSC in
 the place of balanced error, and the reference method in the place of AlexNet (F. Di Salvo, S.
@@ -38,7 +38,7 @@ RELATIVE = Measure(
 
 @dataclass(frozen=True, eq=False)
 class Degradation:
-    """What corruptions cost a method on a test set.
+    """Cost of corruptions to a method on a test set.
 
     Args:
         block: The test set.

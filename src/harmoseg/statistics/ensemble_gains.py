@@ -1,4 +1,4 @@
-"""What an ensemble of the seeds gives, and whether its members' agreement tells what fails."""
+"""Gain of an ensemble of the seeds over its members, and failures that their agreement shows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ AGREEMENT, CONFIDENCE = "agreement", "confidence"
 
 @dataclass(frozen=True)
 class EnsembleGain:
-    """What an ensemble gives over its own members on one test set, in printed units.
+    """Gain of an ensemble over its own members on one test set, in printed units.
 
     `single` is the mean over members and cases, `ensemble` that of the ensemble, `gain` their
     paired difference. `areas` are areas under the risk-coverage curve of the ensemble, by what

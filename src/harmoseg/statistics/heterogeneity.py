@@ -1,4 +1,4 @@
-"""How much a difference varies over datasets and over centres: random effects, tables, words."""
+"""Differences over several datasets and over centres: random effects, tables, sentences."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ class PooledMean:
 
 @dataclass(frozen=True, eq=False)
 class CentreSpread:
-    """How a difference varies over the centres of a test set, in printed units.
+    """Variation of a difference over the centres of a test set, in printed units.
 
     Args:
         whole: The difference over all centres.

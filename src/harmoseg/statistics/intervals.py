@@ -154,6 +154,10 @@ class Sample:
     values: NDArray[np.float64]
     groups: Groups | None = None
 
+    def __sub__(self, other: Sample) -> Sample:
+        """Return the differences to another sample of the same cases."""
+        return Sample(self.values - other.values, self.groups)
+
 
 def estimate_mean(
     values: NDArray[np.float64],

@@ -1,4 +1,4 @@
-"""How many seeds and cases a study needs, from the variance that a pilot found."""
+"""Seeds and cases that a study needs, from the variance that a pilot found."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ MOST_CASES = 100_000
 
 @dataclass(frozen=True)
 class Variances:
-    """What one difference, of one case under one seed, varies from, in printed units squared.
+    """Variances of one difference, of one case under one seed, in printed units squared.
 
     `seeds` is between trainings, `cases` between patients, `rest` what is left.
     """

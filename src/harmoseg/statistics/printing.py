@@ -1,4 +1,4 @@
-"""How a table is printed: `Table`, numbers as text, and Markdown, LaTeX, HTML and CSV."""
+"""Tables as text: `Table`, numbers in words, and Markdown, LaTeX, HTML and CSV."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ NONE = "none"
 FOR_THESE_NETWORKS = "for these networks"
 """End of every verdict from one training per method."""
 _FEWEST_COLUMNS = 4
-"""Of a table on a narrow terminal: where, what, against what, by how much."""
+"""Columns of a table on a narrow terminal: where, what, against what, by how much."""
 
 
 @dataclass(frozen=True, eq=False)

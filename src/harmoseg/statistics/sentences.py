@@ -1,4 +1,4 @@
-"""What a comparison found, in plain sentences, and what must be mentioned beside it."""
+"""Sentences on a comparison: what was found, and what must be mentioned beside it."""
 
 from __future__ import annotations
 

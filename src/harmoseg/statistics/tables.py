@@ -1,4 +1,4 @@
-"""What the tables of a comparison hold: every number once, with its caption."""
+"""Tables of a comparison: every number once, with its caption."""
 
 from __future__ import annotations
 
