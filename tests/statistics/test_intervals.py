@@ -497,7 +497,7 @@ DSC = known_measure("DSC")
 
 
 def difference(method, reference, store, metric, estimate, p=None, marks=(0, 0)) -> Difference:
-    block = SimpleNamespace(place=store, trained_on=store, tested_on=store)
+    block = SimpleNamespace(place=store, trained_on=store, tested_on=store, sets={})
     measure, primary = known_measure(metric), metric == "DSC"
     found = Difference(
         block, method, reference, "without the term", measure, Where(), estimate, primary

@@ -140,17 +140,15 @@ def _find_roles(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         if role in taken:
             continue
         for word in words:
-            found = by_word.get(word)
-            if found is None or found in taken.values() or found in reading.declared:
+            name = by_word.get(word)
+            if name is None or name in taken.values() or name in reading.declared:
                 continue
-            name = found
             numeric = pd.api.types.is_numeric_dtype(frame[name])
-            if (role == "measure" and numeric) or (role == "value" and not numeric):
+            if (role == "value" and not numeric) or (role == "measure" and numeric):
                 continue
-            if role == "class" and numeric and foreign_measure(name):
-                continue
-            taken[role] = name
-            break
+            if not (role == "class" and numeric and foreign_measure(name)):
+                taken[role] = name
+                break
     return taken
 
 
