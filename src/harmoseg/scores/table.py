@@ -279,22 +279,13 @@ def _keys(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return the key columns as text, with their defaults."""
     table = pd.DataFrame(index=frame.index)
     for name in KEYS:
-        if name in frame.columns:
-            column = frame[name]
-            # A number that a reader made of a name: 1.0 of "1" is "1" again.
-            whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
-            column = column.astype("Int64") if whole else column
-            text = column.astype("string").fillna("").str.strip()
-        else:
-            text = (
-                table["case"]
-                if name == "group"
-                else pd.Series(_DEFAULTS.get(name, ""), frame.index)
-            )
-        table[name] = text.astype(object)
-    for name in ("seed", "condition"):
-        table.loc[table[name] == "", name] = _DEFAULTS[name]
-    table["group"] = table["group"].where(table["group"] != "", table["case"])
+        column = frame[name] if name in frame.columns else pd.Series("", frame.index)
+        # A number that a reader made of a name: 1.0 of "1" is "1" again.
+        whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
+        column = column.astype("Int64") if whole else column
+        text = column.astype("string").fillna("").str.strip().astype(object)
+        default = table["case"] if name == "group" else _DEFAULTS.get(name, "")
+        table[name] = text.where(text != "", default)
     for name in ("method", "case"):
         empty = np.flatnonzero(table[name] == "")
         if empty.size:

@@ -61,7 +61,8 @@ def mean_table(comparison: Comparison) -> Table:
         )
         for item in items
     }
-    header, rows = _pivot(cells, ("tested on", "method"), shown)
+    headings = {measure.name: measure.heading for measure in shown}
+    header, rows = _pivot(cells, ("tested on", "method"), headings)
     records = tuple(
         {
             **item.block.sets,
@@ -170,7 +171,8 @@ def aggregate_table(comparison: Comparison) -> Table:
             cells[place] = "not available" if mean is None else f"{mean:.1f}"
             fields = {"method": method, "aggregate": how, "measure": metric, "mean": mean}
             records.append({**block.sets, **fields})
-    header, rows = _pivot(cells, ("tested on", "method", "aggregate"), METRICS)
+    headings = {metric: metric for metric in METRICS}
+    header, rows = _pivot(cells, ("tested on", "method", "aggregate"), headings)
     caption = (
         "The same predictions under three definitions, mean over seeds: per image (of every class "
         "the mean over the cases where it is defined, then over foreground classes; with several "
@@ -234,8 +236,11 @@ def _differences(
             cells[*key, "p (Holm)"] = format_p(item.p_holm)
             cells[*key, "detectable"] = _format_detectable(item)
             cells[*key, "left out"] = _format_left_out(item)
-    extra = ("word", "p (Holm)", "detectable", "left out") if where.is_whole else ()
-    header, rows = _pivot(cells, stub, shown, extra, primary=comparison.primary.title)
+    headings = {measure.name: measure.heading for measure in shown}
+    if where.is_whole:
+        further = ("word", "p (Holm)", "detectable", "left out")
+        headings |= {name: f"{comparison.primary.title} {name}" for name in further}
+    header, rows = _pivot(cells, stub, headings)
     tested = [item for item in items if item.primary]
     caption = (
         f"Method minus reference, paired by case and seed; brackets: "
@@ -251,17 +256,9 @@ def _differences(
 
 
 def _pivot(
-    cells: Mapping[Any, str],
-    stub: Sequence[str],
-    measures: Sequence[Measure | str],
-    extra: Sequence[str] = (),
-    *,
-    primary: str = "",
+    cells: Mapping[Any, str], stub: Sequence[str], headings: Mapping[Any, str]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Turn cells by (*stub, column) into a header and rows, in the order in which they came."""
-    headings = {m if isinstance(m, str) else m.name: m if isinstance(m, str) else m.heading
-                for m in measures}  # fmt: skip
-    headings |= {name: f"{primary} {name}" for name in extra}
     keys = list(dict.fromkeys(key[:-1] for key in cells))
     rows = tuple((*key, *(cells.get((*key, name), "") for name in headings)) for key in keys)
     return (*stub, *headings.values()), rows
