@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from harmoseg.metrics.measures import Measure
@@ -67,7 +68,7 @@ def ring_curves(scores: Scores, block: Block) -> RingCurves | None:
         return None
     frequency = rows.groupby("ring")["cycles_per_px"].first().sort_index()
     method, seed, _, case, label = block.places_of(rows)
-    at = method, seed, case, label, frequency.index.get_indexer(rows["ring"])
+    at = method, seed, case, label, frequency.index.get_indexer(pd.Index(rows["ring"]))
     seeds = max(map(len, block.seeds.values()))
     shape = len(block.methods), seeds, len(block.cases), len(block.classes), len(frequency)
     sums = np.full((2, *shape), np.nan)

@@ -301,7 +301,8 @@ def ranking_table(comparison: Comparison) -> Table | None:
     ]
     records = [
         {"method": method, "rank": rank, "share": share}
-        for (method, rank), share in shares.stack().items()
+        for method, of in shares.iterrows()
+        for rank, share in of.items()
     ]
     caption = (
         f"Share of {_RESAMPLES} resamples of datasets, patients and trainings in which a method "
