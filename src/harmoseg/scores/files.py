@@ -129,7 +129,7 @@ def _read_named(paths: Mapping[str, str | Path | Sequence[str | Path]], how: Rea
         if not files:
             raise HarmosegError(f"method {method!r} has no file; name one or more")
         for seed, file in enumerate(map(Path, files)):
-            found = _read_path(file, how.of_method(method))
+            found = _read_path(file, replace(how, method=method))
             if len(files) > 1:
                 found = replace(found, frame=found.frame.assign(seed=str(seed)))
             if found.frame["method"].nunique() > 1:
@@ -181,7 +181,7 @@ def _read_folder(folder: Path, how: Reading) -> Scores:
     refused: list[str] = []
     for file in files:
         try:
-            tables[file] = _read_path(file, how.of_method(how.defaults.get("method", FROM_FILE)))
+            tables[file] = _read_path(file, replace(how, method=how.method or FROM_FILE))
         except HarmosegError as error:
             refused.append(str(error))
     if not tables:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -45,7 +45,7 @@ class Reading:
         groups: Patient of every case.
         names: The column of a role, where the user named it.
         columns: What columns with other names are; None where the table must show it.
-        defaults: Values of key columns that the table does not have.
+        method: Method of a table that names none; that of the file where it is empty.
         source: The file, for errors.
         stem: Name of the file without its ending, which may name the measure.
         remarks: What was decided.
@@ -56,14 +56,10 @@ class Reading:
     groups: Mapping[str, str] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     columns: Columns | None = None
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    method: str = ""
     source: str = ""
     stem: str = ""
     remarks: list[str] = field(default_factory=list)
-
-    def of_method(self, method: str) -> Reading:
-        """Return the same for a table that need not name its method."""
-        return replace(self, defaults={"method": method})
 
     def error(self, text: str) -> HarmosegError:
         """Return an error that names the file."""
@@ -79,8 +75,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     roles = _find_roles(frame, reading)
     if "case" not in roles:
         raise _no_cases(frame, reading)
-    if "method" not in roles and "method" not in reading.defaults and not _wide(frame, roles):
-        reading.remarks.append("no column names a method: the table counts as one method")
+    known = len(reading.remarks)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -88,11 +83,11 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     values, measures = _find_values(frame, keys, roles, reading)
     if "fold" in keys:
         values = _folds(values, reading)
-    for name, value in reading.defaults.items():
-        if name not in values:
-            values[name] = value
     if "method" not in values:
-        values["method"] = reading.stem
+        values["method"] = reading.method or reading.stem
+        if not reading.method:
+            text = "no column names a method: the table counts as one method"
+            reading.remarks.insert(known, text)
     values["case"] = clean_cases(values["case"])
     for measure in measures.values():
         if measure.is_share:
@@ -197,11 +192,9 @@ def _wide_values(
     columns = [name for name in numeric if plain(name) not in _MEANS]
     if not columns:
         raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
-    what = reading.columns or (
-        "classes"
-        if "method" in roles or "method" in reading.defaults or _are_classes(columns)
-        else "methods"
-    )
+    names_method = "method" in roles or bool(reading.method)
+    are_classes = names_method or all(CLASS_COLUMN.fullmatch(name) for name in columns)
+    what = reading.columns or ("classes" if are_classes else "methods")
     role = {"classes": "class", "methods": "method"}[what]
     found = {name: measure_in(name) for name in columns}
     if all(found.values()):  # dice_liver, hd95_liver
@@ -325,16 +318,6 @@ def _is_number(column: pd.Series) -> bool:
         return True
     text = column.dropna()
     return bool(len(text)) and bool(pd.to_numeric(text, errors="coerce").notna().mean() > 0.5)
-
-
-def _are_classes(columns: Sequence[str]) -> bool:
-    return all(CLASS_COLUMN.fullmatch(name) for name in columns)
-
-
-def _wide(frame: pd.DataFrame, roles: Mapping[str, str]) -> bool:
-    others = [name for name in frame.columns if name not in roles.values()]
-    numeric = [name for name in others if _is_number(frame[name])]
-    return bool(numeric) and not _are_classes(numeric) and not any(map(foreign_measure, numeric))
 
 
 def _no_cases(frame: pd.DataFrame, reading: Reading) -> HarmosegError:
