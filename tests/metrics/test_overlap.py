@@ -113,9 +113,9 @@ def test_average_counts_what_it_leaves_out() -> None:
 def test_wrong_input_is_named() -> None:
     with pytest.raises(HarmosegError, match=r"\(2, 4\) and truth of shape \(3, 4\)"):
         confusion_counts(TRUTH, np.zeros((3, 4), int), 2)
-    with pytest.raises(HarmosegError, match="0 to 3 found in the truth, expected 0 to 1"):
+    with pytest.raises(HarmosegError, match="the truth holds labels 0 to 3, expected 0 to 1"):
         confusion_counts(TRUTH, TRUTH * 3, 2)
-    with pytest.raises(HarmosegError, match="-1 to 0 found in the prediction, expected 0 to 1"):
+    with pytest.raises(HarmosegError, match="the prediction holds labels -1 to 0, expected 0 to 1"):
         confusion_counts(-TRUTH, TRUTH, 2)
     with pytest.raises(HarmosegError, match="prediction is of float64"):
         confusion_counts(PRED * 0.5, TRUTH, 2)

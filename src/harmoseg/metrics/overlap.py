@@ -48,6 +48,27 @@ def confusion_counts(
     `pred` and `truth` are label maps of one shape with values 0 ... classes - 1. Returns
     (classes, 4): tp, fp, fn, tn. Raises HarmosegError for shapes that differ and for other values.
     """
+    pred, truth = checked_labels(pred, truth, classes)
+    if classes <= _FEW and pred.dtype == truth.dtype == np.uint8:
+        return _count_bytes(pred, truth, classes)
+    joint = np.bincount(
+        truth.ravel().astype(np.int64) * classes + pred.ravel().astype(np.int64, copy=False),
+        minlength=classes * classes,
+    )
+    table = joint.reshape(classes, classes)
+    tp = np.diagonal(table)
+    fp, fn = table.sum(0) - tp, table.sum(1) - tp
+    return np.stack((tp, fp, fn, table.sum() - tp - fp - fn), axis=1)
+
+
+def checked_labels(
+    pred: NDArray[np.generic], truth: NDArray[np.generic], classes: int | None = None
+) -> tuple[NDArray[np.integer], NDArray[np.integer]]:
+    """Return a prediction and a truth, masks or label maps, as arrays.
+
+    Raises HarmosegError for shapes that differ, for anything but booleans and integers, and, where
+    `classes` is given, for values outside 0 ... classes - 1.
+    """
     pred, truth = np.asarray(pred), np.asarray(truth)
     if pred.shape != truth.shape:
         raise HarmosegError(
@@ -60,21 +81,12 @@ def confusion_counts(
                 f"the {name} is of {labels.dtype}, expected labels, which are integers; threshold "
                 "probabilities first"
             )
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
+        if classes is not None and labels.size and not 0 <= labels.min() <= labels.max() < classes:
             raise HarmosegError(
-                f"label values {labels.min()} to {labels.max()} found in the {name}, expected 0 to "
+                f"the {name} holds labels {labels.min()} to {labels.max()}, expected 0 to "
                 f"{classes - 1}"
             )
-    if classes <= _FEW and pred.dtype == truth.dtype == np.uint8:
-        return _count_bytes(pred, truth, classes)
-    joint = np.bincount(
-        truth.ravel().astype(np.int64) * classes + pred.ravel().astype(np.int64, copy=False),
-        minlength=classes * classes,
-    )
-    table = joint.reshape(classes, classes)
-    tp = np.diagonal(table)
-    fp, fn = table.sum(0) - tp, table.sum(1) - tp
-    return np.stack((tp, fp, fn, table.sum() - tp - fp - fn), axis=1)
+    return pred, truth  # type: ignore[return-value]  # checked above
 
 
 def _count_bytes(

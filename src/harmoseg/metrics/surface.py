@@ -19,6 +19,7 @@ from scipy import ndimage
 
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.nearest import nearest_distances
+from harmoseg.metrics.overlap import checked_labels
 
 Spacing = Sequence[float] | Literal["pixel"]
 """The pitch in mm along every array axis, or ``"pixel"`` to measure in pixels on purpose."""
@@ -160,11 +161,11 @@ class SurfaceDistances:
         [0, 100] and for unknown words.
         """
         _check_word("definition", definition, get_args(Definition))
+        _check_word("on_empty", on_empty, get_args(OnEmpty))
         if not 0 <= percentile <= 100:
             raise HarmosegError(f"percentile is {percentile}, expected 0 to 100")
         if self.empty != "neither":
             return self._distance_if_empty(on_empty)
-        _check_word("on_empty", on_empty, get_args(OnEmpty))
         if definition == "pooled":
             return float(np.percentile(self._pooled, percentile))
         directed = (np.percentile(d, percentile) for d in (self.pred_to_truth, self.truth_to_pred))
@@ -199,7 +200,6 @@ class SurfaceDistances:
         return float((self._pooled <= tolerance * (1 + 1e-9)).mean())
 
     def _distance_if_empty(self, on_empty: OnEmpty) -> float:
-        _check_word("on_empty", on_empty, get_args(OnEmpty))
         if on_empty == "diagonal":
             return 0.0 if self.empty == "both" else self.diagonal
         return np.nan if on_empty == "nan" else 0.0
@@ -218,7 +218,8 @@ def surface_distances(
     since a distance in pixels of 3 x 0.8 x 0.8 mm means nothing. Pixels at the edge of the image
     belong to the surface. Raises HarmosegError for shapes, values or spacings that do not fit.
     """
-    pred, truth, pitch = _prepared(pred, truth, spacing)
+    pred, truth = checked_labels(pred, truth)
+    pitch = _pitch_of_masks(pred, spacing)
     for name, mask in (("prediction", pred), ("truth", truth)):
         if mask.dtype != np.bool_ and mask.size and not 0 <= mask.min() <= mask.max() <= 1:
             raise HarmosegError(
@@ -239,13 +240,8 @@ def class_surface_distances(
     `spacing` as in `surface_distances`. Returns a result for each of the classes 1 ... classes - 1.
     One pass finds the boxes of all classes, so that no class looks at the whole volume again.
     """
-    pred, truth, pitch = _prepared(pred, truth, spacing)
-    for name, labels in (("prediction", pred), ("truth", truth)):
-        if labels.size and not 0 <= labels.min() <= labels.max() < classes:
-            raise HarmosegError(
-                f"the {name} holds labels {labels.min()} to {labels.max()}, expected 0 to "
-                f"{classes - 1}"
-            )
+    pred, truth = checked_labels(pred, truth, classes)
+    pitch = _pitch_of_masks(pred, spacing)
     boxes = [_class_boxes(labels, classes) for labels in (pred, truth)]
     found = {}
     for c, (of_pred, of_truth) in enumerate(zip(*boxes, strict=True), start=1):
@@ -272,28 +268,13 @@ def hausdorff(
     return distances.hausdorff(percentile, definition=definition, on_empty=on_empty)
 
 
-def _prepared(
-    pred: NDArray[np.generic], truth: NDArray[np.generic], spacing: Spacing
-) -> tuple[NDArray[np.integer], NDArray[np.integer], tuple[float, ...]]:
-    """Check what does not depend on values."""
-    pred, truth = np.asarray(pred), np.asarray(truth)
-    if pred.shape != truth.shape:
+def _pitch_of_masks(mask: NDArray[np.integer], spacing: Spacing) -> tuple[float, ...]:
+    if mask.ndim not in (2, 3):
         raise HarmosegError(
-            f"prediction of shape {pred.shape} and truth of shape {truth.shape} differ; resize the "
-            "prediction to the truth first"
-        )
-    if pred.ndim not in (2, 3):
-        raise HarmosegError(
-            f"masks of shape {pred.shape} found, expected 2 or 3 axes; pass one image or volume at "
+            f"masks of shape {mask.shape} found, expected 2 or 3 axes; pass one image or volume at "
             "a time"
         )
-    for name, mask in (("prediction", pred), ("truth", truth)):
-        if mask.dtype.kind not in "bui":
-            raise HarmosegError(
-                f"the {name} is of {mask.dtype}, expected booleans or integers; threshold "
-                "probabilities first"
-            )
-    return pred, truth, pitch_of(spacing, pred.ndim)  # type: ignore[return-value]
+    return pitch_of(spacing, mask.ndim)
 
 
 def _measure(
