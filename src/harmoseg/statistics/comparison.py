@@ -213,17 +213,13 @@ class Comparison:
             for item, estimate in zip(found, estimates, strict=True)
         )
 
-    @cached_property
-    def _mean_by_place(self) -> dict[tuple[Block, str, Where], Estimate]:
-        return {
-            (item.block, item.method, item.where): item.estimate
-            for item in self.means
-            if item.measure == self.primary
-        }
-
     def mean_of(self, block: Block, method: str, condition: str = CLEAN) -> Estimate:
         """Return the mean of the primary measure of a method over all classes."""
-        return self._mean_by_place.get((block, method, Where(condition)), NOTHING)
+        wanted = (block, method, self.primary, Where(condition))
+        for item in self.means:
+            if (item.block, item.method, item.measure, item.where) == wanted:
+                return item.estimate
+        return NOTHING
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -289,8 +285,10 @@ def compare(
     chosen = [
         _measure(scores, name) for name in (scores.measures if measures is None else measures)
     ]
-    main = next((measure for measure in chosen if measure.family == "DSC"), chosen[0])
-    main = main if primary is None else _measure(scores, primary)
+    if primary is not None:
+        main = _measure(scores, primary)
+    else:
+        main = next((measure for measure in chosen if measure.family == "DSC"), chosen[0])
     margins = _choose_margins(margin, main, scores)
     for name in (reference, *(controls or {}), *(controls or {}).values()):
         if name is not None and name not in names:
