@@ -32,7 +32,7 @@ from harmoseg.metrics import (
     pool_calibration,
     surface_distances,
 )
-from harmoseg.metrics.boundary import bounding_box
+from harmoseg.metrics.surface import bounding_box
 
 Labels = NDArray[np.uint8]
 

@@ -26,7 +26,7 @@ from harmoseg.evaluation.summary import format_summary, summarise_subsets
 from harmoseg.inference.saved_model import ModelInfo, SavedModel, load_model
 from harmoseg.locks import locked
 from harmoseg.metrics import multiclass_calibration, overlap_metric
-from harmoseg.metrics.temperature import fit_temperature, rescale
+from harmoseg.metrics.calibration import fit_temperature, rescale
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store

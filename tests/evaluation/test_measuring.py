@@ -29,7 +29,7 @@ from harmoseg.metrics import (
     ring_fidelity,
     surface_distances,
 )
-from harmoseg.metrics.thin import betti0_error, centreline_dice
+from harmoseg.metrics.overlap import betti0_error, centreline_dice
 from harmoseg.spectrum import make_rings
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case

@@ -185,8 +185,7 @@ def test_demo_runs_from_the_wheel_and_offline(complete, tmp_path) -> None:
 
 
 def test_shipped_scores_are_those_of_the_results() -> None:
-    from harmoseg.scores.example import example_scores
-    from harmoseg.scores.files import read_scores
+    from harmoseg.scores.files import example_scores, read_scores
 
     keys = ["method", "seed", "tested_on", "case", "class"]
     shipped = example_scores().to_frame().set_index(keys)

@@ -15,7 +15,7 @@ from harmoseg.metrics.measures import known_measure
 from harmoseg.paper import tables as paper_tables
 from harmoseg.paper.published import published_columns, read_published
 from harmoseg.paper.tables import make_paper_tables
-from harmoseg.statistics import intervals, significance
+from harmoseg.statistics import intervals
 from harmoseg.statistics.printing import to_latex, to_markdown, write_tables
 
 NOISE = ("clean", "gaussian:0.01", "bernoulli:0.01")
@@ -29,7 +29,7 @@ estimate_means = functools.partial(intervals.estimate_means, resamples=200)
 def _quick():
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(paper_tables, "estimate_mean", estimate_mean)
-        patch.setattr(significance, "estimate_means", estimate_means)
+        patch.setattr(intervals, "estimate_means", estimate_means)
         yield
 
 

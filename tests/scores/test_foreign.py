@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from harmoseg import HarmosegError, compare, read_scores
-from harmoseg.scores.suspicions import ScoresWarning
+from harmoseg.scores.files import ScoresWarning
 from harmoseg.statistics.blocks import split_into_blocks
 
 LONG = "Case,Organ,Algorithm,Centre,Dice,HD95\nA 1.nii.gz,liver,u,x,0.9,3\nA 1.nii.gz,liver,v,x,0.8,4\nA 2.nii.gz,liver,u,y,0.7,5\nA 2.nii.gz,liver,v,y,0.6,\n"

@@ -17,7 +17,7 @@ SEGVAL = FOREIGN / "segval_2d_vs_3d" / "segmentation_results"
 
 pytestmark = [
     pytest.mark.skipif(not FOREIGN.is_dir(), reason=f"no {FOREIGN}: published result files"),
-    pytest.mark.filterwarnings("ignore::harmoseg.scores.suspicions.ScoresWarning"),
+    pytest.mark.filterwarnings("ignore::harmoseg.scores.files.ScoresWarning"),
 ]
 
 

@@ -108,7 +108,7 @@ def test_measures_know_their_unit_and_direction() -> None:
             declare_measure(text)
 
 
-@pytest.mark.filterwarnings("ignore::harmoseg.scores.suspicions.ScoresWarning")
+@pytest.mark.filterwarnings("ignore::harmoseg.scores.files.ScoresWarning")
 @settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )

@@ -13,7 +13,7 @@ from scipy import stats
 from harmoseg import HarmosegError, Scores, compare, read_scores
 from harmoseg.metrics import METRICS, aggregate
 from harmoseg.scores.table import BACKGROUND
-from harmoseg.statistics.differences import Where
+from harmoseg.statistics.blocks import Where
 from harmoseg.statistics.intervals import Sample, estimate_mean, estimate_means
 from harmoseg.statistics.printing import to_markdown
 from harmoseg.statistics.tables import make_tables

@@ -12,12 +12,18 @@ from scipy.stats import ttest_1samp, wilcoxon
 
 from harmoseg.metrics import METRICS
 from harmoseg.metrics.measures import known_measure
-from harmoseg.statistics.comparison import count_false_marks
-from harmoseg.statistics.differences import Difference, Where
-from harmoseg.statistics.intervals import Design, Estimate, estimate_mean
+from harmoseg.statistics.blocks import Where
+from harmoseg.statistics.comparison import Difference, count_false_marks
+from harmoseg.statistics.intervals import (
+    Design,
+    Estimate,
+    adjust_holm,
+    estimate_mean,
+    signed_rank_p,
+    supported_best,
+)
 from harmoseg.statistics.printing import format_estimate, format_p
 from harmoseg.statistics.sentences import describe_difference, sentence
-from harmoseg.statistics.significance import adjust_holm, signed_rank_p, supported_best
 from harmoseg.statistics.tables import difference_table
 
 
@@ -491,7 +497,7 @@ DSC = known_measure("DSC")
 
 
 def difference(method, reference, store, metric, estimate, p=None, marks=(0, 0)) -> Difference:
-    block = SimpleNamespace(place=store, trained_on=store, tested_on=store)
+    block = SimpleNamespace(place=store, trained_on=store, tested_on=store, sets={})
     measure, primary = known_measure(metric), metric == "DSC"
     found = Difference(
         block, method, reference, "without the term", measure, Where(), estimate, primary

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.statistics.centres import measure_spread
+from harmoseg.statistics.heterogeneity import measure_spread
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case, Slice
 from harmoseg.store.leave_out import centres_of, leave_centre_out, leave_each_centre_out

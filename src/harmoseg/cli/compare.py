@@ -194,8 +194,7 @@ def run(arguments: Namespace) -> int:
 
 def read_table(path: Path, measures: Sequence[str]) -> Scores:
     """Read scores of anybody; what looks wrong is logged once, and not warned of again."""
-    from harmoseg.scores.files import read_scores
-    from harmoseg.scores.suspicions import ScoresWarning
+    from harmoseg.scores.files import ScoresWarning, read_scores
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScoresWarning)
@@ -244,7 +243,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import REPORT_FILE, write_report
     from harmoseg.statistics.comparison import compare
-    from harmoseg.statistics.pooling import pool_all
+    from harmoseg.statistics.heterogeneity import pool_all
     from harmoseg.statistics.printing import to_terminal
 
     result = compare(

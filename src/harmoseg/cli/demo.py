@@ -57,7 +57,7 @@ def run(arguments: Namespace) -> None:
 def _judge_polyps(out: Path) -> tuple[Path, Sequence[str]]:
     from harmoseg.files import make_folder
     from harmoseg.report.html import REPORT_FILE, write_report
-    from harmoseg.scores.example import example_scores
+    from harmoseg.scores.files import example_scores
     from harmoseg.statistics.comparison import compare
 
     result = compare(example_scores(), reference="unet", margin=1.0)

@@ -18,8 +18,8 @@ from harmoseg.evaluation.mask_runs import Run, few
 from harmoseg.evaluation.measuring import distance_names
 from harmoseg.evaluation.tables import CALIBRATION, bin_table, calibration_measures
 from harmoseg.metrics import CalibrationBins, overlap_metric
-from harmoseg.scores.files import read_table
-from harmoseg.scores.suspicions import find_suspicions
+from harmoseg.scores.files import find_suspicions
+from harmoseg.scores.sheets import read_table
 from harmoseg.scores.table import BACKGROUND, COUNTS, Scores, natural_order
 
 Lookup = Mapping[str, str] | str | Path | None

@@ -36,8 +36,8 @@ from harmoseg.metrics import (
     pool_calibration,
     spectral_fidelity,
 )
-from harmoseg.metrics.temperature import rescale
-from harmoseg.metrics.thin import betti0_error, centreline_dice
+from harmoseg.metrics.calibration import rescale
+from harmoseg.metrics.overlap import betti0_error, centreline_dice
 from harmoseg.parallel import ordered_map
 from harmoseg.spectrum import Rings, make_rings
 from harmoseg.store.corruptions import Corruption

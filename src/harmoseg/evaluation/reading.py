@@ -10,7 +10,8 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.tables import CALIBRATION
 from harmoseg.files import check_schema, read_json
-from harmoseg.scores.files import read_table, read_written_scores
+from harmoseg.scores.files import read_written_scores
+from harmoseg.scores.sheets import read_table
 from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores
 
 SCHEMA = 4

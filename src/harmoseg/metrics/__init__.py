@@ -1,4 +1,4 @@
-"""How good a segmentation is: counts once, formulas after.
+"""Metrics of a segmentation: counts once, formulas after.
 
 The spectral ones need torch and are imported when first asked for, so that tables of scores are
 read and judged without waiting for it.
@@ -6,15 +6,6 @@ read and judged without waiting for it.
 
 from typing import TYPE_CHECKING, Any
 
-from harmoseg.metrics.aggregates import (
-    AGGREGATES,
-    Aggregate,
-    Aggregated,
-    aggregate,
-    average,
-    mean_of_defined,
-)
-from harmoseg.metrics.boundary import Spacing, boundary_band
 from harmoseg.metrics.calibration import (
     CalibrationBins,
     Convention,
@@ -24,16 +15,24 @@ from harmoseg.metrics.calibration import (
     top_label,
 )
 from harmoseg.metrics.overlap import (
+    AGGREGATES,
     METRICS,
+    Aggregate,
+    Aggregated,
     Metric,
+    aggregate,
+    average,
     confusion_counts,
+    mean_of_defined,
     overlap_metric,
     transunet_dsc,
 )
 from harmoseg.metrics.surface import (
     Definition,
     OnEmpty,
+    Spacing,
     SurfaceDistances,
+    boundary_band,
     class_surface_distances,
     hausdorff,
     surface_distances,

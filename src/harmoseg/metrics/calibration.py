@@ -1,18 +1,27 @@
-"""How far predicted probabilities can be believed, from bins that are filled block by block.
+"""Calibration of predicted probabilities, from bins that are filled block by block.
 
 No pixel is kept: every block of pixels is added to the sums of a few bins and forgotten, so that a
 billion pixels need no more memory than a thousand. The sums are whole numbers of a small unit
 (fixed point), and so do not depend on the order in which pixels, images or workers arrive.
+
+One temperature for all probabilities of a network can be fitted and applied: Guo et al., On
+Calibration of Modern Neural Networks, ICML 2017, section 4.2. Softmax of logits over a temperature
+T is the softmax power p^(1/T) of the probabilities, so probabilities are enough, and what was
+averaged or resized before can be rescaled all the same. Labels stay what they are.
 """
 
 from __future__ import annotations
 
+import math
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import reduce
 from typing import Any, Literal, TypeVar, get_args
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
 
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.overlap import divide_defined
@@ -33,9 +42,11 @@ _BLOCK = 2**15
 # int64 they hold 2 x 10^9 pixels that are all as wrong as can be, many more of any other kind. It
 # rounds a pixel by 2e-9, less than float32 does.
 _UNIT = 2.0**-28
-# Probabilities are kept this far from 0 in the log-likelihood, or one pixel would make it
+# Probabilities are kept this far from 0 and 1, or one pixel would make a log-likelihood or a logit
 # infinite: the resolution of float32 at 1. A pixel contributes 15.94 at most.
 _LEAST = float(np.finfo(np.float32).eps)
+_TEMPERATURES = (0.05, 20.0)  # that are tried; a network that is never wrong would want 0
+_SUMS = ("count", "hits", "confidence", "scores")
 _SUM_TOLERANCE = 1e-2  # that float16 probabilities of many classes keep
 
 
@@ -76,35 +87,32 @@ class CalibrationBins:
                 f"{self.count.size} bins of convention {self.convention!r} cannot be added to "
                 f"{other.count.size} of {other.convention!r}; count both in the same way"
             )
-        sums = zip(self._sums(), other._sums(), strict=True)
-        return CalibrationBins(self.convention, *(a + b for a, b in sums))
+        sums = {name: own + getattr(other, name) for name, own in self._sums().items()}
+        return CalibrationBins(self.convention, **sums)
 
     def as_arrays(self) -> dict[str, NDArray[Any]]:
         """Return everything as plain arrays, for example for `numpy.savez`."""
-        names = ("count", "hits", "confidence", "scores")
-        return {
-            "convention": np.asarray(self.convention),
-            **dict(zip(names, self._sums(), strict=True)),
-        }
+        return {"convention": np.asarray(self.convention), **self._sums()}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, NDArray[Any]]) -> CalibrationBins:
         """Make bins of what `as_arrays` gave; raises HarmosegError for anything else."""
-        expected = {"convention", "count", "hits", "confidence", "scores"}
+        expected = {"convention", *_SUMS}
         if set(arrays) != expected:
             raise HarmosegError(
                 f"calibration bins need the arrays {', '.join(sorted(expected))}, found "
                 f"{', '.join(sorted(arrays))}"
             )
         blank = cls.empty(str(arrays["convention"]), len(arrays["count"]))  # type: ignore[arg-type]
-        sums = [np.array(arrays[name]) for name in ("count", "hits", "confidence", "scores")]
-        for found, like in zip(sums, blank._sums(), strict=True):
+        sums = {name: np.array(arrays[name]) for name in _SUMS}
+        for name, like in blank._sums().items():
+            found = sums[name]
             if found.shape != like.shape or found.dtype != like.dtype or (found < 0).any():
                 raise HarmosegError(
                     f"calibration sums of {found.dtype} and shape {found.shape} found, expected "
                     f"{like.dtype} of shape {like.shape}, none negative"
                 )
-        return cls(blank.convention, *sums)
+        return cls(blank.convention, **sums)
 
     def to_lists(self) -> dict[str, Any]:
         """Return everything as JSON can hold it, exactly."""
@@ -133,8 +141,7 @@ class CalibrationBins:
     def ece(self) -> float:
         """Return the expected calibration error: the mean gap of the bins, weighted by pixels."""
         # Summing differences of sums needs no division by the counts of empty bins.
-        gaps = np.abs(self.hits - self.confidence * _UNIT).sum()
-        return float(divide_defined(gaps, np.asarray(self.pixels)))
+        return self._per_pixel(np.abs(self.hits - self.confidence * _UNIT).sum())
 
     def mce(self) -> float:
         """Return the maximum calibration error: the largest gap of a bin that holds a pixel."""
@@ -152,21 +159,24 @@ class CalibrationBins:
         ``foreground``: of the probability of foreground, in [0, 1]. ``top-label``: summed over the
         classes, in [0, 2].
         """
-        return float(divide_defined(self.scores[0] * _UNIT, np.asarray(self.pixels)))
+        return self._per_pixel(self.scores[0] * _UNIT)
 
     def nll(self) -> float:
         """Return the mean negative log-likelihood of the true labels, in nats.
 
         Probabilities below 1.2e-7 count as 1.2e-7, so that one pixel adds 15.94 at most.
         """
-        return float(divide_defined(self.scores[1] * _UNIT, np.asarray(self.pixels)))
+        return self._per_pixel(self.scores[1] * _UNIT)
 
     def _gaps(self) -> NDArray[np.float64]:
         gaps = np.abs(self.frequency - self.mean_confidence)
         return gaps[self.count > 0]
 
-    def _sums(self) -> tuple[NDArray[np.int64], ...]:
-        return self.count, self.hits, self.confidence, self.scores
+    def _per_pixel(self, total: float) -> float:
+        return float(total / self.pixels) if self.pixels else np.nan
+
+    def _sums(self) -> dict[str, NDArray[np.int64]]:
+        return {name: getattr(self, name) for name in _SUMS}
 
 
 def binary_calibration(
@@ -242,12 +252,10 @@ def top_label(probabilities: NDArray[_Float]) -> tuple[NDArray[np.uint8], NDArra
 
 def pool_calibration(parts: Iterable[CalibrationBins]) -> CalibrationBins:
     """Add up the bins of several images; raises HarmosegError where there are none."""
-    pooled: CalibrationBins | None = None
-    for part in parts:
-        pooled = part if pooled is None else pooled + part
-    if pooled is None:
+    found = list(parts)
+    if not found:
         raise HarmosegError("no calibration bins to pool; score at least one image")
-    return pooled
+    return reduce(operator.add, found)
 
 
 def _fill(into: CalibrationBins, p: Probabilities, y: NDArray[np.bool_]) -> None:
@@ -349,3 +357,52 @@ def _check_values(p: Probabilities, y: NDArray[Any], classes: int) -> None:
             f"the truth holds labels {y.min()} to {y.max()}, expected 0 to {classes - 1}; leave "
             "ignored pixels out with where="
         )
+
+
+def rescale(probabilities: NDArray[np.floating[Any]], temperature: float) -> NDArray[np.float32]:
+    """Return the probabilities (C, *S) under a temperature, of the same shape.
+
+    One channel is the probability of foreground, several are those of all classes. 1 changes
+    nothing but probabilities within 1.2e-7 of 0 and 1. Raises HarmosegError for a temperature that
+    is not above 0.
+    """
+    if not 0 < temperature < math.inf:
+        raise HarmosegError(f"temperature is {temperature}, expected a number above 0")
+    scaled = _log_odds(probabilities) / temperature
+    if len(probabilities) == 1:
+        return np.asarray(1 / (1 + np.exp(-scaled)), np.float32)
+    scaled -= scaled.max(0)
+    np.exp(scaled, out=scaled)
+    return np.asarray(scaled / scaled.sum(0), np.float32)
+
+
+def fit_temperature(
+    probabilities: NDArray[np.floating[Any]], truth: NDArray[np.integer[Any]]
+) -> float:
+    """Return the temperature between 0.05 and 20 with the least negative log-likelihood.
+
+    `probabilities` are (C, n), `truth` (n,) holds class indices. In float64, to four digits; the
+    likelihood has one minimum. Raises HarmosegError without a pixel.
+    """
+    if not truth.size:
+        raise HarmosegError("no pixel to fit a temperature to; give validation cases")
+    odds = _log_odds(np.asarray(probabilities, np.float64))
+    if len(odds) == 1:
+        odds = np.concatenate([np.zeros_like(odds), odds])
+    right = np.take_along_axis(odds, truth[None].astype(np.intp), 0)[0]
+
+    def loss(log_temperature: float) -> float:
+        inverse = math.exp(-log_temperature)
+        return float((np.logaddexp.reduce(odds * inverse, 0) - right * inverse).mean())
+
+    low, high = (math.log(bound) for bound in _TEMPERATURES)
+    found = minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-5})
+    # Rounded: the sum over pixels depends on the processor in its last digits.
+    return float(f"{math.exp(found.x):.4g}")
+
+
+def _log_odds(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
+    """Return what the logits are up to a constant: log p, or log(p / (1 - p)) of one channel."""
+    kept = np.clip(probabilities, _LEAST, 1 - _LEAST)
+    odds: NDArray[np.floating[Any]] = np.log(kept)
+    return odds - np.log1p(-kept) if len(kept) == 1 else odds

@@ -80,7 +80,7 @@ def _share(name: str, definition: str, **changes: Any) -> Measure:
 
 
 def _number(name: str, title: str, definition: str, **changes: Any) -> Measure:
-    values = {"family": title, "decimals": 3}
+    values = {"family": title, "decimals": 3, "low": 0.0}
     return Measure(name, title, definition=definition, **{**values, **changes})
 
 
@@ -112,7 +112,6 @@ _FIXED = {
             "difference of the numbers of connected parts; undefined where truth and prediction "
             "are empty",
             direction="lower",
-            low=0.0,
             decimals=1,
         ),
         _share(
@@ -136,28 +135,20 @@ _FIXED = {
             "NLL_rescaled",
             "NLL rescaled",
             f"NLL under the temperature that was fitted on validation cases; {_OF_CASE}",
-            low=0.0,
             **_LOWER_OF_CASE,
         ),
         _share("MCE", f"maximum calibration error; {_OF_CASE}", **_LOWER_OF_CASE),
         _share("ACE", f"mean calibration error over bins; {_OF_CASE}", **_LOWER_OF_CASE),
         _number(
-            "Brier",
-            "Brier",
-            f"mean squared error of probabilities; {_OF_CASE}",
-            low=0.0,
-            **_LOWER_OF_CASE,
+            "Brier", "Brier", f"mean squared error of probabilities; {_OF_CASE}", **_LOWER_OF_CASE
         ),
-        _number(
-            "NLL", "NLL", f"mean negative log-likelihood; {_OF_CASE}", low=0.0, **_LOWER_OF_CASE
-        ),
+        _number("NLL", "NLL", f"mean negative log-likelihood; {_OF_CASE}", **_LOWER_OF_CASE),
         _number(
             "cutoff_cycles_per_px",
             "Cutoff",
             "frequency where the ring correlation of prediction and truth falls below 0.5, at "
             "training resolution",
             unit="cycles/px",
-            low=0.0,
         ),
         _number(
             "log_magnitude_r",
@@ -177,17 +168,7 @@ _DISTANCES = {
     "ASSD": "average symmetric surface distance",
 }
 _FAMILIES = {"dice": "DSC", "dsc": "DSC", "iou": "IoU", "jaccard": "IoU", "hd95": "HD95"}
-"""What other people call measures that harmoseg knows."""
-
-
-def hausdorff_column(percentile: Literal["HD95", "HD"], unit: str, definition: str = "") -> str:
-    """Return the column of a Hausdorff distance; HD95 names its definition, pooled or max."""
-    return "_".join(part for part in (percentile, definition, unit) if part)
-
-
-def surface_dice_column(tolerance: float, unit: str) -> str:
-    """Return the column of a normalised surface Dice at a tolerance in `unit`."""
-    return f"NSD_{tolerance:g}{unit}"
+"""Names of other people for measures that harmoseg knows."""
 
 
 def known_measure(column: str) -> Measure | None:

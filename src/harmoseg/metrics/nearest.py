@@ -1,4 +1,4 @@
-"""How far each pixel of one surface lies from the nearest pixel of another.
+"""Distance of each pixel of one surface to the nearest pixel of another.
 
 Exact in every strategy; which one runs is a matter of time alone. Two surfaces that follow each
 other are compared through a k-d tree. A surface that is everywhere, as a noisy prediction's is, has

@@ -1,4 +1,4 @@
-"""Up to which detail a prediction follows the truth: their spectra, ring by ring."""
+"""Spectral fidelity: the agreement of prediction and truth, ring by ring of their spectra."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from scipy import fft
 
 from harmoseg.errors import HarmosegError
-from harmoseg.metrics.boundary import Spacing, pitch_of
+from harmoseg.metrics.surface import Spacing, pitch_of
 from harmoseg.spectrum import (
     RingKind,
     Rings,
@@ -89,8 +89,8 @@ def ring_fidelity(
     making it for every case. In float64. Raises HarmosegError for shapes, values or spacings that
     do not fit. The curve is that of `harmoseg.ring_correlation`.
     """
-    masks = _checked(pred, truth)
-    return _ring_sums(_half_spectra(masks), masks.shape[1:], spacing, rings)
+    spectra, shape = _half_spectra(pred, truth)
+    return _ring_sums(spectra, shape, spacing, rings)
 
 
 def log_magnitude_correlation(pred: Mask, truth: Mask) -> float:
@@ -101,26 +101,41 @@ def log_magnitude_correlation(pred: Mask, truth: Mask) -> float:
     map. NaN where a map is flat, as that of an empty mask is. Raises HarmosegError for shapes or
     values that do not fit.
     """
-    masks = _checked(pred, truth)
-    return _correlate_maps(_half_spectra(masks), masks.shape[1:])
+    return _correlate_maps(*_half_spectra(pred, truth))
 
 
 def spectral_fidelity(
     pred: Mask, truth: Mask, *, spacing: Spacing, rings: RingKind | Rings = "linear"
 ) -> tuple[RingFidelity, float]:
     """Return `ring_fidelity` and `log_magnitude_correlation` for one transform a mask."""
-    masks = _checked(pred, truth)
-    spectra, shape = _half_spectra(masks), masks.shape[1:]
+    spectra, shape = _half_spectra(pred, truth)
     return _ring_sums(spectra, shape, spacing, rings), _correlate_maps(spectra, shape)
 
 
-def _half_spectra(masks: NDArray[np.float64]) -> NDArray[np.complex128]:
-    """Transform masks (2, *S) to halves of their spectra (2, *H); the other half is a mirror image.
+def _half_spectra(pred: Mask, truth: Mask) -> tuple[NDArray[np.complex128], tuple[int, ...]]:
+    """Transform masks (*S) to halves of their spectra (2, *H), and return these and *S.
 
-    By SciPy, in one thread: beside a network that has all cores, PyTorch's threads would wait for
-    one another.
+    The other half is a mirror image. By SciPy, in one thread: beside a network that has all cores,
+    PyTorch's threads would wait for one another.
     """
-    return np.asarray(fft.rfftn(masks, axes=range(1, masks.ndim), norm="ortho"))
+    if np.shape(pred) != np.shape(truth):
+        raise HarmosegError(
+            f"prediction of shape {np.shape(pred)} and truth of shape {np.shape(truth)} differ; "
+            "resize the prediction to the truth first"
+        )
+    if np.ndim(pred) not in (2, 3) or not np.size(pred):
+        raise HarmosegError(
+            f"masks of shape {np.shape(pred)} found, expected 2 or 3 axes and a pixel at least"
+        )
+    found = [np.array(mask, dtype=np.float64) for mask in (pred, truth)]
+    for name, mask in zip(("prediction", "truth"), found, strict=True):
+        if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails both comparisons
+            raise HarmosegError(
+                f"the {name} holds values {mask.min()} to {mask.max()}, expected a mask of 0 and "
+                "1 or probabilities; pass one class of a label map at a time"
+            )
+    spectra = fft.rfftn(np.stack(found), axes=range(1, np.ndim(pred) + 1), norm="ortho")
+    return np.asarray(spectra), np.shape(pred)
 
 
 def _multiplicity(shape: tuple[int, ...]) -> NDArray[np.float64]:
@@ -169,24 +184,3 @@ def _correlate_maps(spectra: NDArray[np.complex128], shape: tuple[int, ...]) -> 
 
 def _squares(spectra: NDArray[np.complex128]) -> NDArray[np.float64]:
     return np.square(spectra.real) + np.square(spectra.imag)
-
-
-def _checked(pred: Mask, truth: Mask) -> NDArray[np.float64]:
-    """Check two masks and stack them: (2, *S)."""
-    if np.shape(pred) != np.shape(truth):
-        raise HarmosegError(
-            f"prediction of shape {np.shape(pred)} and truth of shape {np.shape(truth)} differ; "
-            "resize the prediction to the truth first"
-        )
-    if np.ndim(pred) not in (2, 3) or not np.size(pred):
-        raise HarmosegError(
-            f"masks of shape {np.shape(pred)} found, expected 2 or 3 axes and a pixel at least"
-        )
-    found = [np.array(mask, dtype=np.float64) for mask in (pred, truth)]
-    for name, mask in zip(("prediction", "truth"), found, strict=True):
-        if not (mask.min() >= 0 and mask.max() <= 1):  # NaN fails both comparisons
-            raise HarmosegError(
-                f"the {name} holds values {mask.min()} to {mask.max()}, expected a mask of 0 and "
-                "1 or probabilities; pass one class of a label map at a time"
-            )
-    return np.stack(found)

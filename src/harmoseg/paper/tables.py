@@ -28,11 +28,9 @@ from harmoseg.paper.published import (
 )
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import within
-from harmoseg.statistics.intervals import Estimate, estimate_mean
+from harmoseg.statistics.comparison import Comparison, within
+from harmoseg.statistics.intervals import Estimate, estimate_mean, supported_best
 from harmoseg.statistics.printing import Table, format_seed_range
-from harmoseg.statistics.significance import supported_best
 from harmoseg.store.card import Card
 
 Cards = Mapping[str, Card]

@@ -8,9 +8,9 @@ import numpy as np
 
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import Method, parse_method
-from harmoseg.statistics.centres import describe_spread, measure_spread
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.reliability import explained_by_temperature
+from harmoseg.statistics.curves import explained_by_temperature
+from harmoseg.statistics.heterogeneity import describe_spread, measure_spread
 
 _FEW_SEEDS = 5
 

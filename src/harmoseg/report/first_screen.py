@@ -23,9 +23,9 @@ from harmoseg.report.figures.style import interval_of
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, Label
 from harmoseg.report.page import Gain, Opening, Question, ShownCase
 from harmoseg.scores.table import CLEAN
-from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference, Where
-from harmoseg.statistics.printing import format_count, format_seed_range
+from harmoseg.statistics.blocks import Where
+from harmoseg.statistics.comparison import Comparison, Difference
+from harmoseg.statistics.printing import FOR_THESE_NETWORKS, format_count, format_seed_range
 
 _MOST_PLACES = 6
 _MOST_QUESTIONS = {1: 9, 2: 9}

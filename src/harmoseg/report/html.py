@@ -30,15 +30,18 @@ from harmoseg.report.first_screen import make_opening
 from harmoseg.report.gallery import Gallery, GalleryCase
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.scores.table import Scores
-from harmoseg.statistics.centres import centre_table, describe_centres, spread_table
 from harmoseg.statistics.comparison import Comparison
+from harmoseg.statistics.curves import ring_table
 from harmoseg.statistics.degradation import degradation_table
 from harmoseg.statistics.ensemble_gains import describe_gains, ensemble_gains, ensemble_table
-from harmoseg.statistics.pooled_tables import too_few_datasets
-from harmoseg.statistics.pooling import pool_all
+from harmoseg.statistics.heterogeneity import (
+    describe_centres,
+    pool_all,
+    spread_table,
+    too_few_datasets,
+)
 from harmoseg.statistics.printing import Table, write_tables
-from harmoseg.statistics.rings import ring_table
-from harmoseg.statistics.tables import make_tables
+from harmoseg.statistics.tables import centre_table, make_tables
 
 REPORT_FILE = "report.html"
 _MOST_SHOWN = 9600

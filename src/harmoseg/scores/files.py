@@ -1,35 +1,50 @@
-"""Scores on disk: ``scores.csv`` with ring sums and calibration bins, and files of others."""
+"""Scores on disk: ``scores.csv`` with what lies beside it, and files of others."""
 
 from __future__ import annotations
 
 import gzip
-import io
 import logging
 import warnings
-from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.metrics.measures import Measure, declare_measure, known_measure
-from harmoseg.scores.folders import FROM_FILE, join_files
 from harmoseg.scores.foreign import Columns, Reading, to_long
+from harmoseg.scores.naming import FROM_FILE, join_files
 from harmoseg.scores.nnunet import SUMMARY_FILE, is_summary, is_summary_of_means, read_summaries
-from harmoseg.scores.sheets import ENDINGS, frame_of_json, read_bytes, read_json, read_sheet
-from harmoseg.scores.suspicions import ScoresWarning, find_suspicions
-from harmoseg.scores.table import COUNTS, KEYS, Scores
+from harmoseg.scores.sheets import (
+    ENDINGS,
+    frame_of_json,
+    read_bytes,
+    read_json,
+    read_sheet,
+    read_table,
+)
+from harmoseg.scores.table import BACKGROUND, COUNTS, KEYS, Scores
 
 SCORES_FILE = "scores.csv"
 RINGS_FILE = "rings.csv"
 BINS_FILE = "bins.csv"
+EXAMPLE_FILE = Path(__file__).parent / "examples" / "polyps.csv.gz"
+"""Networks trained out on Kvasir-SEG, tested there and on ETIS-Larib; from results/trained-out."""
 _LOG = logging.getLogger(__name__)
 _PACKED = ".gz"
-_UNDEFINED = ["", "nan", "NaN", "NAN", "NA", "None", "null"]
 _OLD_RESULTS = ("trained_on", "method", "seed", "tested_on", "condition", "case", "class")
 """Header of ``results.csv`` of harmoseg 0.1.0, which has no groups and holds shares in points."""
+_OFTEN = 0.05
+_LEAST = 8
+_APART = 1.5
+_DISTANCES = ("HD95", "HD", "ASSD")
+
+
+class ScoresWarning(UserWarning):
+    """Warn of scores that are possible and probably wrong; the message begins with a name."""
 
 
 def write_scores(scores: Scores, folder: Path, *, packed: bool = False) -> Path:
@@ -39,10 +54,15 @@ def write_scores(scores: Scores, folder: Path, *, packed: bool = False) -> Path:
     """
     make_folder(folder)
     parts = {SCORES_FILE: scores.frame, RINGS_FILE: scores.rings, BINS_FILE: scores.bins}
+    ending = _PACKED if packed else ""
     for name, frame in parts.items():
-        if frame is not None:
-            _write(folder / (name + _PACKED if packed else name), frame)
-    return folder / (SCORES_FILE + _PACKED if packed else SCORES_FILE)
+        if frame is None:
+            continue
+        counts = {count: "Int64" for count in COUNTS if count in frame.columns}
+        text = frame.astype(counts).to_csv(index=False, lineterminator="\n").encode("utf-8")
+        # No time in the header: the same scores are the same bytes.
+        write_bytes(folder / f"{name}{ending}", gzip.compress(text, mtime=0) if packed else text)
+    return folder / f"{SCORES_FILE}{ending}"
 
 
 def read_scores(
@@ -72,12 +92,15 @@ def read_scores(
     decided is logged and kept in `Scores.remarks`; what looks wrong is a `ScoresWarning`. Raises
     HarmosegError naming the file, the row and the column of what is wrong.
     """
-    declared, percent = _declared(measures)
-    options = _Options(declared, frozenset(percent), groups, dict(names or {}), columns)
-    if isinstance(path, Mapping):
-        scores = _read_named(path, options)
-    else:
-        scores = _read_path(Path(path), options)
+    declared = [declare_measure(m) if isinstance(m, str) else (m, False) for m in measures]
+    how = Reading(
+        declared={measure.name: measure for measure, _ in declared},
+        percent=frozenset(measure.name for measure, is_percent in declared if is_percent),
+        groups=groups,
+        names=dict(names or {}),
+        columns=columns,
+    )
+    scores = _read_named(path, how) if isinstance(path, Mapping) else _read_path(Path(path), how)
     suspicions = find_suspicions(scores)
     scores = replace(scores, remarks=(*scores.remarks, *suspicions))
     shown = ", ".join(map(str, path)) if isinstance(path, Mapping) else str(path)
@@ -90,22 +113,15 @@ def read_scores(
 
 def read_written_scores(folder: Path) -> Scores:
     """Read what `write_scores` wrote, without a word; raise HarmosegError as `read_scores` does."""
-    options = _Options((), frozenset(), None, {}, None)
-    return _read_own(folder, _scores_file(folder), options)
+    return _read_own(folder, _scores_file(folder), Reading())
 
 
-@dataclass(frozen=True)
-class _Options:
-    declared: Sequence[Measure]
-    percent: frozenset[str]
-    groups: Mapping[str, str] | None
-    names: Mapping[str, str]
-    columns: Columns | None
+def example_scores() -> Scores:
+    """Return the scores of six methods on polyps: 144 images, one training per method."""
+    return read_scores(EXAMPLE_FILE)
 
 
-def _read_named(
-    paths: Mapping[str, str | Path | Sequence[str | Path]], options: _Options
-) -> Scores:
+def _read_named(paths: Mapping[str, str | Path | Sequence[str | Path]], how: Reading) -> Scores:
     """Read the tables of named methods; several tables of a method are its trainings."""
     parts = []
     for method, given in paths.items():
@@ -113,11 +129,10 @@ def _read_named(
         if not files:
             raise HarmosegError(f"method {method!r} has no file; name one or more")
         for seed, file in enumerate(map(Path, files)):
-            found = _read_path(file, options, method)
+            found = _read_path(file, replace(how, method=method))
             if len(files) > 1:
                 found = replace(found, frame=found.frame.assign(seed=str(seed)))
-            several = found.frame["method"].nunique() > 1
-            if several:
+            if found.frame["method"].nunique() > 1:
                 raise HarmosegError(
                     f"{file}: holds the methods {', '.join(found.values_of('method')[:4])}, "
                     f"expected the scores of {method!r} alone; read it without a name"
@@ -126,28 +141,32 @@ def _read_named(
     return Scores.concat(parts)
 
 
-def _read_path(path: Path, options: _Options, method: str | None = None) -> Scores:
+def _read_path(path: Path, how: Reading) -> Scores:
     if path.is_dir() and _find(path, SCORES_FILE) is None:
-        return _read_folder(path, options, method)
+        return _read_folder(path, how)
     file = _scores_file(path) if path.is_dir() else path
     data = read_bytes(file)
+    stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
+    how = replace(how, source=str(file), stem=stem, remarks=[])
     if file.suffix.lower() == ".json" or data.lstrip()[:1] in (b"{", b"["):
         content = read_json(file, data)
-        remarks: list[str] = []
         if is_summary(content) or is_summary_of_means(content):
-            return _finish(read_summaries([file], remarks), {}, file, options, remarks)
-        return _read_foreign(file, frame_of_json(file, content), options, method, remarks)
-    if data[:2] != b"PK" and _is_own(data, options):
-        return _read_own(path, file, options)
-    frame, remarks = read_sheet(file, data)
-    return _read_foreign(file, frame, options, method, remarks)
+            return _finish(read_summaries([file], how.remarks), {}, how)
+        frame = frame_of_json(file, content)
+    elif data[:2] != b"PK" and _is_own(data, how):
+        return _read_own(path, file, how)
+    else:
+        frame, remarks = read_sheet(file, data)
+        how.remarks.extend(remarks)
+    return _finish(*to_long(frame, how), how)
 
 
-def _read_folder(folder: Path, options: _Options, method: str | None) -> Scores:
+def _read_folder(folder: Path, how: Reading) -> Scores:
     """Read a folder of nnU-Net results, or of tables, one or more per method."""
     remarks: list[str] = []
     if summaries := sorted(folder.rglob(SUMMARY_FILE)):
-        return _finish(read_summaries(summaries, remarks), {}, folder, options, remarks)
+        how = replace(how, source=str(folder), remarks=remarks)
+        return _finish(read_summaries(summaries, remarks), {}, how)
     files = sorted(
         file
         for file in folder.rglob("*")
@@ -162,134 +181,59 @@ def _read_folder(folder: Path, options: _Options, method: str | None) -> Scores:
     refused: list[str] = []
     for file in files:
         try:
-            tables[file] = _read_path(file, options, method or FROM_FILE)
+            tables[file] = _read_path(file, replace(how, method=how.method or FROM_FILE))
         except HarmosegError as error:
             refused.append(str(error))
     if not tables:
         raise HarmosegError(f"{folder}: none of {len(files)} files holds scores: {refused[0]}")
-    remarks += [f"not read: {text}" for text in refused]
-    return join_files(folder, tables, remarks)
-
-
-def _read_foreign(
-    file: Path, frame: pd.DataFrame, options: _Options, method: str | None, remarks: list[str]
-) -> Scores:
-    reading = Reading(
-        str(file),
-        file.name.removesuffix(".gz").rsplit(".", 1)[0],
-        {measure.name: measure for measure in options.declared},
-        options.percent,
-        options.names,
-        options.columns,
-        {} if method is None else {"method": method},
-        remarks,
-    )
-    long, measures = to_long(frame, reading)
-    return _finish(long, measures, file, options, remarks)
+    return join_files(folder, tables, [f"not read: {text}" for text in refused])
 
 
 def _finish(
     frame: pd.DataFrame,
     measures: Mapping[str, Measure],
-    source: Path,
-    options: _Options,
-    remarks: list[str],
+    how: Reading,
+    **beside: pd.DataFrame,
 ) -> Scores:
-    if options.groups is not None:
-        frame = frame.assign(group=[options.groups.get(case, case) for case in frame["case"]])
+    """Make scores of a long table; without a column for patients every case counts as one."""
+    if (groups := how.groups) is not None:
+        frame = frame.assign(group=[groups.get(case, case) for case in frame["case"]])
     elif "group" not in frame.columns:
-        remarks.append("no column names the patient, so every case counts as a patient")
-    return Scores.of(frame, measures, source=str(source), remarks=remarks)
+        how.remarks.append("no column names the patient, so every case counts as a patient")
+    return Scores.of(frame, measures, source=how.source, remarks=how.remarks, **beside)
 
 
-def _is_own(data: bytes, options: _Options) -> bool:
+def _is_own(data: bytes, how: Reading) -> bool:
     """Return whether a table has harmoseg's columns alone, so that nothing must be recognised."""
     header = data.split(b"\n", 1)[0].decode("utf-8-sig", "replace").strip("\r")
     if not header.strip():
         return True
     columns = {name.strip('"') for name in header.split(",")}
-    declared = {measure.name for measure in options.declared}
-    known = {*KEYS, *COUNTS, *declared}
+    known = {*KEYS, *COUNTS, *how.declared}
     return {"method", "case"} <= columns and all(
         name in known or known_measure(name) for name in columns
     )
 
 
-def _read_own(path: Path, file: Path, options: _Options) -> Scores:
+def _read_own(path: Path, file: Path, how: Reading) -> Scores:
     """Read a table of harmoseg with what lies beside it."""
     frame = read_table(file)
-    groups, declared, percent = options.groups, options.declared, set(options.percent)
-    remarks = []
-    is_old = tuple(frame.columns[: len(_OLD_RESULTS)]) == _OLD_RESULTS and "group" not in frame
-    if is_old:
-        shares = [name for name in frame.columns if (m := known_measure(name)) and m.is_share]
-        percent |= set(shares)
-        remarks.append(f"{file.name}: shares in points, as harmoseg 0.1.0 wrote them")
-    if groups is not None:
-        frame["group"] = [groups.get(case, case) for case in frame["case"]]
-    elif "group" not in frame.columns:
-        remarks.append(f"{file.name}: no column 'group', so every case counts as a patient")
+    percent = set(how.percent)
+    how = replace(how, source=str(file), remarks=[])
+    if tuple(frame.columns[: len(_OLD_RESULTS)]) == _OLD_RESULTS and "group" not in frame:
+        percent |= {name for name in frame.columns if (m := known_measure(name)) and m.is_share}
+        how.remarks.append(f"{file.name}: shares in points, as harmoseg 0.1.0 wrote them")
     for name in percent & set(frame.columns):
         if pd.api.types.is_numeric_dtype(frame[name]):  # text is an error of `Scores.of`
             frame[name] = frame[name] / 100
-    beside = (
-        {}
-        if not path.is_dir()
-        else {
-            part: read_table(found)
-            for part, name in (("rings", RINGS_FILE), ("bins", BINS_FILE))
-            if (found := _find(path, name)) is not None
-        }
-    )
-    for part in beside.values():
-        for name in part.columns:
-            if name not in KEYS and name != "convention":
-                part[name] = pd.to_numeric(part[name], errors="coerce")
-    return Scores.of(frame, declared, source=str(file), remarks=remarks, **beside)
-
-
-def read_table(file: Path) -> pd.DataFrame:
-    """Read a CSV file; key columns stay text, so that 001 and NA stay what they are.
-
-    Raises HarmosegError where it is missing, unreadable, empty, or no table.
-    """
-    try:
-        text = read_bytes(file).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise HarmosegError(f"{file}: cannot be read as a CSV file in UTF-8 ({error})") from error
-    header = text.split("\n", 1)[0].strip("\r")
-    if not header.strip():
-        raise HarmosegError(f"{file}: empty; expected a table of scores with a header")
-    names = next(iter(pd.read_csv(io.StringIO(header), header=None, dtype=str).to_numpy().tolist()))
-    doubled = sorted({str(name) for name in names if names.count(name) > 1})
-    if doubled:  # pandas would rename the second one
-        raise HarmosegError(f"{file}: column {doubled[0]!r} is there more than once; keep one")
-    keys: dict[Hashable, type[str]] = dict.fromkeys(sorted(set(KEYS) & set(names)), str)
-    undefined = {name: _UNDEFINED for name in names if name not in keys}
-    try:
-        with warnings.catch_warnings():
-            # A row with a field too many would lose it.
-            warnings.simplefilter("error", pd.errors.ParserWarning)
-            return pd.read_csv(
-                io.StringIO(text),
-                dtype=keys,
-                keep_default_na=False,
-                na_values=undefined,
-                index_col=False,
-                low_memory=False,
-            )
-    except (pd.errors.ParserError, pd.errors.ParserWarning, pd.errors.EmptyDataError) as error:
-        reason = " ".join(str(error).split())
-        raise HarmosegError(
-            f"{file}: not a table ({reason}); expected CSV with a header"
-        ) from error
-
-
-def _write(file: Path, frame: pd.DataFrame) -> None:
-    counts = {name: "Int64" for name in COUNTS if name in frame.columns}
-    text = frame.astype(counts).to_csv(index=False, lineterminator="\n").encode("utf-8")
-    # No time in the header: the same scores are the same bytes.
-    write_bytes(file, gzip.compress(text, mtime=0) if file.suffix == _PACKED else text)
+    beside = {}
+    for part, name in (("rings", RINGS_FILE), ("bins", BINS_FILE)):
+        if path.is_dir() and (found := _find(path, name)) is not None:
+            sums = read_table(found)
+            numbers = [c for c in sums.columns if c not in KEYS and c != "convention"]
+            sums[numbers] = sums[numbers].apply(pd.to_numeric, errors="coerce")
+            beside[part] = sums
+    return _finish(frame, how.declared, how, **beside)
 
 
 def _scores_file(folder: Path) -> Path:
@@ -305,11 +249,72 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((file for file in files if file.is_file()), None)
 
 
-def _declared(measures: Iterable[str | Measure]) -> tuple[list[Measure], set[str]]:
-    declared: list[Measure] = []
-    percent: set[str] = set()
-    for item in measures:
-        measure, is_percent = declare_measure(item) if isinstance(item, str) else (item, False)
-        declared.append(measure)
-        percent |= {measure.name} if is_percent else set()
-    return declared, percent
+def find_suspicions(scores: Scores) -> list[str]:
+    """Return one sentence for everything that looks wrong, with the name of the problem first.
+
+    ``zero distance``: a distance of 0 where the structure was missed. ``empty scored 1``: Dice 1
+    where neither truth nor prediction has anything. ``repeated number``: one value for many cases,
+    such as a penalty or a default. ``percent among fractions`` comes from reading.
+    """
+    frame = scores.frame[scores.frame["class"] != BACKGROUND]
+    found = [text for text in scores.remarks if text.startswith("percent among fractions?")]
+    return [*found, *_zero_distances(scores, frame), *_empties(scores, frame),
+            *_repeated(scores, frame)]  # fmt: skip
+
+
+def _of_family(scores: Scores, *families: str) -> list[str]:
+    return [name for name, measure in scores.measures.items() if measure.family in families]
+
+
+def _zero_distances(scores: Scores, frame: pd.DataFrame) -> Iterator[str]:
+    overlaps = _of_family(scores, "DSC", "IoU")
+    if not overlaps:
+        return
+    missed = (frame[overlaps] == 0).any(axis=1)
+    for name in _of_family(scores, *_DISTANCES):
+        if count := int((missed & (frame[name] == 0)).sum()):
+            yield (
+                f"zero distance: {name} is 0, its best value, in {count} rows where the structure "
+                f"was missed ({overlaps[0]} is 0); a distance is undefined there"
+            )
+
+
+def _empties(scores: Scores, frame: pd.DataFrame) -> Iterator[str]:
+    if all(name in frame.columns for name in COUNTS):
+        empty = (frame[["TP", "FP", "FN"]] == 0).all(axis=1)
+    elif distances := _of_family(scores, *_DISTANCES):
+        empty = frame[distances].isna().all(axis=1)
+    else:
+        return
+    for name in _of_family(scores, "DSC", "IoU"):
+        if count := int((empty & (frame[name] == 1)).sum()):
+            yield (
+                f"empty scored 1: {name} is 1 in {count} rows where truth and prediction seem to "
+                "be empty; overlap is undefined there, and 1 rewards cases without the structure"
+            )
+
+
+def _repeated(scores: Scores, frame: pd.DataFrame) -> Iterator[str]:
+    for name, measure in scores.measures.items():
+        if measure.per == "case":
+            continue
+        defined = frame[name].to_numpy()
+        defined = defined[np.isfinite(defined)]
+        numbers, counts = np.unique(defined, return_counts=True)
+        if measure.family in _DISTANCES:
+            # Distances between voxels repeat by nature; a penalty stands apart from all of them.
+            stands_out = len(numbers) > 1 and numbers[-1] > _APART * numbers[-2]
+            at = len(numbers) - 1
+        else:
+            counts = np.where((numbers == 0) | (numbers == 1), 0, counts)
+            # Values that were rounded repeat too, each about as often as its neighbours.
+            at = int(counts.argmax()) if len(counts) else 0
+            stands_out = len(counts) > 0 and counts[at] > _APART * np.sort(counts)[-2:-1].sum()
+        if not stands_out:
+            continue
+        often, value = int(counts[at]), float(numbers[at])
+        if often >= _LEAST and often > _OFTEN * len(defined):
+            yield (
+                f"repeated number: {name} is {value * measure.scale:g} in {often} of "
+                f"{len(defined)} rows; is it a penalty or a default value?"
+            )

@@ -21,48 +21,44 @@ from harmoseg.scores.naming import (
     measure_in,
     plain,
 )
+from harmoseg.scores.table import to_numbers
 
 Columns = Literal["methods", "classes"]
-_AGGREGATES = {
-    "mean",
-    "median",
-    "std",
-    "min",
-    "max",
-    "sd",
-    "stdev",
-    "notnans",
-    "count",
-    "90percentile",
+_MEANS = {"mean", "average", "avg"}
+_AGGREGATES = _MEANS | {
+    *("median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
+    *("ci", "ci_low", "ci_high", "average_sample_mean"),
 }
-_AGGREGATES |= {"average", "avg", "ci", "ci_low", "ci_high", "average_sample_mean"}
 _FEW = 6
 _SUFFIX = re.compile(
     r"\.(nii(\.gz)?|png|tiff?|jpe?g|bmp|mha|mhd|nrrd|npy|npz|h5|dcm|gz)$", re.IGNORECASE
 )
 
 
-@dataclass
+@dataclass(frozen=True)
 class Reading:
-    """What is known of a table before it is read, and what reading found.
+    """Facts about a table that is to be read, and the decisions of reading it.
 
     Args:
-        source: The file, for errors.
-        stem: Name of the file without its ending, which may name the measure.
-        declared: Measures that the user declared, by column; and those of them in percent.
+        declared: Measures that the user declared, by column.
+        percent: Those of them in percent.
+        groups: Patient of every case.
         names: The column of a role, where the user named it.
         columns: What columns with other names are; None where the table must show it.
-        defaults: Values of key columns that the table does not have.
+        method: Method of a table that names none; that of the file where it is empty.
+        source: The file, for errors.
+        stem: Name of the file without its ending, which may name the measure.
         remarks: What was decided.
     """
 
-    source: str
-    stem: str
-    declared: Mapping[str, Measure]
+    declared: Mapping[str, Measure] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
+    groups: Mapping[str, str] | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     columns: Columns | None = None
-    defaults: Mapping[str, str] = field(default_factory=dict)
+    method: str = ""
+    source: str = ""
+    stem: str = ""
     remarks: list[str] = field(default_factory=list)
 
     def error(self, text: str) -> HarmosegError:
@@ -79,8 +75,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     roles = _find_roles(frame, reading)
     if "case" not in roles:
         raise _no_cases(frame, reading)
-    if "method" not in roles and "method" not in reading.defaults and not _wide(frame, roles):
-        reading.remarks.append("no column names a method: the table counts as one method")
+    known = len(reading.remarks)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -88,11 +83,11 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     values, measures = _find_values(frame, keys, roles, reading)
     if "fold" in keys:
         values = _folds(values, reading)
-    for name, value in reading.defaults.items():
-        if name not in values:
-            values[name] = value
     if "method" not in values:
-        values["method"] = reading.stem
+        values["method"] = reading.method or reading.stem
+        if not reading.method:
+            text = "no column names a method: the table counts as one method"
+            reading.remarks.insert(known, text)
     values["case"] = clean_cases(values["case"])
     for measure in measures.values():
         if measure.is_share:
@@ -140,17 +135,15 @@ def _find_roles(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         if role in taken:
             continue
         for word in words:
-            found = by_word.get(word)
-            if found is None or found in taken.values() or found in reading.declared:
+            name = by_word.get(word)
+            if name is None or name in taken.values() or name in reading.declared:
                 continue
-            name = found
             numeric = pd.api.types.is_numeric_dtype(frame[name])
-            if (role == "measure" and numeric) or (role == "value" and not numeric):
+            if (role == "value" and not numeric) or (role == "measure" and numeric):
                 continue
-            if role == "class" and numeric and foreign_measure(name):
-                continue
-            taken[role] = name
-            break
+            if not (role == "class" and numeric and foreign_measure(name)):
+                taken[role] = name
+                break
     return taken
 
 
@@ -158,14 +151,16 @@ def _find_values(
     frame: pd.DataFrame, keys: pd.DataFrame, roles: Mapping[str, str], reading: Reading
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return the keys with one column per measure, long in classes and methods."""
-    if "value" in roles and "measure" in roles:
-        return _by_measure(frame, keys, roles, reading)
+    if "value" in roles:
+        value = frame[roles["value"]]
+        frame = frame.assign(**{roles["value"]: to_numbers(value, reading.source)})
+        if "measure" in roles:
+            return _by_measure(frame, keys, roles, reading)
     others = [name for name in frame.columns if name not in roles.values()]
     numeric = [n for n in others if _is_number(frame[n]) or n in reading.declared]
     if dropped := [name for name in others if name not in numeric]:
         reading.remarks.append(f"columns left out: {_listed(dropped)}")
-    for name in [*numeric, *([roles["value"]] if "value" in roles else [])]:
-        _check_numbers(frame[name], reading)
+    frame = frame.assign(**{name: to_numbers(frame[name], reading.source) for name in numeric})
     named = {name: _measure_of(name, reading) for name in numeric}
     if "value" in roles and not any(named.values()):
         measure = _single_measure(reading, roles["value"])
@@ -194,14 +189,12 @@ def _wide_values(
     reading: Reading,
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return a table whose columns are classes or methods, perhaps of several measures."""
-    columns = [name for name in numeric if plain(name) not in ("mean", "average", "avg")]
+    columns = [name for name in numeric if plain(name) not in _MEANS]
     if not columns:
         raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
-    what = reading.columns or (
-        "classes"
-        if "method" in roles or "method" in reading.defaults or _are_classes(columns)
-        else "methods"
-    )
+    names_method = "method" in roles or bool(reading.method)
+    are_classes = names_method or all(CLASS_COLUMN.fullmatch(name) for name in columns)
+    what = reading.columns or ("classes" if are_classes else "methods")
     role = {"classes": "class", "methods": "method"}[what]
     found = {name: measure_in(name) for name in columns}
     if all(found.values()):  # dice_liver, hd95_liver
@@ -271,7 +264,7 @@ def _declare(name: str, problem: str) -> str:
 
 def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> None:
     """Divide percent by 100, where that is declared or the values show it."""
-    column = pd.to_numeric(values[measure.name], errors="coerce")
+    column = values[measure.name]
     finite = column[np.isfinite(column)]
     if measure.name in reading.percent:
         is_percent = True
@@ -293,8 +286,8 @@ def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> N
             )
     how = "declared" if measure.name in reading.declared else "inferred"
     reading.remarks.append(f"{measure.title} as {'percent' if is_percent else 'fractions'} ({how})")
-    if is_percent and pd.api.types.is_numeric_dtype(values[measure.name]):
-        values[measure.name] = values[measure.name] / 100
+    if is_percent:
+        values[measure.name] = column / 100
     elif not is_percent and measure.name not in reading.declared:
         # Rounding beyond 1, as float32 leaves it.
         inside = column.between(1, 1 + 1e-6)
@@ -317,18 +310,6 @@ def _folds(values: pd.DataFrame, reading: Reading) -> pd.DataFrame:
     return values.drop(columns="fold")
 
 
-def _check_numbers(column: pd.Series, reading: Reading) -> None:
-    """Raise HarmosegError naming the row where a column of numbers has text."""
-    if pd.api.types.is_numeric_dtype(column):
-        return
-    wrong = np.flatnonzero(column.notna() & pd.to_numeric(column, errors="coerce").isna())
-    if wrong.size:
-        raise reading.error(
-            f"row {wrong[0] + 2}, column {str(column.name)!r}: {column.iloc[wrong[0]]!r} is no "
-            "number; leave the field empty where a score is undefined"
-        )
-
-
 def _is_number(column: pd.Series) -> bool:
     """Return whether most fields of a column are numbers; `Scores.of` names those that are not."""
     if column.dtype == bool:
@@ -337,16 +318,6 @@ def _is_number(column: pd.Series) -> bool:
         return True
     text = column.dropna()
     return bool(len(text)) and bool(pd.to_numeric(text, errors="coerce").notna().mean() > 0.5)
-
-
-def _are_classes(columns: Sequence[str]) -> bool:
-    return all(CLASS_COLUMN.fullmatch(name) for name in columns)
-
-
-def _wide(frame: pd.DataFrame, roles: Mapping[str, str]) -> bool:
-    others = [name for name in frame.columns if name not in roles.values()]
-    numeric = [name for name in others if _is_number(frame[name])]
-    return bool(numeric) and not _are_classes(numeric) and not any(map(foreign_measure, numeric))
 
 
 def _no_cases(frame: pd.DataFrame, reading: Reading) -> HarmosegError:

@@ -145,21 +145,15 @@ def _read(file: Path) -> _Part:
 
 
 def _rows(content: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    if "metric_per_case" in content:
-        for case in content["metric_per_case"]:
-            for label, values in case["metrics"].items():
-                known = {_V2[name]: value for name, value in values.items() if name in _V2}
-                yield {"case": _case(case["prediction_file"]), "class": str(label), **known}
-        return
-    for case in content["results"]["all"]:
-        for label, values in case.items():
+    is_v2 = "metric_per_case" in content
+    names = _V2 if is_v2 else _V1
+    for case in content["metric_per_case"] if is_v2 else content["results"]["all"]:
+        path = case["prediction_file" if is_v2 else "test"]
+        for label, values in (case["metrics"] if is_v2 else case).items():
             if isinstance(values, dict):
-                known = {_V1[name]: value for name, value in values.items() if name in _V1}
-                yield {"case": _case(case["test"]), "class": str(label), **known}
-
-
-def _case(path: str) -> str:
-    return path.replace("\\", "/").rsplit("/", 1)[-1]
+                known = {names[name]: value for name, value in values.items() if name in names}
+                file = path.replace("\\", "/").rsplit("/", 1)[-1]
+                yield {"case": file, "class": str(label), **known}
 
 
 def _place(file: Path) -> _Part:

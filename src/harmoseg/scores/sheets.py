@@ -1,4 +1,4 @@
-"""Read a table of anybody's from a file: CSV and its relatives, Excel, JSON."""
+"""Read a table from a file: CSV and its relatives, Excel, JSON."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.scores.naming import role_of
+from harmoseg.scores.table import KEYS
 
 ENDINGS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".gz")
 """Endings of files that may hold a table."""
-MOST_COLUMNS = 1000
-UNDEFINED = ("", "nan", "NaN", "NAN", "NA", "N/A", "None", "null")
+_MOST_COLUMNS = 1000
+_UNDEFINED = ("", "nan", "NaN", "NAN", "NA", "N/A", "None", "null")
 _DELIMITERS = (";", "\t", ",", "|")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
@@ -54,13 +55,13 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a CSV, TSV or Excel file; return its columns, as text where mixed, and remarks.
 
     Delimiter and decimal comma are recognised. Raises HarmosegError where the file is empty, no
-    table, has no header, a column twice, or more than `MOST_COLUMNS` columns.
+    table, has no header, a column twice, or more than 1000 columns.
     """
     frame = _read_excel(file, data) if data[:2] == b"PK" else _read_text(file, data)
     remarks: list[str] = []
-    if len(frame.columns) > MOST_COLUMNS:
+    if len(frame.columns) > _MOST_COLUMNS:
         raise HarmosegError(
-            f"{file}: {len(frame.columns)} columns, expected at most {MOST_COLUMNS}; one row is "
+            f"{file}: {len(frame.columns)} columns, expected at most {_MOST_COLUMNS}; one row is "
             "one case, so transpose the table or select the columns of measures"
         )
     names = list(frame.columns)
@@ -68,8 +69,7 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     first = [name != "mean" or place == names.index("mean") for place, name in enumerate(names)]
     frame = frame.loc[:, first]
     names = list(frame.columns)
-    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
-        raise HarmosegError(f"{file}: column {doubled[0]!r} is there more than once; keep one")
+    _check_names(file, names)
     if any(re.fullmatch(_NUMBER, name) for name in names):
         raise HarmosegError(
             f"{file}: the first row has numbers ({', '.join(names[:4])}), expected a header with "
@@ -89,7 +89,19 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     return frame, remarks
 
 
-def _read_text(file: Path, data: bytes) -> pd.DataFrame:
+def read_table(file: Path) -> pd.DataFrame:
+    """Read a CSV file of harmoseg; key columns stay text, so that 001 and NA stay what they are.
+
+    Raises HarmosegError where it is missing, unreadable, empty, or no table.
+    """
+    text, header = _decode(file, read_bytes(file))
+    names = next(csv.reader([header]))
+    _check_names(file, names)
+    return _parse(file, text, names, [i for i, name in enumerate(names) if name in KEYS])
+
+
+def _decode(file: Path, data: bytes) -> tuple[str, str]:
+    """Return the text of a CSV file and its first line."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -97,19 +109,20 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
     header = text.split("\n", 1)[0].strip("\r")
     if not header.strip():
         raise HarmosegError(f"{file}: empty; expected a table of scores with a header")
-    delimiter = max(_DELIMITERS, key=lambda d: (header.count(d), d == ";"))
-    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
-    if len(names) < 2:
-        raise HarmosegError(
-            f"{file}: not a table: one column, {header[:40]!r}; expected a header and columns "
-            "divided by commas, semicolons or tabs"
-        )
-    # Names stay text, so that 001 and NA stay what they are.
-    keys = [
-        i for i, name in enumerate(names) if (role_of(name) or "value") not in ("value", "measure")
-    ]
+    return text, header
+
+
+def _check_names(file: Path, names: Sequence[str]) -> None:
+    if doubled := sorted({name for name in names if name and names.count(name) > 1}):
+        raise HarmosegError(f"{file}: column {doubled[0]!r} is there more than once; keep one")
+
+
+def _parse(
+    file: Path, text: str, names: Sequence[str], keys: Sequence[int], delimiter: str = ","
+) -> pd.DataFrame:
+    """Read CSV with a header; the columns at `keys` stay text."""
     undefined: dict[Any, list[str]] = {
-        i: list(UNDEFINED) for i in range(len(names)) if i not in keys
+        i: list(_UNDEFINED) for i in range(len(names)) if i not in keys
     }
     try:
         with warnings.catch_warnings():
@@ -118,8 +131,7 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
             frame = pd.read_csv(
                 io.StringIO(text),
                 sep=delimiter,
-                header=None,
-                skiprows=1,
+                header=0,
                 names=range(len(names)),
                 dtype=dict.fromkeys(keys, str),
                 keep_default_na=False,
@@ -127,16 +139,30 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
                 index_col=False,
                 low_memory=False,
             )
-    except pd.errors.EmptyDataError as error:
-        raise HarmosegError(f"{file}: a header and no rows; expected a row per case") from error
     except (pd.errors.ParserError, pd.errors.ParserWarning) as error:
         reason = " ".join(str(error).split())
         raise HarmosegError(
             f"{file}: not a table ({reason}); expected CSV with a header"
         ) from error
+    return frame.set_axis(names, axis=1)
+
+
+def _read_text(file: Path, data: bytes) -> pd.DataFrame:
+    text, header = _decode(file, data)
+    delimiter = max(_DELIMITERS, key=lambda d: (header.count(d), d == ";"))
+    names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
+    if len(names) < 2:
+        raise HarmosegError(
+            f"{file}: not a table: one column, {header[:40]!r}; expected a header and columns "
+            "divided by commas, semicolons or tabs"
+        )
+    # Names stay text, so that 001 and NA stay what they are.
+    roles = [role_of(name) for name in names]
+    keys = [i for i, role in enumerate(roles) if role not in (None, "value", "measure")]
+    frame = _parse(file, text, names, keys, delimiter)
     if frame.empty:
         raise HarmosegError(f"{file}: a header and no rows; expected a row per case")
-    return frame.set_axis(names, axis=1)
+    return frame
 
 
 def _read_excel(file: Path, data: bytes) -> pd.DataFrame:

@@ -39,7 +39,7 @@ _DEFAULTS = {
     "class": "",
 }
 _TOLERANCE = 1e-9
-"""What rounding leaves outside the range of a share, and between repeated values of a case."""
+"""Rounding that is allowed outside the range of a share, and between repeated values of a case."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,7 +87,7 @@ class Scores:
         frame, known = _check_columns(frame, by_name, source)
         table = _keys(frame, source)
         for name in (*(c for c in COUNTS if c in frame.columns), *known):
-            table[name] = _numbers(frame[name], name, source)
+            table[name] = to_numbers(frame[name], source)
         for measure in known.values():
             _check_range(table[measure.name], measure, source)
         _check_identity(table, source)
@@ -117,14 +117,17 @@ class Scores:
             for name, measure in part.measures.items():
                 if measures.setdefault(name, measure) != measure:
                     raise HarmosegError(f"column {name!r} is declared in two ways; declare it once")
-        rings, bins = (
-            _join([found for part in parts if (found := getattr(part, name)) is not None])
-            for name in ("rings", "bins")
-        )
         frame = pd.concat([_plain(part.frame) for part in parts], ignore_index=True)
+        rings = [_plain(part.rings) for part in parts if part.rings is not None]
+        bins = [_plain(part.bins) for part in parts if part.bins is not None]
         remarks = tuple(dict.fromkeys(remark for part in parts for remark in part.remarks))
         return cls.of(
-            frame, measures, source="the joined tables", rings=rings, bins=bins, remarks=remarks
+            frame,
+            measures,
+            source="the joined tables",
+            rings=pd.concat(rings, ignore_index=True) if rings else None,
+            bins=pd.concat(bins, ignore_index=True) if bins else None,
+            remarks=remarks,
         )
 
     def select(self, **wanted: str | Sequence[str]) -> Scores:
@@ -210,6 +213,26 @@ def natural_order(names: Iterable[Any]) -> list[str]:
     return sorted((str(name) for name in names), key=key)
 
 
+def to_numbers(column: pd.Series, source: str) -> pd.Series:
+    """Return a column in float64; an empty field is undefined.
+
+    Raises HarmosegError, which begins with `source`, naming the row and column of other text.
+    """
+    if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
+        text = column.astype("string").str.strip()
+        blank = text.isna() | (text == "") | text.str.lower().isin(("nan", "na", "none", "null"))
+        numbers = pd.to_numeric(text.mask(blank), errors="coerce")
+        wrong = np.flatnonzero(numbers.isna() & ~blank)
+        if wrong.size:
+            raise HarmosegError(
+                f"{source}: row {_row(wrong[0])}, column {str(column.name)!r}: "
+                f"{text.iloc[wrong[0]]!r} is no number; leave the field empty where a score is "
+                "undefined"
+            )
+        column = numbers
+    return column.astype("float64")
+
+
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -256,22 +279,13 @@ def _keys(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     """Return the key columns as text, with their defaults."""
     table = pd.DataFrame(index=frame.index)
     for name in KEYS:
-        if name in frame.columns:
-            column = frame[name]
-            # A number that a reader made of a name: 1.0 of "1" is "1" again.
-            whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
-            column = column.astype("Int64") if whole else column
-            text = column.astype("string").fillna("").str.strip()
-        else:
-            text = (
-                table["case"]
-                if name == "group"
-                else pd.Series(_DEFAULTS.get(name, ""), frame.index)
-            )
-        table[name] = text.astype(object)
-    for name in ("seed", "condition"):
-        table.loc[table[name] == "", name] = _DEFAULTS[name]
-    table["group"] = table["group"].where(table["group"] != "", table["case"])
+        column = frame[name] if name in frame.columns else pd.Series("", frame.index)
+        # A number that a reader made of a name: 1.0 of "1" is "1" again.
+        whole = pd.api.types.is_float_dtype(column) and (column.dropna() % 1 == 0).all()
+        column = column.astype("Int64") if whole else column
+        text = column.astype("string").fillna("").str.strip().astype(object)
+        default = table["case"] if name == "group" else _DEFAULTS.get(name, "")
+        table[name] = text.where(text != "", default)
     for name in ("method", "case"):
         empty = np.flatnonzero(table[name] == "")
         if empty.size:
@@ -283,22 +297,6 @@ def _keys(frame: pd.DataFrame, source: str) -> pd.DataFrame:
             "the class in every row"
         )
     return table.astype("category")
-
-
-def _numbers(column: pd.Series, name: str, source: str) -> pd.Series:
-    """Return a column in float64; an empty field is undefined."""
-    if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-        text = column.astype("string").str.strip()
-        blank = text.isna() | (text == "") | text.str.lower().isin(("nan", "na", "none", "null"))
-        numbers = pd.to_numeric(text.mask(blank), errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & ~blank)
-        if wrong.size:
-            raise HarmosegError(
-                f"{source}: row {_row(wrong[0])}, column {name!r}: {text.iloc[wrong[0]]!r} is no "
-                "number"
-            )
-        column = numbers
-    return column.astype("float64")
 
 
 def _check_range(column: pd.Series, measure: Measure, source: str) -> None:
@@ -385,10 +383,6 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
         table[name] = table[name].cat.set_categories(order, ordered=False)
     codes = [table[name].cat.codes.to_numpy() for name in reversed(IDENTITY)]
     return table.iloc[np.lexsort(codes)].reset_index(drop=True)
-
-
-def _join(frames: Sequence[pd.DataFrame]) -> pd.DataFrame | None:
-    return pd.concat(map(_plain, frames), ignore_index=True) if frames else None
 
 
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:

@@ -1,25 +1,28 @@
 """Fourier-domain mathematics of masks: pure tensor functions, no modules."""
 
 from harmoseg.spectrum.correlation import (
+    Partition,
     Reduction,
     RingCorrelation,
     check_reduction,
     correlation_ratio,
+    make_partition,
     ring_correlation,
     ring_ratio,
     spectral_correlation,
+    spectral_sums,
 )
 from harmoseg.spectrum.frequency import (
     RingKind,
     Rings,
     Window,
     hermitian_multiplicity,
+    log_magnitude,
     make_rings,
+    power_spectrum,
     radial_frequency,
     window_weights,
 )
-from harmoseg.spectrum.power import log_magnitude, power_spectrum
-from harmoseg.spectrum.sums import Partition, make_partition, spectral_sums
 
 __all__ = [
     "Partition",

@@ -1,4 +1,4 @@
-"""Where each coefficient of a transform lies: radial frequency, rings and windows.
+"""Frequencies, rings and windows of a transform, and the power of spectra.
 
 Grids have the order of `torch.fft.fftfreq` on every axis. Frequencies are in cycles per pixel, or
 in cycles per unit of `spacing` (mm) where that is given, so that on an anisotropic grid a ring is
@@ -127,6 +127,30 @@ def hermitian_multiplicity(length: int) -> Tensor:
     if length % 2 == 0:
         counts[-1] = 1.0
     return counts
+
+
+def power_spectrum(mask: Tensor, *, spatial_dims: int = 2) -> Tensor:
+    """Return |P|^2 of a mask (..., *S) at every frequency, in the order of `torch.fft.fftfreq`.
+
+    Scaled so that it adds up to the sum of squares over the pixels. float32 at least.
+    """
+    axes = tuple(range(-spatial_dims, 0))
+    dtype = torch.promote_types(mask.dtype, torch.float32)
+    parts = torch.view_as_real(torch.fft.fftn(mask.to(dtype), dim=axes, norm="ortho"))
+    power: Tensor = parts.square().sum(-1)
+    return power
+
+
+def log_magnitude(mask: Tensor, *, spatial_dims: int = 2) -> Tensor:
+    """Return log(1 + |P|) of a mask (..., *S), the zero frequency in the middle, as it is pictured.
+
+    |P| is the magnitude of the plain, unscaled transform.
+    """
+    axes = tuple(range(-spatial_dims, 0))
+    count = torch.Size(mask.shape[-spatial_dims:]).numel()
+    magnitude = (power_spectrum(mask, spatial_dims=spatial_dims) * count).sqrt()
+    shifted: Tensor = torch.fft.fftshift(torch.log1p(magnitude), dim=axes)
+    return shifted
 
 
 def _along(axis: int, count: int) -> tuple[int, ...]:

@@ -1,1 +1,1 @@
-"""Whether a difference is real: intervals, paired differences, words; knows `Scores` alone."""
+"""Intervals and paired differences, with their words and tables; knows `Scores` alone."""

@@ -5,19 +5,47 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.metrics.aggregates import mean_of_defined
 from harmoseg.metrics.measures import Measure
+from harmoseg.metrics.overlap import mean_of_defined
 from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores, natural_order
+from harmoseg.statistics.intervals import Sample
 
 Values = NDArray[np.float64]
-ARROW = "\N{RIGHTWARDS ARROW}"
+
+
+class Where(NamedTuple):
+    """The part of a test set that a number is about: a condition, a class, a centre.
+
+    `label` None means the mean over the foreground classes, `subset` None all cases.
+    """
+
+    condition: str = CLEAN
+    label: str | None = None
+    subset: str | None = None
+
+    @property
+    def is_whole(self) -> bool:
+        """Return whether this is all classes of all cases of the clean images."""
+        return self == WHOLE
+
+    @property
+    def fields(self) -> dict[str, str]:
+        """Return the part as fields of a row."""
+        return {
+            "condition": self.condition,
+            "subset": self.subset or "",
+            "class": self.label or "",
+        }
+
+
+WHOLE = Where()
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,8 +68,12 @@ class Block:
     classes: tuple[str, ...]
     measures: dict[str, Measure]
     _rows: pd.DataFrame
-    _place_of_row: dict[str, NDArray[np.intp]]
     _arrays: dict[str, Values] = field(default_factory=dict)
+
+    @property
+    def sets(self) -> dict[str, str]:
+        """Return the two sets as fields of a row."""
+        return {"trained_on": self.trained_on, "tested_on": self.tested_on}
 
     @cached_property
     def group_codes(self) -> NDArray[np.intp]:
@@ -73,10 +105,8 @@ class Block:
         `label` names a class; None means the mean over the foreground classes that are defined,
         and is undefined where a class in the truth was missed and the measure needs both.
         """
-        array = self._array(measure.name)
-        places = [self.seeds[method].index(seed) for seed in self._seeds(method, seeds)]
-        at = self.methods.index(method), places, self.conditions.index(condition)
-        chosen = array[at]
+        at = self._runs(method, condition, seeds)
+        chosen = self._array(measure.name)[at]
         if measure.per == "case":
             found = np.fmax.reduce(chosen, axis=-1)  # repeated in the rows of the case's classes
         elif label is not None:
@@ -91,13 +121,33 @@ class Block:
                 found[(in_truth & np.isnan(chosen)).any(axis=-1)] = np.nan
         return np.asarray(found * measure.scale)
 
+    def sample(
+        self,
+        method: str,
+        measure: Measure,
+        where: Where = WHOLE,
+        *,
+        seeds: Sequence[str] | None = None,
+    ) -> Sample:
+        """Return the values of a part of the test set, with the groups of the cases."""
+        condition, label, subset = where
+        found = self.values(method, measure, condition=condition, label=label, seeds=seeds)
+        if subset is None:
+            return Sample(found, self.group_codes)
+        inside = np.asarray(self.subsets) == subset
+        return Sample(found[:, inside], self.group_codes[inside])
+
     @cached_property
     def present(self) -> NDArray[np.bool_]:
         """Return what has a row, shape (methods, seeds, conditions, cases, classes)."""
         shape = self._array(next(iter(self.measures))).shape
         rows = np.zeros((*shape[:-1], shape[-1] + 1), dtype=bool)
-        rows[tuple(self._place_of_row.values())] = True
+        rows[self._place_of_row] = True
         return rows[..., :-1]
+
+    def cases_of(self, method: str) -> NDArray[np.bool_]:
+        """Return which cases a method has a row of, shape (cases,)."""
+        return np.asarray(self.present[self.methods.index(method)].any(axis=(0, 1, 3)))
 
     @cached_property
     def _lacking(self) -> NDArray[np.bool_]:
@@ -106,13 +156,13 @@ class Block:
         return np.asarray((expected & ~self.present).any(axis=-1))
 
     def paired(
-        self, method: str, reference: str, measure: Measure, **where: Any
-    ) -> tuple[Values, Values]:
+        self, method: str, reference: str, measure: Measure, where: Where = WHOLE
+    ) -> tuple[Sample, Sample]:
         """Return the values of two methods under the same seeds, aligned."""
         ours, theirs = self.paired_seeds(method, reference)
         return (
-            self.values(method, measure, seeds=ours, **where),
-            self.values(reference, measure, seeds=theirs, **where),
+            self.sample(method, measure, where, seeds=ours),
+            self.sample(reference, measure, where, seeds=theirs),
         )
 
     def paired_seeds(self, method: str, reference: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -140,8 +190,7 @@ class Block:
         """Return TP, FP, FN and TN, shape (seeds, cases, classes, 4), the background last."""
         if not self.has_counts:
             raise HarmosegError(f"the scores have no columns {', '.join(COUNTS)}")
-        places = [self.seeds[method].index(seed) for seed in self._seeds(method, seeds)]
-        at = self.methods.index(method), places, self.conditions.index(condition)
+        at = self._runs(method, condition, seeds)
         return np.stack([self._array(name, background=True)[at] for name in COUNTS], axis=-1)
 
     def has_rows(self, method: str, condition: str) -> bool:
@@ -149,12 +198,18 @@ class Block:
         rows = self._rows
         return bool(((rows["method"] == method) & (rows["condition"] == condition)).any())
 
-    def rows_of(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of a further table, of ring sums or of bins, that are of this block."""
-        mine = (table["trained_on"] == self.trained_on) & (table["tested_on"] == self.tested_on)
-        return table[mine & table["method"].isin(self.methods)]
+    def rows_of(self, table: pd.DataFrame | None) -> pd.DataFrame | None:
+        """Return the rows of a table of ring sums or bins that are of this block's clean images.
 
-    def places_of(self, rows: pd.DataFrame) -> dict[str, NDArray[np.intp]]:
+        None where there are none.
+        """
+        if table is None:
+            return None
+        mine = (table["trained_on"] == self.trained_on) & (table["tested_on"] == self.tested_on)
+        rows = table[mine & (table["condition"] == CLEAN) & table["method"].isin(self.methods)]
+        return None if rows.empty else rows
+
+    def places_of(self, rows: pd.DataFrame) -> tuple[NDArray[np.intp], ...]:
         """Return where rows stand among methods, seeds, conditions, cases and classes."""
         place_of_seed = {
             (method, seed): place
@@ -162,16 +217,25 @@ class Block:
             for place, seed in enumerate(names)
         }
         pairs = zip(rows["method"].astype(object), rows["seed"].astype(object), strict=True)
-        return {
-            "method": _codes(rows["method"], self.methods),
-            "seed": np.fromiter((place_of_seed[pair] for pair in pairs), np.intp, len(rows)),
-            "condition": _codes(rows["condition"], self.conditions),
-            "case": _codes(rows["case"], self.cases),
-            "class": _codes(rows["class"], [*self.classes, BACKGROUND]),
-        }
+        return (
+            _codes(rows["method"], self.methods),
+            np.fromiter((place_of_seed[pair] for pair in pairs), np.intp, len(rows)),
+            _codes(rows["condition"], self.conditions),
+            _codes(rows["case"], self.cases),
+            _codes(rows["class"], [*self.classes, BACKGROUND]),
+        )
 
-    def _seeds(self, method: str, seeds: Sequence[str] | None) -> Sequence[str]:
-        return self.seeds[method] if seeds is None else seeds
+    @cached_property
+    def _place_of_row(self) -> tuple[NDArray[np.intp], ...]:
+        return self.places_of(self._rows)
+
+    def _runs(
+        self, method: str, condition: str, seeds: Sequence[str] | None
+    ) -> tuple[int, list[int], int]:
+        """Return where runs stand in the arrays: method, seeds, condition."""
+        found = self.seeds[method]
+        places = [found.index(seed) for seed in (found if seeds is None else seeds)]
+        return self.methods.index(method), places, self.conditions.index(condition)
 
     def _array(self, column: str, *, background: bool = False) -> Values:
         """Return a column as (methods, seeds, conditions, cases, classes); NaN without a row."""
@@ -184,7 +248,7 @@ class Block:
                 len(self.classes) + 1,
             )
             array = np.full(sizes, np.nan)
-            array[tuple(self._place_of_row.values())] = self._rows[column].to_numpy()
+            array[self._place_of_row] = self._rows[column].to_numpy()
             self._arrays[column] = array
         array = self._arrays[column]
         return array if background else array[..., : len(self.classes)]
@@ -192,22 +256,16 @@ class Block:
 
 def split_into_blocks(scores: Scores, methods: Sequence[str] = ()) -> tuple[Block, ...]:
     """Split scores by training set and test set; `methods` come first, in this order."""
-    frame = scores.frame
-    pairs = frame[["trained_on", "tested_on"]].drop_duplicates().astype(str)
-    # The set trained on comes before the others that it is tested on.
-    pairs["other"] = pairs["trained_on"] != pairs["tested_on"]
-    ordered = [
-        (trained, str(tested))
-        for trained in natural_order(pairs["trained_on"].unique())
-        for _, tested in sorted(
-            (bool(row.other), str(row.tested_on))
-            for row in pairs.itertuples()
-            if row.trained_on == trained
-        )
-    ]
-    trainings = pairs["trained_on"].nunique()
+    pairs = scores.frame[["trained_on", "tested_on"]].drop_duplicates().astype(str)
+    trainings = natural_order(pairs["trained_on"].unique())
     return tuple(
-        _make_block(scores, trained, tested, trainings, methods) for trained, tested in ordered
+        _make_block(scores, trained, tested, len(trainings), methods)
+        for trained in trainings
+        # The set trained on comes before the others that it is tested on.
+        for tested in sorted(
+            pairs.loc[pairs["trained_on"] == trained, "tested_on"],
+            key=lambda name: (name != trained, name),
+        )
     )
 
 
@@ -216,37 +274,30 @@ def _make_block(
 ) -> Block:
     frame = scores.frame
     rows = frame[(frame["trained_on"] == trained_on) & (frame["tested_on"] == tested_on)]
-    there = {
-        name: natural_order(rows[name].unique())
-        for name in ("method", "condition", "case", "class")
-    }
-    methods = [name for name in first if name in there["method"]]
-    methods += [name for name in there["method"] if name not in methods]
-    classes = [name for name in there["class"] if name != BACKGROUND]
+    conditions, cases, classes, methods = (
+        natural_order(rows[name].unique()) for name in ("condition", "case", "class", "method")
+    )
+    methods = list(dict.fromkeys([*(name for name in first if name in methods), *methods]))
     seeds = {
         method: tuple(natural_order(rows.loc[rows["method"] == method, "seed"].unique()))
         for method in methods
     }
-    of_cases = rows[["case", "group", "subset"]].drop_duplicates("case").set_index("case")
-    of_cases = of_cases.loc[there["case"]]
+    of_case = rows.drop_duplicates("case").set_index("case").loc[cases]
     alone = trained_on in ("", tested_on) or trainings == 1
-    block = Block(
-        tested_on if alone else f"{trained_on} {ARROW} {tested_on}",
+    return Block(
+        tested_on if alone else f"{trained_on} \N{RIGHTWARDS ARROW} {tested_on}",
         trained_on,
         tested_on,
         tuple(methods),
         seeds,
-        tuple(there["condition"]),
-        tuple(there["case"]),
-        tuple(of_cases["group"].astype(str)),
-        tuple(of_cases["subset"].astype(str)),
-        tuple(classes),
+        tuple(conditions),
+        tuple(cases),
+        tuple(of_case["group"].astype(str)),
+        tuple(of_case["subset"].astype(str)),
+        tuple(name for name in classes if name != BACKGROUND),
         dict(scores.measures),
         rows,
-        {},
     )
-    block._place_of_row.update(block.places_of(rows))
-    return block
 
 
 def _codes(column: pd.Series, order: Sequence[str]) -> NDArray[np.intp]:

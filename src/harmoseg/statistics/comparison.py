@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from html import escape
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -14,18 +16,137 @@ from harmoseg.losses.control_methods import Kind, references_of
 from harmoseg.losses.method import parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
-from harmoseg.statistics.blocks import Block, Values, split_into_blocks
-from harmoseg.statistics.differences import (
-    NOTHING,
-    Difference,
-    MethodMean,
-    Where,
-    record_of,
-    within,
+from harmoseg.statistics.blocks import WHOLE, Block, Values, Where, split_into_blocks
+from harmoseg.statistics.intervals import (
+    Estimate,
+    Sample,
+    adjust_holm,
+    estimate_means,
+    signed_rank_p,
 )
-from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
-from harmoseg.statistics.remarks import find_remarks
-from harmoseg.statistics.significance import adjust_holm, signed_rank_p
+from harmoseg.statistics.printing import (
+    FOR_THESE_NETWORKS,
+    format_estimate,
+    to_html,
+    to_latex,
+    to_markdown,
+)
+from harmoseg.statistics.sentences import describe, find_remarks
+from harmoseg.statistics.tables import difference_table
+
+NOTHING = Estimate(float("nan"), None, None, 0, 0, 0)
+"""The estimate of what no case shows."""
+Word = Literal["better", "worse", "equivalent", "open"]
+_FALSE_MARKS = ("DSC", "IoU")
+"""Families of measures that are defined where a method marks something on an empty truth."""
+_FEW = 3
+
+
+@dataclass(frozen=True)
+class MethodMean:
+    """The mean of one measure of one method, in printed units."""
+
+    block: Block
+    method: str
+    measure: Measure
+    where: Where
+    estimate: Estimate
+
+
+@dataclass(frozen=True)
+class Difference:
+    """A method minus its reference in one measure, in printed units.
+
+    `kind` says what the reference is. `p` is that of `signed_rank_p`, `p_holm` the same corrected
+    for all comparisons of the primary measure; both are None for other measures. `margin` is the
+    largest difference that counts as none. `false_marks` is that of `count_false_marks`.
+    `in_order` says that the methods share no seed and were paired in order.
+    """
+
+    block: Block
+    method: str
+    reference: str
+    kind: Kind
+    measure: Measure
+    where: Where
+    estimate: Estimate
+    primary: bool
+    margin: float | None = None
+    p: float | None = None
+    p_holm: float | None = None
+    false_marks: tuple[int, int] = (0, 0)
+    in_order: bool = False
+
+    @property
+    def lacks_control(self) -> bool:
+        """Return whether more than a term may differ, though the method is one of harmoseg's.
+
+        Of methods of other people nothing is known that a control could hold fixed.
+        """
+        return self.kind == "no control" and _parsed(self.method) is not None
+
+    @property
+    def shown_kind(self) -> str:
+        """Return what the reference is, for people; empty where nothing is known of the methods."""
+        return "" if self.kind == "no control" and not self.lacks_control else self.kind
+
+    @property
+    def turned(self) -> tuple[float, float] | None:
+        """Return the interval with its sign turned so that larger is better; None without one."""
+        low, high = self.estimate.low, self.estimate.high
+        if low is None or high is None:
+            return None
+        return (low, high) if self.measure.sign > 0 else (-high, -low)
+
+    @property
+    def word(self) -> Word:
+        """Return the verdict: better, worse, equivalent or open."""
+        if self.turned is None:
+            return "open"
+        low, high = self.turned
+        if self.margin is not None and -self.margin < low and high < self.margin:
+            return "equivalent"
+        return "better" if low > 0 else "worse" if high < 0 else "open"
+
+    @property
+    def verdict(self) -> str:
+        """Return the word; with one training per method it ends 'for these networks'."""
+        return f"{self.word} {FOR_THESE_NETWORKS}" if self.estimate.seeds == 1 else self.word
+
+    @property
+    def shown(self) -> str:
+        """Return the estimate in words: ``+1.2 [+0.4, +2.0]``."""
+        return format_estimate(self.estimate, self.measure, signed=True)
+
+    @property
+    def gaps(self) -> Sample:
+        """Return the paired differences that the estimate is of."""
+        ours, theirs = self.block.paired(self.method, self.reference, self.measure, self.where)
+        return ours - theirs
+
+    def to_record(self) -> dict[str, Any]:
+        """Return the fields of a row."""
+        return {
+            **self.block.sets,
+            **self.where.fields,
+            "method": self.method,
+            "minus": self.reference,
+            "kind": self.kind,
+            "measure": self.measure.name,
+            "unit": self.measure.unit,
+            "primary": self.primary,
+            **self.estimate.fields(),
+            "word": self.verdict,
+            "margin": self.margin,
+            "seeds": self.estimate.seeds,
+            "cases": self.estimate.cases,
+            "left_out": self.estimate.dropped,
+            "detectable": self.estimate.detectable,
+            "p": self.p,
+            "p_holm": self.p_holm,
+            "more_false_alarms": self.false_marks[0],
+            "fewer_false_alarms": self.false_marks[1],
+        }
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,7 +175,7 @@ class Comparison:
     @property
     def headline(self) -> tuple[Difference, ...]:
         """Return the differences of the primary measure over all classes of clean images."""
-        return self.find(measure=self.primary, where=Where())
+        return self.find(measure=self.primary, where=WHOLE)
 
     def find(
         self,
@@ -78,40 +199,27 @@ class Comparison:
     def means(self) -> tuple[MethodMean, ...]:
         """Return the mean of every measure of every method, with its interval."""
         found = [
-            (MethodMean(block, method, measure, where, NOTHING), values)
+            MethodMean(block, method, measure, where, NOTHING)
             for block in self.blocks
             for method in block.methods
             for measure in self.measures
             for where in _places(block, measure)
             if block.has_rows(method, where.condition)
-            for values in [_values(block, method, measure, where)]
         ]
-        estimates = estimate_means([sample for _, sample in found], fixed_networks=True)
+        samples = [item.block.sample(item.method, item.measure, item.where) for item in found]
+        estimates = estimate_means(samples, fixed_networks=True)
         return tuple(
             replace(item, estimate=within(estimate, item.measure))
-            for (item, _), estimate in zip(found, estimates, strict=True)
+            for item, estimate in zip(found, estimates, strict=True)
         )
 
-    @cached_property
-    def _mean_by_place(self) -> dict[tuple[str, str, str, str, Where], Estimate]:
-        return {
-            (
-                item.block.trained_on,
-                item.block.tested_on,
-                item.method,
-                item.measure.name,
-                item.where,
-            ): item.estimate
-            for item in self.means
-        }
-
-    def mean_of(
-        self, block: Block, method: str, measure: Measure | None = None, condition: str = CLEAN
-    ) -> Estimate:
-        """Return the mean of a method over all classes; of the primary measure if none is named."""
-        name = (measure or self.primary).name
-        key = (block.trained_on, block.tested_on, method, name, Where(condition))
-        return self._mean_by_place.get(key, NOTHING)
+    def mean_of(self, block: Block, method: str, condition: str = CLEAN) -> Estimate:
+        """Return the mean of the primary measure of a method over all classes."""
+        wanted = (block, method, self.primary, Where(condition))
+        for item in self.means:
+            if (item.block, item.method, item.measure, item.where) == wanted:
+                return item.estimate
+        return NOTHING
 
     @property
     def methods(self) -> tuple[str, ...]:
@@ -121,26 +229,18 @@ class Comparison:
     @property
     def sentences(self) -> list[str]:
         """Return what was found, in plain words: see `harmoseg.statistics.sentences`."""
-        from harmoseg.statistics.sentences import describe
-
         return describe(self)
 
     def to_frame(self) -> pd.DataFrame:
         """Return one row per difference, in printed units."""
-        return pd.DataFrame([record_of(item) for item in self.differences])
+        return pd.DataFrame([item.to_record() for item in self.differences])
 
     def to_markdown(self) -> str:
         """Return the main table of differences in Markdown."""
-        from harmoseg.statistics.printing import to_markdown
-        from harmoseg.statistics.tables import difference_table
-
         return to_markdown(difference_table(self))
 
     def to_latex(self) -> str:
         """Return the main table of differences in LaTeX (booktabs)."""
-        from harmoseg.statistics.printing import to_latex
-        from harmoseg.statistics.tables import difference_table
-
         return to_latex(difference_table(self))
 
     def __repr__(self) -> str:
@@ -148,11 +248,9 @@ class Comparison:
         return "\n".join([self.title, *self.sentences])
 
     def _repr_html_(self) -> str:
-        from harmoseg.statistics.printing import to_html
-        from harmoseg.statistics.tables import difference_table
-
-        said = "".join(f"<li>{text}</li>" for text in map(_escaped, self.sentences))
-        return f"<h3>{_escaped(self.title)}</h3><ul>{said}</ul>{to_html(difference_table(self))}"
+        said = "".join(f"<li>{escape(text, quote=False)}</li>" for text in self.sentences)
+        title = escape(self.title, quote=False)
+        return f"<h3>{title}</h3><ul>{said}</ul>{to_html(difference_table(self))}"
 
 
 def compare(
@@ -184,9 +282,13 @@ def compare(
     for a method or measure that the table does not have, and where no two methods share a case.
     """
     names = scores.values_of("method")
-    chosen = _choose_measures(scores, measures)
-    main = _choose_primary(scores, primary, chosen)
-    chosen = (main, *(measure for measure in chosen if measure != main))
+    chosen = [
+        _measure(scores, name) for name in (scores.measures if measures is None else measures)
+    ]
+    if primary is not None:
+        main = _measure(scores, primary)
+    else:
+        main = next((measure for measure in chosen if measure.family == "DSC"), chosen[0])
     margins = _choose_margins(margin, main, scores)
     for name in (reference, *(controls or {}), *(controls or {}).values()):
         if name is not None and name not in names:
@@ -197,12 +299,13 @@ def compare(
         for block in blocks
         for method, other, kind in _references(block, reference, controls)
     ]
-    notes = find_remarks(planned, main)
+    notes = find_remarks([pair[:3] for pair in planned], main)
+    chosen = list(dict.fromkeys([main, *chosen]))
     return Comparison(
         scores,
         blocks,
         main,
-        chosen,
+        tuple(chosen),
         margins,
         tuple(_differences(planned, chosen, main, margins)),
         title or _title(scores),
@@ -224,20 +327,12 @@ def count_false_marks(ours: Values, theirs: Values) -> tuple[int, int]:
     return int((more > 0).sum()), int((more < 0).sum())
 
 
-_FALSE_MARKS = ("DSC", "IoU")
-"""Families of measures that are defined where a method marks something on an empty truth."""
-
-
-def _choose_measures(scores: Scores, names: Sequence[str] | None) -> tuple[Measure, ...]:
-    if names is None:
-        return tuple(scores.measures.values())
-    return tuple(_measure(scores, name) for name in names)
-
-
-def _choose_primary(scores: Scores, name: str | None, chosen: Sequence[Measure]) -> Measure:
-    if name is not None:
-        return _measure(scores, name)
-    return next((measure for measure in chosen if measure.family == "DSC"), chosen[0])
+def within(estimate: Estimate, measure: Measure) -> Estimate:
+    """Cut an interval to what a mean can be; nothing true is cut off."""
+    if estimate.low is None or estimate.high is None:
+        return estimate
+    smallest, largest = measure.bounds
+    return replace(estimate, low=max(smallest, estimate.low), high=min(largest, estimate.high))
 
 
 def _measure(scores: Scores, name: str) -> Measure:
@@ -270,27 +365,28 @@ def _references(
     block: Block, reference: str | None, controls: Mapping[str, str] | None
 ) -> Iterator[tuple[str, str, Kind]]:
     """Return which methods of a block are compared with which."""
+    methods = block.methods
     if controls is not None:
-        for method in block.methods:
-            if (control := controls.get(method)) in block.methods:
+        for method in methods:
+            if (control := controls.get(method)) in methods:
                 yield method, str(control), "control"
-        return
-    if _all_parse(block.methods):
-        for method in block.methods:
-            for item in references_of(method, block.methods):
+    elif all(_parsed(method) == method for method in methods):
+        for method in methods:
+            for item in references_of(method, methods):
                 yield method, item.method, item.kind
-        return
-    first = reference if reference in block.methods else block.methods[0]
-    for method in block.methods:
-        if method != first:
-            yield method, str(first), "no control"
+    else:
+        first = reference if reference in methods else methods[0]
+        for method in methods:
+            if method != first:
+                yield method, str(first), "no control"
 
 
-def _all_parse(methods: Sequence[str]) -> bool:
+def _parsed(name: str) -> str | None:
+    """Return the name of a method as harmoseg spells it; None where it is no method of harmoseg."""
     try:
-        return all(str(parse_method(method)) == method for method in methods)
+        return str(parse_method(name))
     except HarmosegError:
-        return False
+        return None
 
 
 def _differences(
@@ -302,35 +398,24 @@ def _differences(
     found: list[Difference] = []
     samples: list[Sample] = []
     for block, method, reference, kind in planned:
-        ours, theirs = block.paired_seeds(method, reference)
+        seeds = block.paired_seeds(method, reference)
         for measure in measures:
             for where in _places(block, measure):
-                pair = [
-                    _values(block, name, measure, where, seeds)
-                    for name, seeds in ((method, ours), (reference, theirs))
-                ]
-                gap = Sample(pair[0].values - pair[1].values, pair[0].groups)
+                ours, theirs = block.paired(method, reference, measure, where)
+                gaps = ours - theirs
                 is_primary = measure == primary
-                family = is_primary and where.is_whole
-                marks = measure.family in _FALSE_MARKS
-                found.append(
-                    Difference(
-                        block,
-                        method,
-                        reference,
-                        kind,
-                        measure,
-                        where,
-                        NOTHING,
-                        is_primary,
-                        margins.get(measure.name),
-                        signed_rank_p(gap.values, gap.groups) if family else None,
-                        None,
-                        count_false_marks(pair[0].values, pair[1].values) if marks else (0, 0),
-                        ours != theirs,
-                    )
-                )
-                samples.append(gap)
+                item = Difference(
+                    block, method, reference, kind, measure, where, NOTHING, is_primary,
+                    margin=margins.get(measure.name),
+                    in_order=seeds[0] != seeds[1],
+                )  # fmt: skip
+                if is_primary and where.is_whole:
+                    item = replace(item, p=signed_rank_p(gaps.values, gaps.groups))
+                if measure.family in _FALSE_MARKS:
+                    marks = count_false_marks(ours.values, theirs.values)
+                    item = replace(item, false_marks=marks)
+                found.append(item)
+                samples.append(gaps)
     corrected = adjust_holm([item.p for item in found])
     estimates = estimate_means(samples, fixed_networks=True)
     for item, estimate, p in zip(found, estimates, corrected, strict=True):
@@ -346,32 +431,8 @@ def _places(block: Block, measure: Measure) -> Iterator[Where]:
     yield from (Where(CLEAN, None, subset) for subset in block.centres)
 
 
-def _values(
-    block: Block,
-    method: str,
-    measure: Measure,
-    where: Where,
-    seeds: Sequence[str] | None = None,
-) -> Sample:
-    values = block.values(
-        method, measure, condition=where.condition, label=where.label, seeds=seeds
-    )
-    groups = block.group_codes
-    if where.subset is not None:
-        chosen = np.asarray(block.subsets) == where.subset
-        values, groups = values[:, chosen], groups[chosen]
-    return Sample(values, groups)
-
-
 def _title(scores: Scores) -> str:
     methods = scores.values_of("method")
     told = " against ".join(methods) if len(methods) <= _FEW else f"{len(methods)} methods"
     tested = [name for name in scores.values_of("tested_on") if name]
     return f"{told} on {', '.join(tested)}" if tested else told
-
-
-_FEW = 3
-
-
-def _escaped(text: str) -> str:
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

@@ -1,4 +1,4 @@
-"""How much corruptions cost a method: one number per method, beside the ladders.
+"""Cost of corruptions to a method: one number per method, beside the ladders.
 
 The number is the relative balanced error (rBE) of MedMNIST-C, with segmentation's error 1 - DSC in
 the place of balanced error, and the reference method in the place of AlexNet (F. Di Salvo, S.
@@ -38,7 +38,7 @@ RELATIVE = Measure(
 
 @dataclass(frozen=True, eq=False)
 class Degradation:
-    """What corruptions cost a method on a test set.
+    """Cost of corruptions to a method on a test set.
 
     Args:
         block: The test set.
@@ -84,17 +84,13 @@ def measure_degradation(comparison: Comparison) -> list[Degradation]:
     (R + (a_i - R b_i) / B per case, with a and b the losses of the two methods and B the mean of
     b), over seeds and patients as any other interval, so that the two methods are paired.
     """
-    found = []
-    for block in comparison.blocks:
-        groups = group_conditions(block.conditions)
-        if not groups or CLEAN not in block.conditions:
-            continue
-        reference = _reference(comparison, block)
-        for method in block.methods:
-            item = _degradation(block, method, reference, groups, comparison.primary)
-            if item is not None:
-                found.append(item)
-    return found
+    return [
+        item
+        for block in comparison.blocks
+        if CLEAN in block.conditions
+        for method in block.methods
+        if (item := _degradation(block, method, _reference(comparison, block), comparison.primary))
+    ]
 
 
 def degradation_table(comparison: Comparison) -> Table | None:
@@ -103,35 +99,34 @@ def degradation_table(comparison: Comparison) -> Table | None:
     if not items:
         return None
     primary = comparison.primary
-    header = ("tested on", "method", f"lost {primary.heading}", "relative", "minus 1, paired")
-    rows = tuple(
-        (
-            item.block.place,
-            item.method,
-            format_estimate(item.lost, primary),
-            format_estimate(item.relative, RELATIVE) if item.difference else "1 by definition",
-            format_estimate(item.difference, RELATIVE, signed=True) if item.difference else "",
-        )
-        for item in items
-    )
-    records = tuple(
+    rows = [
         {
-            "trained_on": item.block.trained_on,
-            "tested_on": item.block.tested_on,
+            "tested on": item.block.place,
+            "method": item.method,
+            f"lost {primary.heading}": format_estimate(item.lost, primary),
+            "relative": format_estimate(item.relative, RELATIVE)
+            if item.difference
+            else "1 by definition",
+            "minus 1, paired": format_estimate(item.difference, RELATIVE, signed=True)
+            if item.difference
+            else "",
+        }
+        for item in items
+    ]
+    records = [
+        {
+            **item.block.sets,
             "method": item.method,
             "reference": item.reference,
             "corruptions": " ".join(item.corruptions),
             "left_out": " ".join(item.left_out),
-            **{
-                f"{name}{end}": getattr(estimate, part)
-                for name, estimate in (("lost", item.lost), ("relative", item.relative))
-                for end, part in (("", "mean"), ("_low", "low"), ("_high", "high"))
-            },
+            **item.lost.fields("lost"),
+            **item.relative.fields("relative"),
             "seeds": item.relative.seeds,
             "cases": item.relative.cases,
         }
         for item in items
-    )
+    ]
     left_out = dict.fromkeys(name for item in items for name in item.left_out)
     without = (
         f" Without {', '.join(left_out)}, under which the reference loses nothing."
@@ -147,7 +142,7 @@ def degradation_table(comparison: Comparison) -> Table | None:
         "1 loses less. Paired by case and seed. A method that is worse on clean images has less to "
         f"lose: read it beside the clean scores.{without}"
     )
-    return Table("degradation", "Cost of corruptions", caption, header, rows, records=records)
+    return Table.of("degradation", "Cost of corruptions", caption, rows, records)
 
 
 def _reference(comparison: Comparison, block: Block) -> str:
@@ -156,62 +151,44 @@ def _reference(comparison: Comparison, block: Block) -> str:
     return next((name for name in block.methods if name not in compared), block.methods[0])
 
 
-def _degradation(
-    block: Block,
-    method: str,
-    reference: str,
-    groups: dict[str, tuple[str, ...]],
-    primary: Measure,
-) -> Degradation | None:
-    ours, theirs = block.paired_seeds(method, reference)
-    groups = {
-        name: shown
-        for name, levels in groups.items()
-        if (shown := tuple(x for x in levels if _both(block, method, reference, x)))
-    }
-    if not groups or not ours:
+def _degradation(block: Block, method: str, reference: str, primary: Measure) -> Degradation | None:
+    pair = list(zip((method, reference), block.paired_seeds(method, reference), strict=True))
+    shared = (x for x in block.conditions if all(block.has_rows(name, x) for name, _ in pair))
+    groups = group_conditions(list(shared))
+    if not groups or not pair[0][1]:
         return None
-    mine = {name: _losses(block, method, primary, x, ours) for name, x in groups.items()}
-    base = {name: _losses(block, reference, primary, x, theirs) for name, x in groups.items()}
-    # A case counts where every condition has a value under every run of both.
-    known = np.logical_and.reduce(
-        [np.isfinite(v).all(axis=0) for v in (*mine.values(), *base.values())]
+    mine, base = (
+        [_losses(block, name, primary, levels, seeds) for levels in groups.values()]
+        for name, seeds in pair
     )
-    kept = [name for name in groups if known.any() and base[name][:, known].mean() > 0]
-    lost = np.mean(list(mine.values()), axis=0)
+    # A case counts where every condition has a value under every run of both.
+    known = np.isfinite([*mine, *base]).all(axis=(0, 1))
+    lost = np.mean(mine, axis=0)
     lost[:, ~known] = np.nan
+    kept, parts = [], []
+    for name, ours, theirs in zip(groups, mine, base, strict=True):
+        total = theirs[:, known].mean() if known.any() else 0.0
+        if total > 0:
+            ratio = ours[:, known].mean() / total
+            kept.append(name)
+            parts.append(ratio + (ours - ratio * theirs) / total)
     relative = np.full_like(lost, np.nan)
     if kept:
-        parts = []
-        for name in kept:
-            total = base[name][:, known].mean()
-            ratio = mine[name][:, known].mean() / total
-            parts.append(ratio + (mine[name] - ratio * base[name]) / total)
         relative[:, known] = np.mean(parts, axis=0)[:, known]
-    groups_of = block.group_codes
-    estimates = estimate_means(
-        [Sample(values, groups_of) for values in (lost, relative)], fixed_networks=True
-    )
-    difference = None
-    if method != reference:
-        found = estimates[1]
-        ends = (None if x is None else x - 1 for x in (found.low, found.high))
-        low, high = ends
-        difference = replace(found, mean=found.mean - 1, low=low, high=high)
+    samples = [Sample(values, block.group_codes) for values in (lost, relative)]
+    loss, ratio_to = estimate_means(samples, fixed_networks=True)
+    low, high = (None if end is None else end - 1 for end in (ratio_to.low, ratio_to.high))
+    difference = replace(ratio_to, mean=ratio_to.mean - 1, low=low, high=high)
     return Degradation(
         block,
         method,
         reference,
         tuple(kept or groups),
         tuple(name for name in groups if name not in kept),
-        estimates[0],
-        estimates[1],
-        difference,
+        loss,
+        ratio_to,
+        None if method == reference else difference,
     )
-
-
-def _both(block: Block, method: str, reference: str, condition: str) -> bool:
-    return block.has_rows(method, condition) and block.has_rows(reference, condition)
 
 
 def _losses(

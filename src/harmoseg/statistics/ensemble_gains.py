@@ -1,4 +1,4 @@
-"""What an ensemble of the seeds gives, and whether its members' agreement tells what fails."""
+"""Gain of an ensemble of the seeds over its members, and failures that their agreement shows."""
 
 from __future__ import annotations
 
@@ -7,23 +7,29 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import Block, Values, split_into_blocks
-from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import FOR_THESE_NETWORKS, within
+from harmoseg.statistics.comparison import Comparison, within
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
-from harmoseg.statistics.printing import Table, format_estimate
+from harmoseg.statistics.printing import (
+    FOR_THESE_NETWORKS,
+    Table,
+    format_estimate,
+    format_interval,
+    format_number,
+)
 
 AGREEMENT, CONFIDENCE = "agreement", "confidence"
 
 
 @dataclass(frozen=True)
 class EnsembleGain:
-    """What an ensemble gives over its own members on one test set, in printed units.
+    """Gain of an ensemble over its own members on one test set, in printed units.
 
     `single` is the mean over members and cases, `ensemble` that of the ensemble, `gain` their
     paired difference. `areas` are areas under the risk-coverage curve of the ensemble, by what
@@ -34,10 +40,10 @@ class EnsembleGain:
     condition: str
     method: str
     members: int
+    areas: dict[str, float]
     single: Estimate
     ensemble: Estimate
     gain: Estimate
-    areas: dict[str, float]
 
 
 def risk_coverage(
@@ -74,26 +80,21 @@ def ensemble_gains(comparison: Comparison, ensembles: Scores) -> list[EnsembleGa
     them. The intervals are over patients, for these networks.
     """
     primary = comparison.primary
-    planned = list(_pairs(comparison, ensembles))
-    samples = []
-    for members, block, method, name, condition in planned:
+    found, samples = [], []
+    for members, block, method, condition in _pairs(comparison, ensembles):
+        seeds = members.seeds[method]
+        name = _name(method, len(seeds))
         single = members.values(method, primary, condition=condition)
         whole = _aligned(block, members, block.values(name, primary, condition=condition))
         mean = single.mean(0, keepdims=True)
         samples += [Sample(v, members.group_codes) for v in (mean, whole, whole - mean)]
-    estimates = iter(estimate_means(samples, fixed_networks=True))
+        areas = _areas(block, name, primary, condition)
+        found.append((members, condition, method, len(seeds), areas))
+    estimates = estimate_means(samples, fixed_networks=True)
+    threes = zip(estimates[::3], estimates[1::3], estimates[2::3], strict=True)
     return [
-        EnsembleGain(
-            members,
-            condition,
-            method,
-            len(members.seeds[method]),
-            within(next(estimates), primary),
-            within(next(estimates), primary),
-            next(estimates),
-            _areas(block, name, primary, condition),
-        )
-        for members, block, method, name, condition in planned
+        EnsembleGain(*item, within(single, primary), within(whole, primary), gain)
+        for item, (single, whole, gain) in zip(found, threes, strict=True)
     ]
 
 
@@ -103,32 +104,29 @@ def ensemble_table(comparison: Comparison, ensembles: Scores) -> Table | None:
     if not gains:
         return None
     primary = comparison.primary
-    header = ("tested on", "method", "one network", "ensemble", "gain", "risk left by")
-    rows: list[tuple[str, ...]] = []
-    records: list[dict[str, Any]] = []
+    rows, records = [], []
     for item in gains:
-        at = (
-            item.block.place if item.condition == CLEAN else f"{item.block.place}, {item.condition}"
-        )
-        estimates = (item.single, item.ensemble, item.gain)
-        cells = [format_estimate(found, primary, signed=found is item.gain) for found in estimates]
-        areas = [f"{name} {value:.1f}" for name, value in item.areas.items()]
-        rows.append((at, f"{item.method}, {item.members}", *cells, "\n".join(areas)))
-        records.append(
-            {
-                "trained_on": item.block.trained_on,
-                "tested_on": item.block.tested_on,
-                "condition": item.condition,
-                "method": item.method,
-                "members": item.members,
-                **{
-                    f"{name}{end}": getattr(found, field)
-                    for name, found in zip(("single", "ensemble", "gain"), estimates, strict=True)
-                    for end, field in (("", "mean"), ("_low", "low"), ("_high", "high"))
-                },
-                **{f"risk_by_{name}": value for name, value in item.areas.items()},
-            }
-        )
+        clean = item.condition == CLEAN
+        row = {
+            "tested on": item.block.place if clean else f"{item.block.place}, {item.condition}",
+            "method": f"{item.method}, {item.members}",
+            "one network": format_estimate(item.single, primary),
+            "ensemble": format_estimate(item.ensemble, primary),
+            "gain": format_estimate(item.gain, primary, signed=True),
+            "risk left by": "\n".join(f"{name} {area:.1f}" for name, area in item.areas.items()),
+        }
+        record = {
+            **item.block.sets,
+            "condition": item.condition,
+            "method": item.method,
+            "members": item.members,
+            **item.single.fields("single"),
+            **item.ensemble.fields("ensemble"),
+            **item.gain.fields("gain"),
+            **{f"risk_by_{name}": area for name, area in item.areas.items()},
+        }
+        rows.append(row)
+        records.append(record)
     caption = (
         f"{primary.heading} of one network (mean over the seeds) and of the ensemble of all seeds "
         "(mean of their probabilities, nothing trained), with their paired difference and its 95 % "
@@ -138,48 +136,44 @@ def ensemble_table(comparison: Comparison, ensembles: Scores) -> Table | None:
         "ensemble's confidence (mean probability of what it marked), at best (cases ordered by "
         f"{primary.title} itself), and without any order."
     )
-    title = "Ensembles of the seeds"
-    return Table("ensembles", title, caption, header, tuple(rows), records=tuple(records))
+    return Table.of("ensembles", "Ensembles of the seeds", caption, rows, records)
 
 
 def describe_gains(gains: list[EnsembleGain]) -> list[str]:
     """Return how much an ensemble of the first method already gives, one sentence per test set."""
-    found = []
-    for item in gains:
-        is_first = item.method == item.block.methods[0] and item.condition == CLEAN
-        if is_first and item.gain.low is not None and item.gain.high is not None:
-            found.append(
-                f"An ensemble of {item.members} networks of {item.method} gives "
-                f"{item.gain.mean:+.1f} [{item.gain.low:+.1f}, {item.gain.high:+.1f}] over one of "
-                f"them on {item.block.place}, {FOR_THESE_NETWORKS}."
-            )
-    return found
+    return [
+        f"An ensemble of {item.members} networks of {item.method} gives "
+        f"{format_number(item.gain.mean, 1)} {format_interval(item.gain.low, item.gain.high, 1)} "
+        f"over one of them on {item.block.place}, {FOR_THESE_NETWORKS}."
+        for item in gains
+        if item.method == item.block.methods[0]
+        and item.condition == CLEAN
+        and item.gain.low is not None
+        and item.gain.high is not None
+    ]
 
 
-def _pairs(
-    comparison: Comparison, ensembles: Scores
-) -> Iterator[tuple[Block, Block, str, str, str]]:
-    """Yield members' block, ensemble's block, method, name of the ensemble, condition."""
+def _name(method: str, members: int) -> str:
+    return f"{method} (ensemble of {members})"
+
+
+def _pairs(comparison: Comparison, ensembles: Scores) -> Iterator[tuple[Block, Block, str, str]]:
+    """Yield the block of members, that of ensembles, method and condition."""
     found = {(block.trained_on, block.tested_on): block for block in split_into_blocks(ensembles)}
     for members in comparison.blocks:
         block = found.get((members.trained_on, members.tested_on))
         if block is None or comparison.primary.name not in block.measures:
             continue
         for method in members.methods:
-            name = f"{method} (ensemble of {len(members.seeds[method])})"
-            if name in block.methods:
-                for condition in members.conditions:
-                    if block.has_rows(name, condition) and members.has_rows(method, condition):
-                        yield members, block, method, name, condition
+            name = _name(method, len(members.seeds[method]))
+            for condition in members.conditions:
+                if block.has_rows(name, condition) and members.has_rows(method, condition):
+                    yield members, block, method, condition
 
 
 def _aligned(block: Block, like: Block, values: Values) -> Values:
     """Return values (seeds, cases) in the order of another block's cases; NaN where it has none."""
-    place = {case: i for i, case in enumerate(block.cases)}
-    found = np.full((len(values), len(like.cases)), np.nan)
-    known = [i for i, case in enumerate(like.cases) if case in place]
-    found[:, known] = values[:, [place[like.cases[i]] for i in known]]
-    return found
+    return pd.DataFrame(values, columns=block.cases).reindex(columns=like.cases).to_numpy()
 
 
 def _areas(block: Block, name: str, primary: Measure, condition: str) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""Means with their 95 % intervals over seeds and patients.
+"""Means with their 95 % intervals over seeds and patients, and rank tests of differences.
 
 What is computed, why, and how often the intervals hold the truth is explained and measured in
 ``docs/explanation/statistics.md``.
@@ -6,7 +6,7 @@ What is computed, why, and how often the intervals hold the truth is explained a
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import brentq
 from scipy.special import ndtr, stdtrit
+from scipy.stats import wilcoxon
 
 RESAMPLES = 10_000
 _CHUNK = 500
@@ -53,6 +54,11 @@ class Estimate:
     def excludes_zero(self) -> bool:
         """Return whether the interval is there and lies on one side of 0."""
         return self.low is not None and self.high is not None and self.low * self.high > 0
+
+    def fields(self, name: str = "") -> dict[str, float | None]:
+        """Return mean and bounds as fields of a row: ``NAME``, ``NAME_low``, ``NAME_high``."""
+        keys = (name, f"{name}_low", f"{name}_high") if name else ("mean", "low", "high")
+        return dict(zip(keys, (self.mean, self.low, self.high), strict=True))
 
     @property
     def decimals(self) -> int:
@@ -148,6 +154,10 @@ class Sample:
     values: NDArray[np.float64]
     groups: Groups | None = None
 
+    def __sub__(self, other: Sample) -> Sample:
+        """Return the differences to another sample of the same cases."""
+        return Sample(self.values - other.values, self.groups)
+
 
 def estimate_mean(
     values: NDArray[np.float64],
@@ -174,24 +184,29 @@ def estimate_means(
     From one seed nothing is known of other trainings. With `fixed_networks` the interval is then
     that over patients: Student's quantile times the standard error of the patients' mean.
     """
-    found: dict[int, Estimate] = {}
-    drawn: dict[tuple[int, int], list[tuple[int, _Sums]]] = {}
-    for place, sample in enumerate(samples):
-        sums = _sum_groups(sample)
-        found[place] = sums.estimate()
-        if found[place].cases and sums.seeds > 1 and len(sums.sizes) > 1:
-            drawn.setdefault((sums.seeds, len(sums.sizes)), []).append((place, sums))
-        elif fixed_networks and found[place].cases and sums.seeds == 1 and len(sums.sizes) > 1:
-            found[place] = _over_patients(found[place], sums)
+    sums = [_Sums.of(sample) for sample in samples]
+    found = [item.estimate() for item in sums]
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for place, item in enumerate(sums):
+        if item.seeds > 1 and item.groups > 1:
+            by_shape.setdefault(item.sums.shape, []).append(place)
+        elif fixed_networks and item.seeds == 1 and item.groups > 1:
+            found[place] = _over_patients(found[place], item)
     tail = (1 - _LEVEL) / 2
-    for shape, items in drawn.items():
-        for start in range(0, len(items), _AT_ONCE):
-            part = items[start : start + _AT_ONCE]
-            means = _resampled_means(shape, [sums for _, sums in part], resamples)
+    for places in by_shape.values():
+        for start in range(0, len(places), _AT_ONCE):
+            part = places[start : start + _AT_ONCE]
+            means = _resampled_means([sums[place] for place in part], resamples)
             ends = np.quantile(means, (tail, 1 - tail), axis=0)
-            for (place, sums), (low, high) in zip(part, ends.T, strict=True):
-                found[place] = _with_interval(found[place], sums, low, high)
-    return [found[place] for place in range(len(samples))]
+            for place, (low, high) in zip(part, ends.T, strict=True):
+                found[place] = _with_interval(found[place], sums[place], low, high)
+    return found
+
+
+def round_off(value: float) -> float:
+    """Round to the digits that are not rounding noise of the sums."""
+    # 0 is added because a negative number too small to print would otherwise become -0.
+    return round(float(value), _DECIMALS) + 0.0
 
 
 @dataclass(frozen=True, eq=False)
@@ -206,9 +221,33 @@ class _Sums:
     sizes: NDArray[np.intp]
     dropped: int
 
+    @classmethod
+    def of(cls, sample: Sample) -> _Sums:
+        """Sum a sample within its groups, in the order of their names."""
+        values, codes = sample.values, sample.groups
+        complete = np.asarray(np.isfinite(values).all(axis=0))
+        if codes is None:
+            codes = np.arange(values.shape[1])
+        elif not (isinstance(codes, np.ndarray) and codes.dtype.kind == "i"):
+            codes = np.unique(np.asarray(codes), return_inverse=True)[1]
+        kept, codes = values[:, complete], codes[complete]
+        sizes = np.bincount(codes)
+        there = sizes > 0
+        sums = [np.bincount(codes, weights=row)[there] for row in kept]
+        return cls(
+            round_off(kept.mean()) if kept.size else float("nan"),
+            np.array(sums, dtype=np.float64).reshape(len(values), int(there.sum())),
+            sizes[there],
+            int((~complete).sum()),
+        )
+
     @property
     def seeds(self) -> int:
         return len(self.sums)
+
+    @property
+    def groups(self) -> int:
+        return len(self.sizes)
 
     def estimate(self) -> Estimate:
         """Return the mean without an interval."""
@@ -217,10 +256,34 @@ class _Sums:
             return Estimate(float("nan"), None, None, self.seeds, 0, cases + self.dropped)
         return Estimate(self.mean, None, None, self.seeds, cases, self.dropped)
 
+    def design(self) -> Design:
+        """Split the variation over two or more seeds and groups."""
+        sums, sizes, seeds, groups = self.sums, self.sizes, self.seeds, self.groups
+        # What each seed and group moves the mean by. Groups of several sizes: the mean is a ratio
+        # of two sums, linearised here as usual in survey statistics.
+        moves = (sums - sums.sum() / (seeds * sizes.sum()) * sizes) / sizes.mean()
+        of_seeds = moves.mean(1, keepdims=True)
+        of_groups = moves.mean(0)
+        # A seed moves a group's sum in proportion to the group's size.
+        rest = moves - of_seeds * sizes / sizes.mean() - of_groups
+        free_seeds, free_groups = seeds - 1, groups - 1
+        return Design(
+            seeds,
+            groups,
+            (of_seeds**2).sum() / (seeds * free_seeds),
+            (of_groups**2).sum() / (groups * free_groups),
+            (rest**2).sum() / (seeds * groups * free_seeds * free_groups),
+        )
+
+    def error_over_patients(self) -> float:
+        """Return the standard error of the mean of one training over two or more groups."""
+        moves = (self.sums[0] - self.mean * self.sizes) / self.sizes.mean()
+        return float(np.sqrt((moves**2).sum() / (self.groups * (self.groups - 1))))
+
 
 def _with_interval(estimate: Estimate, sums: _Sums, low: float, high: float) -> Estimate:
     """Add the interval, given the quantiles of the resampled means."""
-    design = _analyse(sums.sums, sums.sizes)
+    design = sums.design()
     width = 2 * float(design.half_width)
     below, above = low - estimate.mean, high - estimate.mean
     # Where all resamples are alike there is no shape to take from them.
@@ -233,125 +296,47 @@ def _with_interval(estimate: Estimate, sums: _Sums, low: float, high: float) -> 
     )
 
 
+def _over_patients(estimate: Estimate, sums: _Sums) -> Estimate:
+    """Add the interval over patients of one training."""
+    half = float(stdtrit(sums.groups - 1, (1 + _LEVEL) / 2)) * sums.error_over_patients()
+    low, high = round_off(estimate.mean - half), round_off(estimate.mean + half)
+    return replace(estimate, low=low, high=high, fixed_networks=True)
+
+
 def analyse_sample(sample: Sample) -> Design | None:
     """Return the mean squares of a sample; None with fewer than two seeds or groups."""
-    sums = _sum_groups(sample)
-    if sums.seeds < 2 or len(sums.sizes) < 2:
-        return None
-    return _analyse(sums.sums, sums.sizes)
+    sums = _Sums.of(sample)
+    return None if sums.seeds < 2 or sums.groups < 2 else sums.design()
 
 
 def variance_of_mean(sample: Sample) -> float:
     """Return the variance of a sample's mean over seeds and groups; of one seed, over groups."""
-    sums = _sum_groups(sample)
+    sums = _Sums.of(sample)
     if sums.seeds == 1:
-        return _error_over_patients(sums) ** 2
-    design = _analyse(sums.sums, sums.sizes)
+        return sums.error_over_patients() ** 2
+    design = sums.design()
     of_groups = max(float(design.between_groups - design.residual), 0.0)
     return max(float(design.between_seeds) + of_groups, float(design.between_groups))
 
 
-def _error_over_patients(sums: _Sums) -> float:
-    groups = len(sums.sizes)
-    moves = (sums.sums[0] - sums.mean * sums.sizes) / sums.sizes.mean()
-    return float(np.sqrt((moves**2).sum() / (groups * (groups - 1))))
-
-
-def _over_patients(estimate: Estimate, sums: _Sums) -> Estimate:
-    """Add the interval over patients of one training."""
-    half = float(stdtrit(len(sums.sizes) - 1, (1 + _LEVEL) / 2)) * _error_over_patients(sums)
-    return replace(
-        estimate,
-        low=round_off(estimate.mean - half),
-        high=round_off(estimate.mean + half),
-        fixed_networks=True,
-    )
-
-
-def round_off(value: float) -> float:
-    """Round to the digits that are not rounding noise of the sums."""
-    # 0 is added because a negative number too small to print would otherwise become -0.
-    return round(float(value), _DECIMALS) + 0.0
-
-
-def mean_per_group(sample: Sample) -> NDArray[np.float64]:
-    """Average over seeds and within groups the cases that are defined under every seed."""
-    sums = _sum_groups(sample)
-    # Rounded: values that are equal, or 0, must not be ranked by the last bit of a float.
-    means: NDArray[np.float64] = np.round(sums.sums.mean(0) / sums.sizes, _DECIMALS)
-    return means
-
-
-def _sum_groups(sample: Sample) -> _Sums:
-    values = sample.values
-    complete = np.asarray(np.isfinite(values).all(axis=0))
-    if sample.groups is None:
-        codes = np.arange(values.shape[1])
-    elif isinstance(sample.groups, np.ndarray) and sample.groups.dtype.kind == "i":
-        codes = sample.groups
-    else:
-        codes = np.unique(np.asarray(sample.groups), return_inverse=True)[1]
-    kept = values[:, complete]
-    sizes = np.bincount(codes[complete])
-    there = sizes > 0
-    sums = [np.bincount(codes[complete], weights=row)[there] for row in kept]
-    return _Sums(
-        round_off(kept.mean()) if kept.size else float("nan"),
-        np.array(sums, dtype=np.float64).reshape(len(values), int(there.sum())),
-        sizes[there],
-        int((~complete).sum()),
-    )
-
-
-def _analyse(sums: NDArray[np.float64], sizes: NDArray[np.intp]) -> Design:
-    """Split the variation of sums (seeds, groups) over groups of given sizes (groups,)."""
-    seeds, groups = sums.shape
-    # What each seed and group moves the mean by. Groups of several sizes: the mean is a ratio of
-    # two sums, linearised here as usual in survey statistics.
-    moves = (sums - sums.sum() / (seeds * sizes.sum()) * sizes) / sizes.mean()
-    of_seeds = moves.mean(1, keepdims=True)
-    of_groups = moves.mean(0)
-    # A seed moves a group's sum in proportion to the group's size.
-    rest = moves - of_seeds * sizes / sizes.mean() - of_groups
-    free_seeds, free_groups = seeds - 1, groups - 1
-    return Design(
-        seeds,
-        groups,
-        (of_seeds**2).sum() / (seeds * free_seeds),
-        (of_groups**2).sum() / (groups * free_groups),
-        (rest**2).sum() / (seeds * groups * free_seeds * free_groups),
-    )
-
-
-def _resampled_means(
-    shape: tuple[int, int], items: Sequence[_Sums], resamples: int
-) -> NDArray[np.float64]:
+def _resampled_means(items: Sequence[_Sums], resamples: int) -> NDArray[np.float64]:
     """Draw means of sums (seeds, groups) of one shape: (resamples, items)."""
-    seeds, groups = shape
+    seeds, groups = items[0].sums.shape
     stacked = np.stack([item.sums for item in items]).reshape(-1, groups).T  # (groups, items seeds)
     sizes = np.stack([item.sizes for item in items]).T.astype(np.float64)
-    means = []
-    for of_seeds, of_groups in _draws(seeds, groups, resamples):
-        totals = (of_groups @ stacked).reshape(len(of_groups), len(items), seeds)
-        means.append(np.einsum("rks,rs->rk", totals, of_seeds) / (of_groups @ sizes))
-    return np.concatenate(means)
-
-
-def _draws(
-    seeds: int, groups: int, resamples: int
-) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
-    """Draw weights of seeds (n, seeds) and of groups (n, groups), in chunks.
-
-    In chunks: the draws of all resamples at once would not fit for large test sets.
-    """
     random = np.random.default_rng(0)
+    means = []
+    # In chunks: the draws of all resamples at once would not fit for large test sets.
     for start in range(0, resamples, _CHUNK):
         count = min(_CHUNK, resamples - start)
         of_seeds = random.multinomial(seeds, np.full(seeds, 1 / seeds), size=count) / seeds
         # Counted from draws of single groups: several times as fast as drawing from a multinomial.
         drawn = random.integers(groups, size=(count, groups)) + groups * np.arange(count)[:, None]
         counted = np.bincount(drawn.ravel(), minlength=count * groups).reshape(count, groups)
-        yield of_seeds, counted.astype(np.float64)
+        of_groups = counted.astype(np.float64)
+        totals = (of_groups @ stacked).reshape(count, len(items), seeds)
+        means.append(np.einsum("rks,rs->rk", totals, of_seeds) / (of_groups @ sizes))
+    return np.concatenate(means)
 
 
 @lru_cache(maxsize=16)
@@ -359,3 +344,67 @@ def _chi_squares(free: tuple[int, int, int], count: int) -> tuple[NDArray[np.flo
     """Draw chi-square variables over their degrees of freedom, the same at every call."""
     random = np.random.default_rng(0)
     return tuple(random.chisquare(df, count) / df for df in free)
+
+
+def signed_rank_p(values: NDArray[np.float64], groups: Groups | None = None) -> float | None:
+    """Test differences (seeds, cases) by Wilcoxon's signed-rank test, two-sided.
+
+    NaN is undefined. Values are averaged over seeds first and then within groups (patients), so
+    that the units of the test are independent. The p-value speaks for other patients under these
+    trained networks, not for training anew. None with fewer than two seeds, where it would be read
+    as evidence about a method though it is about one network of each, and with fewer than two
+    groups.
+    """
+    sums = _Sums.of(Sample(values, groups))
+    # Rounded: values that are equal, or 0, must not be ranked by the last bit of a float.
+    differences = np.round(sums.sums.mean(0) / sums.sizes, _DECIMALS)
+    if len(values) < 2 or len(differences) < 2:
+        return None
+    if not differences.any():
+        return 1.0
+    return float(wilcoxon(differences).pvalue)
+
+
+def adjust_holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """Adjust p-values for their number by Holm's step-down method; None stays and counts not.
+
+    The chance of one or more false rejections among all, at any level, is then at most that level
+    (S. Holm, Scandinavian Journal of Statistics 6, 1979).
+    """
+    adjusted: list[float | None] = [None] * len(p_values)
+    order = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    largest = 0.0
+    for rank, (p, i) in enumerate(order):
+        largest = max(largest, min(1.0, (len(order) - rank) * p))
+        adjusted[i] = largest
+    return adjusted
+
+
+def supported_best(
+    values: Mapping[str, NDArray[np.float64]],
+    groups: Groups | None = None,
+    *,
+    lower_is_better: bool = False,
+) -> str | None:
+    """Return the method that is best beyond chance; None where no method is.
+
+    `values` are those of each method, (seeds, cases), NaN where undefined. The best method has the
+    best mean, and its paired difference to every other method, by seed and case, has an interval on
+    the right side of 0. There is none among fewer than two methods, and none from one seed.
+    """
+    sign = -1 if lower_is_better else 1
+    means = {
+        method: sign * scores[:, complete].mean()
+        for method, scores in values.items()
+        if (complete := np.isfinite(scores).all(axis=0)).any()
+    }
+    if len(means) < 2 or len(means) < len(values):
+        return None
+    best = max(means, key=lambda method: means[method])
+    gaps = [
+        Sample(sign * (values[best] - scores), groups)
+        for method, scores in values.items()
+        if method != best
+    ]
+    found = estimate_means(gaps)
+    return best if all(gap.excludes_zero and gap.mean > 0 for gap in found) else None

@@ -1,4 +1,4 @@
-"""How many seeds and cases a study needs, from the variance that a pilot found."""
+"""Seeds and cases that a study needs, from the variance that a pilot found."""
 
 from __future__ import annotations
 
@@ -11,18 +11,16 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.scores.table import Scores
-from harmoseg.statistics.comparison import Comparison, compare
-from harmoseg.statistics.differences import Difference
-from harmoseg.statistics.intervals import Design, Sample, analyse_sample
+from harmoseg.statistics.comparison import Comparison, Difference, compare
+from harmoseg.statistics.intervals import Design, analyse_sample
 
 SEEDS = (2, 3, 4, 5, 7, 10)
 MOST_CASES = 100_000
-POWER = 0.80
 
 
 @dataclass(frozen=True)
 class Variances:
-    """What one difference, of one case under one seed, varies from, in printed units squared.
+    """Variances of one difference, of one case under one seed, in printed units squared.
 
     `seeds` is between trainings, `cases` between patients, `rest` what is left.
     """
@@ -101,12 +99,11 @@ class Plan:
                 f"A training takes {self.hours_per_run:.2g} hours: both methods together "
                 f"{2 * self.hours_per_run:.2g} hours per seed."
             )
-        warning = (
-            "With so few seeds the pilot's variance between trainings is itself uncertain."
-            if item.estimate.seeds < 5
-            else ""
-        )
-        return [pilot, *lines, *([warning] if warning else [])]
+        if item.estimate.seeds < 5:
+            lines.append(
+                "With so few seeds the pilot's variance between trainings is itself uncertain."
+            )
+        return [pilot, *lines]
 
     def __repr__(self) -> str:
         """Return the sentences."""
@@ -149,19 +146,18 @@ def plan(
     found = scores if isinstance(scores, Comparison) else compare(
         scores, reference=reference, primary=primary
     )  # fmt: skip
-    items = [
+    fitting = (
         item
         for item in found.headline
         if method in (None, item.method) and reference in (None, item.reference)
-    ]
-    if not items:
+    )
+    item = next(fitting, None)
+    if item is None:
         raise HarmosegError(
             "no comparison to plan from: the pilot needs two methods on the same cases, and "
             f"method and reference among {', '.join(found.scores.values_of('method'))}"
         )
-    item = items[0]
-    ours, theirs = item.block.paired(item.method, item.reference, item.measure)
-    design = analyse_sample(Sample(ours - theirs, item.block.group_codes))
+    design = analyse_sample(item.gaps)
     if design is None:
         raise HarmosegError(
             f"{item.method} and {item.reference} have {item.estimate.seeds} seed(s) and "

@@ -1,11 +1,11 @@
-"""How a table is printed: `Table`, numbers as text, and Markdown, LaTeX, HTML and CSV."""
+"""Tables as text: `Table`, numbers in words, and Markdown, LaTeX, HTML and CSV."""
 
 from __future__ import annotations
 
 import itertools
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
@@ -44,8 +44,10 @@ _ESCAPES = str.maketrans(_LATEX)
 _NEGATIVE = re.compile(r"(?<![\w.)}])-(?=\d)")
 NOT_AVAILABLE = "interval not available"
 NONE = "none"
+FOR_THESE_NETWORKS = "for these networks"
+"""End of every verdict from one training per method."""
 _FEWEST_COLUMNS = 4
-"""Of a table on a narrow terminal: where, what, against what, by how much."""
+"""Columns of a table on a narrow terminal: where, what, against what, by how much."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,19 +69,43 @@ class Table:
     bold: frozenset[tuple[int, int]] = frozenset()
     records: tuple[Mapping[str, Any], ...] = ()
 
+    @classmethod
+    def of(
+        cls,
+        name: str,
+        title: str,
+        caption: str,
+        rows: Sequence[Mapping[str, str]],
+        records: Sequence[Mapping[str, Any]],
+        bold: Collection[tuple[int, int]] = (),
+    ) -> Table:
+        """Make a table of rows that are cells by heading; at least one row."""
+        cells = tuple(tuple(row.values()) for row in rows)
+        header = tuple(rows[0])
+        return cls(name, title, caption, header, cells, (), frozenset(bold), tuple(records))
+
+
+def format_number(value: float, decimals: int, *, signed: bool = True) -> str:
+    """Write ``+0.4`` or ``0.4``."""
+    # Adding 0 makes a 0 of the -0 that rounding may leave.
+    return f"{round(value, decimals) + 0.0:{'+' if signed else ''}.{decimals}f}"
+
+
+def format_interval(low: float, high: float, decimals: int, *, signed: bool = True) -> str:
+    """Write ``[-0.4, +1.2]``."""
+    ends = (format_number(end, decimals, signed=signed) for end in (low, high))
+    return f"[{', '.join(ends)}]"
+
 
 def format_estimate(estimate: Estimate, measure: Measure, *, signed: bool = False) -> str:
     """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval."""
     if np.isnan(estimate.mean):
         return "undefined"
     decimals = max(estimate.decimals, measure.decimals)
-    number = f"{'+' if signed else ''}.{decimals}f"
-    # Adding 0 makes a 0 of the -0 that rounding may leave.
-    mean, low, high = (
-        None if value is None else f"{round(value, decimals) + 0.0:{number}}"
-        for value in (estimate.mean, estimate.low, estimate.high)
-    )
-    return f"{mean} ({NOT_AVAILABLE})" if low is None else f"{mean} [{low}, {high}]"
+    mean = format_number(estimate.mean, decimals, signed=signed)
+    if estimate.low is None or estimate.high is None:
+        return f"{mean} ({NOT_AVAILABLE})"
+    return f"{mean} {format_interval(estimate.low, estimate.high, decimals, signed=signed)}"
 
 
 def format_p(p: float | None) -> str:
@@ -94,10 +120,15 @@ def format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
+def format_range(counts: Collection[int]) -> str:
+    """Write ``3`` or ``2 to 5``."""
+    fewest, most = min(counts), max(counts)
+    return str(fewest) if fewest == most else f"{fewest} to {most}"
+
+
 def format_seed_range(blocks: Iterable[Block]) -> str:
     """Format the number of seeds, or its range, for a caption."""
-    counts = sorted({len(seeds) for block in blocks for seeds in block.seeds.values()})
-    return str(counts[0]) if len(counts) == 1 else f"{counts[0]} to {counts[-1]}"
+    return format_range([len(seeds) for block in blocks for seeds in block.seeds.values()])
 
 
 def write_tables(tables: Sequence[Table], folder: Path) -> None:
@@ -127,12 +158,8 @@ def to_markdown(table: Table) -> str:
     for r, row in enumerate(table.rows):
         lines.append([_markdown(cell, bold=(r, c) in table.bold) for c, cell in enumerate(row)])
     widths = [max(len(line[i]) for line in lines) for i in range(len(table.header))]
-    body = [
-        "| "
-        + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True))
-        + " |"
-        for line in lines
-    ]
+    padded = ([cell.ljust(w) for cell, w in zip(line, widths, strict=True)] for line in lines)
+    body = [f"| {' | '.join(line)} |" for line in padded]
     body.insert(1, "|" + "|".join("-" * (width + 2) for width in widths) + "|")
     return "\n".join([f"**{table.title}**", "", *body, "", table.caption, ""])
 
@@ -145,18 +172,17 @@ def to_terminal(table: Table, width: int) -> str:
     """
     text = to_markdown(table)
     body = text.split("\n")[2 : 4 + len(table.rows)]
+    columns = range(len(table.header))
     verdicts = [name for name in table.header if name.endswith(" word")]
-    primary = tuple(name.removesuffix(" word") for name in verdicts)
-    first = [i for i, name in enumerate(table.header) if name in (*primary, *verdicts)]
-    order = [*first, *(i for i in range(len(table.header)) if i not in first)]
+    first = {*verdicts, *(name.removesuffix(" word") for name in verdicts)}
     room = width - 1
     kept: set[int] = set()
-    for i in order:
+    for i in sorted(columns, key=lambda i: table.header[i] not in first):
         wide = 3 + max(len(line.split("|")[i + 1].strip()) for line in body)
         if wide <= room or len(kept) <= _FEWEST_COLUMNS:
             kept.add(i)
             room -= wide
-    left = [name for i, name in enumerate(table.header) if i not in kept]
+    left = [table.header[i] for i in columns if i not in kept]
     places = sorted(kept)
     chosen = replace(
         table,

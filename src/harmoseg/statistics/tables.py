@@ -1,31 +1,44 @@
-"""What the tables of a comparison hold: every number once, with its caption."""
+"""Tables of a comparison: every number once, with its caption."""
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from harmoseg.metrics.aggregates import AGGREGATES, aggregate
 from harmoseg.metrics.measures import Measure
-from harmoseg.metrics.overlap import METRICS
-from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import Difference, Where, record_of
+from harmoseg.metrics.overlap import AGGREGATES, METRICS, aggregate
+from harmoseg.statistics.blocks import WHOLE, Block, Where
+from harmoseg.statistics.heterogeneity import make_pooled_tables
 from harmoseg.statistics.intervals import Estimate
-from harmoseg.statistics.pooled_tables import make_pooled_tables
 from harmoseg.statistics.printing import (
     NONE,
     Table,
     format_estimate,
+    format_number,
     format_p,
+    format_range,
     format_seed_range,
 )
 
+if TYPE_CHECKING:
+    from harmoseg.statistics.comparison import Comparison, Difference, MethodMean
+
 HEADLINES = ("DSC", "NSD", "HD95", "ECE")
 """Families of measures that the main table of differences has; the full table has all."""
+_PARTS = {
+    "class": ("label", "Paired differences by class"),
+    "centre": ("subset", "Paired differences by centre"),
+    "condition": ("condition", "Paired differences on corrupted images"),
+}
+_CONTROLLED = (
+    "The reference is a control: the same without the term, or with an overlap term of the same "
+    "weight instead; otherwise more than a term may differ."
+)
+_UNCONTROLLED = "Method and reference may differ in more than one thing."
 
 
 def make_tables(comparison: Comparison) -> list[Table]:
@@ -48,18 +61,19 @@ def mean_table(comparison: Comparison) -> Table:
         )
         for item in items
     }
-    header, rows = _pivot(cells, ("tested on", "method"), shown)
+    headings = {measure.name: measure.heading for measure in shown}
+    header, rows = _pivot(cells, ("tested on", "method"), headings)
     records = tuple(
         {
-            "trained_on": item.block.trained_on,
-            "tested_on": item.block.tested_on,
-            "condition": item.where.condition,
-            "subset": item.where.subset or "",
-            "class": item.where.label or "",
+            **item.block.sets,
+            **item.where.fields,
             "method": item.method,
             "measure": item.measure.name,
             "unit": item.measure.unit,
-            **_numbers(item.estimate),
+            **item.estimate.fields(),
+            "seeds": item.estimate.seeds,
+            "cases": item.estimate.cases,
+            "left_out": item.estimate.dropped,
         }
         for item in comparison.means
     )
@@ -72,48 +86,93 @@ def mean_table(comparison: Comparison) -> Table:
     return Table("means", "Test results", caption, header, rows, records=records)
 
 
+def centre_table(comparison: Comparison) -> Table | None:
+    """Return the mean of every method in every centre, the worst bold; None without centres."""
+    shown = headline_measures(comparison)
+    items = [item for item in comparison.means if item.where.subset is not None]
+    rows: dict[tuple[Block, str, str | None], dict[str, str]] = {}
+    for item in items:
+        if item.measure in shown:
+            stub = {
+                "tested on": item.block.place,
+                "method": item.method,
+                "centre": str(item.where.subset),
+                "cases": str(item.estimate.cases),
+                **dict.fromkeys((measure.heading for measure in shown), ""),
+            }
+            row = rows.setdefault((item.block, item.method, item.where.subset), stub)
+            row[item.measure.heading] = format_estimate(item.estimate, item.measure)
+    if not rows:
+        return None
+    worst = {
+        (block, method, found.where.subset)
+        for block in comparison.blocks
+        for method in block.methods
+        if (found := worst_centre(comparison, block, method)) is not None
+    }
+    caption = (
+        "Mean per case in every centre; brackets: 95 % interval. Bold: the centre where the method "
+        f"scores worst in {comparison.primary.title}; its interval is not widened for having been "
+        "chosen. A centre with one patient has no interval. The CSV file has every measure."
+    )
+    records = [
+        {
+            **item.block.sets,
+            "method": item.method,
+            "subset": item.where.subset,
+            "measure": item.measure.name,
+            **item.estimate.fields(),
+            "cases": item.estimate.cases,
+        }
+        for item in items
+    ]
+    bold = {(r, 4) for r, key in enumerate(rows) if key in worst}
+    title = "Results by centre"
+    return Table.of("means-by-centre", title, caption, list(rows.values()), records, bold)
+
+
+def worst_centre(comparison: Comparison, block: Block, method: str) -> MethodMean | None:
+    """Return the mean of the centre where a method scores worst in the primary measure.
+
+    None where the test set has fewer than two centres.
+    """
+    primary = comparison.primary
+    found = [
+        item
+        for item in comparison.means
+        if item.where.subset is not None
+        and (item.block, item.method, item.measure) == (block, method, primary)
+        and np.isfinite(item.estimate.mean)
+    ]
+    return min(found, key=lambda item: primary.sign * item.estimate.mean, default=None)
+
+
 def difference_table(comparison: Comparison) -> Table:
     """Return the paired differences of the main measures on clean images, all classes."""
     shown = headline_measures(comparison)
-    return _differences(comparison, "differences", "Paired differences", Where(), shown)
+    return _differences(comparison, "differences", "Paired differences", WHOLE, shown)
 
 
 def full_table(comparison: Comparison) -> Table:
     """Return the paired differences of every measure on clean images, all classes."""
-    return _differences(
-        comparison,
-        "differences-all-measures",
-        "Paired differences in every measure",
-        Where(),
-        comparison.measures,
-    )
+    title = "Paired differences in every measure"
+    return _differences(comparison, "differences-all-measures", title, WHOLE, comparison.measures)
 
 
 def aggregate_table(comparison: Comparison) -> Table:
     """Return the overlap under three definitions of a mean, which need counts."""
-    records: list[dict[str, Any]] = [
-        {
-            "trained_on": block.trained_on,
-            "tested_on": block.tested_on,
-            "place": block.place,
-            "method": method,
-            "aggregate": how,
-            "measure": metric,
-            "mean": _aggregate(block, method, how, metric),
-        }
-        for block in comparison.blocks
-        if block.has_counts
-        for method in block.methods
-        for how in AGGREGATES
-        for metric in METRICS
-    ]
-    cells = {
-        (row["place"], row["method"], row["aggregate"].replace("_", " "), row["measure"]): (
-            "not available" if row["mean"] is None else f"{row['mean']:.1f}"
-        )
-        for row in records
-    }
-    header, rows = _pivot(cells, ("tested on", "method", "aggregate"), METRICS)
+    cells: dict[tuple[str, ...], str] = {}
+    records = []
+    for block in comparison.blocks:
+        runs = itertools.product(block.methods, AGGREGATES, METRICS) if block.has_counts else ()
+        for method, how, metric in runs:
+            mean = _aggregate(block, method, how, metric)
+            place = (block.place, method, how.replace("_", " "), metric)
+            cells[place] = "not available" if mean is None else f"{mean:.1f}"
+            fields = {"method": method, "aggregate": how, "measure": metric, "mean": mean}
+            records.append({**block.sets, **fields})
+    headings = {metric: metric for metric in METRICS}
+    header, rows = _pivot(cells, ("tested on", "method", "aggregate"), headings)
     caption = (
         "The same predictions under three definitions, mean over seeds: per image (of every class "
         "the mean over the cases where it is defined, then over foreground classes; with several "
@@ -121,8 +180,8 @@ def aggregate_table(comparison: Comparison) -> Table:
         "cases first), macro (per image, the background averaged in). Published numbers may follow "
         "any of them."
     )
-    kept = tuple({name: row[name] for name in row if name != "place"} for row in records)
-    return Table("aggregates", "Three aggregates", caption, header, rows, records=kept)
+    title = "Three aggregates"
+    return Table("aggregates", title, caption, header, rows, records=tuple(records))
 
 
 def headline_measures(comparison: Comparison) -> tuple[Measure, ...]:
@@ -138,39 +197,27 @@ def _part_tables(comparison: Comparison) -> Iterable[Table]:
     """Return the differences by class, centre and condition, where there are several."""
     shown = headline_measures(comparison)
     wheres = list(dict.fromkeys(item.where for item in comparison.differences))
-    for name, title, part in (
-        ("differences-by-class", "Paired differences by class", "label"),
-        ("differences-by-centre", "Paired differences by centre", "subset"),
-        ("differences-by-condition", "Paired differences on corrupted images", "condition"),
-    ):
-        chosen = [where for where in wheres if _is_part(where, part)]
+    for name, (part, title) in _PARTS.items():
+        whole = {part: getattr(WHOLE, part)}
+        # Places that differ from the whole in this one respect.
+        chosen = [w for w in wheres if not w.is_whole and w._replace(**whole).is_whole]
         # A measure of a whole case has no value of a class.
         known = [m for m in shown if any(comparison.find(measure=m, where=w) for w in chosen)]
-        tables = [_differences(comparison, name, title, where, known) for where in chosen]
+        tables = [_differences(comparison, "", title, where, known) for where in chosen]
         if tables:
             rows = tuple(
                 (row[0], str(getattr(where, part)), *row[1:])
                 for where, table in zip(chosen, tables, strict=True)
                 for row in table.rows
             )
-            header = (tables[0].header[0], _PARTS[part], *tables[0].header[1:])
+            header = (tables[0].header[0], name, *tables[0].header[1:])
             records = tuple(record for table in tables for record in table.records)
             caption = (
                 "Method minus reference, paired by case and seed; brackets: "
                 f"{_brackets(item.estimate for item in comparison.differences)}, not corrected "
                 f"for their number. {_units(known)}"
             )
-            yield Table(name, title, caption, header, rows, records=records)
-
-
-_PARTS = {"label": "class", "subset": "centre", "condition": "condition"}
-
-
-def _is_part(where: Where, part: str) -> bool:
-    """Return whether a place differs from the whole in this one respect."""
-    return getattr(where, part) != getattr(Where(), part) and (
-        where._replace(**{part: getattr(Where(), part)}).is_whole
-    )
+            yield Table(f"differences-by-{name}", title, caption, header, rows, records=records)
 
 
 def _differences(
@@ -183,14 +230,17 @@ def _differences(
     cells: dict[tuple[str, ...], str] = {}
     for item in items:
         key = (item.block.place, item.method, item.reference, item.kind)[: len(stub)]
-        cells[*key, item.measure.name] = format_estimate(item.estimate, item.measure, signed=True)
+        cells[*key, item.measure.name] = item.shown
         if item.primary and where.is_whole:
             cells[*key, "word"] = item.verdict
             cells[*key, "p (Holm)"] = format_p(item.p_holm)
             cells[*key, "detectable"] = _format_detectable(item)
             cells[*key, "left out"] = _format_left_out(item)
-    extra = ("word", "p (Holm)", "detectable", "left out") if where.is_whole else ()
-    header, rows = _pivot(cells, stub, shown, extra, primary=comparison.primary.title)
+    headings = {measure.name: measure.heading for measure in shown}
+    if where.is_whole:
+        further = ("word", "p (Holm)", "detectable", "left out")
+        headings |= {name: f"{comparison.primary.title} {name}" for name in further}
+    header, rows = _pivot(cells, stub, headings)
     tested = [item for item in items if item.primary]
     caption = (
         f"Method minus reference, paired by case and seed; brackets: "
@@ -201,48 +251,17 @@ def _differences(
         f"{comparison.primary.title} that an interval of this design would tell from 0 in four of "
         f"five repetitions (80 % power, two-sided 5 %).{_explain_left_out(tested)}"
     )
-    records = tuple(record_of(item) for item in items)
+    records = tuple(item.to_record() for item in items)
     return Table(name, title, caption, header, rows, records=records)
 
 
-_CONTROLLED = (
-    "The reference is a control: the same without the term, or with an overlap term of the same "
-    "weight instead; otherwise more than a term may differ."
-)
-_UNCONTROLLED = "Method and reference may differ in more than one thing."
-
-
 def _pivot(
-    cells: Mapping[Any, str],
-    stub: Sequence[str],
-    measures: Sequence[Measure | str],
-    extra: Sequence[str] = (),
-    *,
-    primary: str = "",
+    cells: Mapping[Any, str], stub: Sequence[str], headings: Mapping[Any, str]
 ) -> tuple[tuple[str, ...], tuple[tuple[str, ...], ...]]:
     """Turn cells by (*stub, column) into a header and rows, in the order in which they came."""
-    headings = {
-        **{
-            (m if isinstance(m, str) else m.name): (m if isinstance(m, str) else m.heading)
-            for m in measures
-        },
-        **{name: f"{primary} {name}" for name in extra},
-    }
     keys = list(dict.fromkeys(key[:-1] for key in cells))
     rows = tuple((*key, *(cells.get((*key, name), "") for name in headings)) for key in keys)
     return (*stub, *headings.values()), rows
-
-
-def _numbers(estimate: Estimate) -> dict[str, Any]:
-    """Return an estimate as fields of a CSV file."""
-    return {
-        "mean": estimate.mean,
-        "low": estimate.low,
-        "high": estimate.high,
-        "seeds": estimate.seeds,
-        "cases": estimate.cases,
-        "left_out": estimate.dropped,
-    }
 
 
 def _aggregate(block: Block, method: str, how: Any, metric: Any) -> float | None:
@@ -266,11 +285,6 @@ def _brackets(estimates: Iterable[Estimate]) -> str:
             "these networks"
         )
     return "95 % interval over seeds and patients"
-
-
-def _range(counts: set[int]) -> str:
-    ordered = sorted(counts)
-    return str(ordered[0]) if len(ordered) == 1 else f"{ordered[0]} to {ordered[-1]}"
 
 
 def _units(shown: Sequence[Measure]) -> str:
@@ -303,9 +317,10 @@ def _cases(comparison: Comparison, block: Block) -> str:
 
 
 def _format_detectable(item: Difference) -> str:
-    detectable = item.estimate.detectable
+    if item.estimate.detectable is None:
+        return NONE
     decimals = max(item.estimate.decimals, item.measure.decimals)
-    return NONE if detectable is None else f"{detectable:.{decimals}f}"
+    return format_number(item.estimate.detectable, decimals, signed=False)
 
 
 def _format_left_out(item: Difference) -> str:
@@ -356,7 +371,7 @@ def _explain_p(tested: Sequence[Difference]) -> str:
         return "No p-value: it needs two seeds and two patients or more."
     return (
         f"p: Wilcoxon signed-rank test of the differences in {tested[0].measure.title} per "
-        f"patient, mean over {_range(counts)} seeds, Holm-corrected over the {count} comparison(s) "
-        "of this table. It speaks for other patients under these trained networks, not for "
-        "training again."
+        f"patient, mean over {format_range(counts)} seeds, Holm-corrected over the {count} "
+        "comparison(s) of this table. It speaks for other patients under these trained networks, "
+        "not for training again."
     )

@@ -6,7 +6,7 @@ import numpy as np
 
 from harmoseg.inference.planes import batched
 from harmoseg.inference.predictor import Predictor
-from harmoseg.metrics.temperature import fit_temperature
+from harmoseg.metrics.calibration import fit_temperature
 from harmoseg.store.training_view import Part
 
 _MOST_PIXELS = 2_000_000

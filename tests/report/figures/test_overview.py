@@ -42,11 +42,10 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN, RESCALED, Scores
-from harmoseg.statistics.comparison import compare
-from harmoseg.statistics.differences import Difference, Where
+from harmoseg.statistics.blocks import Where
+from harmoseg.statistics.comparison import Difference, compare
+from harmoseg.statistics.curves import pooled_bins, ring_correlations, ring_curves, ring_table
 from harmoseg.statistics.intervals import Estimate, estimate_mean
-from harmoseg.statistics.reliability import pooled_bins
-from harmoseg.statistics.rings import ring_correlations, ring_curves, ring_table
 
 MANY = (
     *("unet", "unet@sample", "unet+scc@sample", "unet+rings:0.1@sample", "unet+rings@sample"),

@@ -24,7 +24,7 @@ from harmoseg.report.figures.style import (
     text_width,
     wrapped,
 )
-from harmoseg.statistics.differences import Difference
+from harmoseg.statistics.comparison import Difference
 
 _COLUMNS = 3
 _LINEAR = 25.0
@@ -37,9 +37,7 @@ _BEYOND = 105.0
 
 def case_differences(item: Difference) -> NDArray[np.float64]:
     """Return the difference of every case, mean over the paired seeds, NaN where undefined."""
-    ours, theirs = item.block.paired(item.method, item.reference, item.measure)
-    gaps: NDArray[np.float64] = (ours - theirs).mean(axis=0)
-    return gaps
+    return np.asarray(item.gaps.values.mean(axis=0))
 
 
 @in_style()
@@ -130,7 +128,7 @@ def _scale_scores(axes: Axes, floor: float, top: float, stretched: bool) -> None
 
 def _draw_pairs(axes: Axes, item: Difference) -> Dots:
     pair = item.block.paired(item.method, item.reference, item.measure)
-    ours, theirs = (values.mean(axis=0) for values in pair)
+    ours, theirs = (sample.values.mean(axis=0) for sample in pair)
     known = np.isfinite(ours) & np.isfinite(theirs)
     ours, theirs = ours[known], theirs[known]
     axes.axline((0, 0), (1, 1), color="0.5", linewidth=0.8)
@@ -163,9 +161,9 @@ def _draw_pairs(axes: Axes, item: Difference) -> Dots:
 def _span(differences: Sequence[Difference]) -> tuple[float, float, bool]:
     """Choose from where to where all axes reach, and whether they are stretched towards 100."""
     found = [
-        values.mean(axis=0)
+        sample.values.mean(axis=0)
         for item in differences
-        for values in item.block.paired(item.method, item.reference, item.measure)
+        for sample in item.block.paired(item.method, item.reference, item.measure)
     ]
     scores = np.concatenate([*found, np.empty(0)])
     scores = scores[np.isfinite(scores)]

@@ -26,7 +26,8 @@ from harmoseg.report.figures.style import (
     text_width,
 )
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference
+from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.printing import FOR_THESE_NETWORKS
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82

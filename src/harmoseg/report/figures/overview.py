@@ -26,12 +26,11 @@ from harmoseg.report.figures.rings import ring_figure
 from harmoseg.report.figures.style import Dots, Styles, method_styles
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN
-from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.differences import Difference, Where
-from harmoseg.statistics.pooling import pool_all
+from harmoseg.statistics.blocks import Block, Where
+from harmoseg.statistics.comparison import Comparison, Difference
+from harmoseg.statistics.curves import ring_curves
+from harmoseg.statistics.heterogeneity import pool_all
 from harmoseg.statistics.printing import format_count
-from harmoseg.statistics.rings import ring_curves
 
 _INTERVAL = (
     "95 % interval over seeds and patients (with one training per method over patients alone, for "

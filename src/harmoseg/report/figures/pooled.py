@@ -16,7 +16,7 @@ from harmoseg.report.figures.style import (
     shortened,
     signed,
 )
-from harmoseg.statistics.pooling import PooledMean
+from harmoseg.statistics.heterogeneity import PooledMean
 
 _ROW = 0.24
 

@@ -20,7 +20,7 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.scores.table import RESCALED, Scores
 from harmoseg.statistics.blocks import Block
-from harmoseg.statistics.reliability import Bins, pooled_bins
+from harmoseg.statistics.curves import Bins, pooled_bins
 
 _COLUMNS = 3
 _HEIGHTS = (2.0, 0.75)

@@ -21,9 +21,9 @@ from harmoseg.report.figures.style import (
     legend_below,
     method_handle,
 )
-from harmoseg.statistics.differences import Difference
+from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.curves import RingCurves
 from harmoseg.statistics.intervals import Estimate
-from harmoseg.statistics.rings import RingCurves
 
 # Of an octave: how far apart the methods of one ring are drawn.
 _DODGE = 0.55

@@ -9,7 +9,7 @@ import pytest
 from harmoseg import compare
 from harmoseg.scores.table import RESCALED, Scores
 from harmoseg.statistics.blocks import split_into_blocks
-from harmoseg.statistics.reliability import explained_by_temperature, pooled_bins
+from harmoseg.statistics.curves import explained_by_temperature, pooled_bins
 
 
 def with_calibration(made, *, gain: float, gain_rescaled: float) -> Scores:
