@@ -12,13 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harmoseg.diagnostics.predictions import (
+from harmoseg.diagnostics.probe import (
     CONFIDENCES,
+    HIGH,
+    LOW,
+    Answers,
+    Loss,
+    Question,
     first_foreground,
     to_channels,
     to_logits,
+    value_and_gradient,
 )
-from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
 from harmoseg.losses.imported import ForeignLoss
 
 Status = Literal["pass", "fail", "not applicable"]
@@ -27,7 +32,6 @@ _STEP = 0.4
 _REACHED = 0.95
 _SAME = 0.01
 """Relative difference up to which two values are the same."""
-LOW, HIGH = CONFIDENCES
 _TARGETS = ("target", "targets", "y_true", "true", "truth", "label", "labels", "gt", "mask", "y")
 """Names that others give to the argument of the truth."""
 ORDER = (
@@ -58,8 +62,9 @@ def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Ch
     if found[0].status == "pass" and found[1].status == "pass":
         found += order_checks(question, answers)
         found += [_reaches_truth(loss, question), _logits(question, answers), _arguments(loss)]
-        makers = (_odd_masks, _confident, _half, _batch, _size, _classes)
-        found += [check for maker in makers for check in maker(loss, question)]
+        found += _odd_masks(loss, question)
+        for check in (_confident, _half, _batch, _size, _classes):
+            found.append(check(loss, question))
     return tuple(found)
 
 
@@ -231,9 +236,9 @@ def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
         )
 
 
-def _confident(loss: Loss, question: Question) -> Iterator[Check]:
+def _confident(loss: Loss, question: Question) -> Check:
     inverse = question.logits("inverse", HIGH)[:1] * (100 / HIGH)
-    yield _check(
+    return _check(
         "finite when sure and wrong",
         _sound(loss, inverse, question.masks[:1]),
         "Logits of 100 have a finite loss and gradient.",
@@ -241,16 +246,16 @@ def _confident(loss: Loss, question: Question) -> Iterator[Check]:
     )
 
 
-def _half(loss: Loss, question: Question) -> Iterator[Check]:
+def _half(loss: Loss, question: Question) -> Check:
     logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
     name = "half precision"
     try:
         full = _value(loss, logits, mask)
         half = _value(loss, logits.bfloat16(), mask)
     except Exception as error:  # whatever a stranger's loss does with half precision
-        yield Check(name, "fail", f"bfloat16 logits raise {type(error).__name__}: cast to float32.")
-        return
-    yield _check(
+        meaning = f"bfloat16 logits raise {type(error).__name__}: cast to float32."
+        return Check(name, "fail", meaning)
+    return _check(
         name,
         math.isclose(full, half, rel_tol=0.02, abs_tol=1e-3),
         "bfloat16 logits have the same loss within 2 %.",
@@ -258,7 +263,7 @@ def _half(loss: Loss, question: Question) -> Iterator[Check]:
     )
 
 
-def _batch(loss: Loss, question: Question) -> Iterator[Check]:
+def _batch(loss: Loss, question: Question) -> Check:
     logits, masks = question.logits("blurred", LOW)[:2], question.masks[:2]
     single = [_value(loss, logits[i : i + 1], masks[i : i + 1]) for i in range(len(masks))]
     twice = _value(loss, logits[:1].repeat_interleave(2, 0), masks[:1].repeat_interleave(2, 0))
@@ -268,31 +273,28 @@ def _batch(loss: Loss, question: Question) -> Iterator[Check]:
         meaning = (
             f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
         )
-        yield Check(name, "fail", meaning)
-    elif not _same(_value(loss, logits, masks), float(np.mean(single))):
+        return Check(name, "fail", meaning)
+    if not _same(_value(loss, logits, masks), float(np.mean(single))):
         meaning = "The loss of a batch is not the mean over its images: small objects count less."
-        yield Check(name, "fail", meaning)
-    else:
-        yield Check(name, "pass", "The loss of a batch is the mean over its images.")
+        return Check(name, "fail", meaning)
+    return Check(name, "pass", "The loss of a batch is the mean over its images.")
 
 
-def _size(loss: Loss, question: Question) -> Iterator[Check]:
+def _size(loss: Loss, question: Question) -> Check:
     def enlarge(tensor: Tensor) -> Tensor:
         for axis in range(-len(question.space), 0):
             tensor = tensor.repeat_interleave(2, axis)
         return tensor
 
+    name = "same for any image size"
     logits, mask = question.logits("too large", LOW)[:1], question.masks[:1]
     before = _value(loss, logits, mask)
     try:
         after = _value(loss, enlarge(logits), enlarge(mask))
     except Exception as error:  # a loss may be made for one size
-        yield Check(
-            "same for any image size", "fail", f"Another size raises {type(error).__name__}."
-        )
-        return
-    yield _check(
-        "same for any image size",
+        return Check(name, "fail", f"Another size raises {type(error).__name__}.")
+    return _check(
+        name,
         _same(before, after),
         "The loss does not depend on the number of pixels.",
         f"At twice the resolution the loss is {_number(after)} instead of {_number(before)}: its "
@@ -300,11 +302,10 @@ def _size(loss: Loss, question: Question) -> Iterator[Check]:
     )
 
 
-def _classes(loss: Loss, question: Question) -> Iterator[Check]:
+def _classes(loss: Loss, question: Question) -> Check:
     name = "same for any class order"
     if question.channels < 2 + first_foreground(question.mode):
-        yield Check(name, "not applicable", "There is one foreground class.")
-        return
+        return Check(name, "not applicable", "There is one foreground class.")
     logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
     order = [*range(1, question.channels), 0]
     if question.mode == "multilabel":
@@ -312,7 +313,7 @@ def _classes(loss: Loss, question: Question) -> Iterator[Check]:
     else:
         moved = torch.tensor(np.argsort(order))[mask]
     swapped = _value(loss, logits[:, order], moved)
-    yield _check(
+    return _check(
         name,
         _same(_value(loss, logits, mask), swapped),
         "All classes count alike, the background too.",
@@ -321,15 +322,9 @@ def _classes(loss: Loss, question: Question) -> Iterator[Check]:
 
 
 def _values(question: Question, answers: Answers) -> Callable[[str, float], float]:
+    """Return a function that looks up the mean loss of a state."""
     means = answers.values.mean(1)
-
-    def value(name: str, confidence: float) -> float:
-        for state, mean in zip(question.states, means, strict=True):
-            if state.name == name and (state.kind == "noise" or state.confidence == confidence):
-                return float(mean)
-        raise KeyError(name)
-
-    return value
+    return lambda name, confidence: float(means[question.place(name, confidence)])
 
 
 def _value(loss: Loss, logits: Tensor, target: Tensor) -> float:

@@ -17,9 +17,8 @@ from harmoseg.datasets.verification.format import class_shares, closing_line, de
 from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
-from harmoseg.files import make_folder, write_text
+from harmoseg.files import make_folder, open_template, write_text
 from harmoseg.inference.mask_overlays import class_colours, draw_outlines
-from harmoseg.report.page_template import page_template
 from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS
 
@@ -55,7 +54,7 @@ def write_verification(verification: Verification, path: Path) -> None:
     check_page(path)
     subject, card = verification.subject, verification.card
     shown = [item for item in verification.findings if item.shown]
-    page = page_template("verification.html.j2").render(
+    page = open_template("harmoseg.explain", "verification.html.j2").render(
         title=f"{card.title if card else verification.name}, verified",
         closing=closing_line(verification),
         status=next((name for name in SEVERITIES if verification.of(name)), "fine"),

@@ -20,7 +20,7 @@ from urllib.parse import quote
 from markupsafe import Markup
 from PIL import Image
 
-from harmoseg.report.page_template import page_template
+from harmoseg.files import open_template
 
 Cell = str | tuple[str, bool]
 """The text of a cell, or (text, whether it is bold)."""
@@ -202,7 +202,7 @@ class Page:
 def render(page: Page) -> str:
     """Write a page as HTML."""
     script = "\n".join(_piece(name) for name in _SCRIPTS)
-    return page_template("template/report.html.j2").render(
+    return open_template("harmoseg.report", "template/report.html.j2").render(
         page=page,
         style=_trusted(_piece("style.css")),
         script=_trusted(script),
