@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.explain.perturbations import CHANGES, KINDS, Change, change_effects, change_mask
-from harmoseg.explain.power import power_of_planes, power_of_slices
-from harmoseg.explain.slices import choose_slices
+from harmoseg.explain.slices import choose_slices, power_of_slices
+from harmoseg.explain.spectra import (
+    CHANGES,
+    KINDS,
+    Change,
+    change_effects,
+    change_mask,
+    power_of_planes,
+)
 from harmoseg.store.reading import open_store
 
 

@@ -9,10 +9,15 @@ import pytest
 from matplotlib.figure import Figure
 
 from harmoseg.explain.map_figures import CamRow, SpectralRow, cam_figure, spectral_map_figure
-from harmoseg.explain.perturbations import CHANGES, KINDS, change_effects
-from harmoseg.explain.power import power_of_planes, power_of_slices
-from harmoseg.explain.slices import ShownSlice
-from harmoseg.explain.spectral_maps import map_correlation, spectral_map
+from harmoseg.explain.slices import ShownSlice, power_of_slices
+from harmoseg.explain.spectra import (
+    CHANGES,
+    KINDS,
+    change_effects,
+    map_correlation,
+    power_of_planes,
+    spectral_map,
+)
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 
 

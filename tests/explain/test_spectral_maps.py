@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.explain.spectral_maps import classes_in, map_correlation, spectral_map
+from harmoseg.explain.spectra import classes_in, map_correlation, spectral_map
 
 
 def label(size: int = 32) -> np.ndarray:

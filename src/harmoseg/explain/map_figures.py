@@ -21,10 +21,9 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 from torch.nn import functional
 
-from harmoseg.explain.networks import Explanation
-from harmoseg.explain.perturbations import Mask
+from harmoseg.explain.cam import Explanation
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.explain.spectral_maps import MapCorrelation, spectral_map
+from harmoseg.explain.spectra import MapCorrelation, Mask, spectral_map
 from harmoseg.report.figures.style import (
     MAPS,
     TEXT_SIZE,
@@ -157,7 +156,7 @@ def spectral_map_figure(rows: Sequence[SpectralRow], *, title: str = "") -> Figu
             if row.masks is not None:
                 _draw_small(axes, row.masks[name])
             if name != "truth":
-                axes.set_xlabel(_told(row.correlations[name]), fontsize=TEXT_SIZE, labelpad=2)
+                axes.set_xlabel(_told(row.correlations[name]), labelpad=2)
         _name_row(line[0], row.name, cell)
         bar = figure.colorbar(colours, ax=line.tolist(), fraction=0.04, pad=0.01, aspect=14)
         bar.ax.tick_params(labelsize=6, length=2)
@@ -173,7 +172,7 @@ def spectral_map_figure(rows: Sequence[SpectralRow], *, title: str = "") -> Figu
         fontsize=TEXT_SIZE,
     )
     if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)
+        figure.suptitle(title)
     return figure
 
 
@@ -212,7 +211,7 @@ def cam_figure(rows: Sequence[CamRow], *, title: str = "") -> Figure:
     _head_columns(grid[0], ["image", *columns])
     _draw_cam_key(figure.add_subplot(places[-1, 0]), figure.add_subplot(places[-1, 1:]))
     if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)
+        figure.suptitle(title)
     return figure
 
 
@@ -239,7 +238,7 @@ def _draw_cam_key(outlines: Axes, colours: Axes) -> None:
         Line2D([], [], color="white", linestyle=style, label=label, path_effects=_HALO)
         for label, style in styles
     ]
-    outlines.legend(handles=handles, loc="center", frameon=False, fontsize=TEXT_SIZE)
+    outlines.legend(handles=handles, loc="center")
     colours.set_axis_off()
     bar = colours.inset_axes((0.1, 0.55, 0.8, 0.35))
     steps = np.linspace(0, 1, 256)[None]
@@ -247,9 +246,8 @@ def _draw_cam_key(outlines: Axes, colours: Axes) -> None:
     bar.imshow(np.full((1, 1), 0.5), cmap="gray", vmin=0, vmax=1, extent=extent, aspect="auto")
     bar.imshow(steps, cmap=_CAMS, alpha=_opacity(steps), extent=extent, aspect="auto")
     bar.set_yticks([])
-    bar.tick_params(labelsize=TEXT_SIZE)
     bar.spines[:].set_visible(False)
-    bar.set_xlabel("Grad-CAM, share of its maximum", fontsize=TEXT_SIZE, labelpad=1)
+    bar.set_xlabel("Grad-CAM, share of its maximum", labelpad=1)
 
 
 def _draw_small(axes: Axes, label: NDArray[np.uint8]) -> None:
@@ -288,11 +286,11 @@ def _head_columns(line: Sequence[Axes] | NDArray[np.object_], names: Sequence[st
     for axes, name in zip(line, names, strict=True):
         lines = (wrapped(part, _NARROW) if many else part for part in name.split("\n"))
         size = TEXT_SIZE if many else TITLE_SIZE
-        axes.set_title("\n".join(lines), fontsize=size, loc="center", parse_math=False)
+        axes.set_title("\n".join(lines), fontsize=size, loc="center")
 
 
 def _name_row(axes: Axes, name: str, height: float) -> None:
     """Write the lines of a name up along a picture that is `height` inches high."""
     most = min(_LONGEST, max(_NARROW, int(_PER_INCH * height)))
     lines = (shortened(line, most) for line in name.split("\n"))
-    axes.set_ylabel("\n".join(lines), fontsize=7, parse_math=False)
+    axes.set_ylabel("\n".join(lines), fontsize=7)

@@ -15,11 +15,17 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from harmoseg.explain.perturbations import Change, Effect, Kind, Mask, change_mask
-from harmoseg.explain.power import PowerShares
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.explain.spectral_maps import spectral_map
-from harmoseg.report.figures.style import MAPS, PALETTE, TEXT_SIZE, TITLE_SIZE, WIDTH, in_style
+from harmoseg.explain.spectra import (
+    Change,
+    Effect,
+    Kind,
+    Mask,
+    PowerShares,
+    change_mask,
+    spectral_map,
+)
+from harmoseg.report.figures.style import MAPS, PALETTE, TEXT_SIZE, WIDTH, in_style
 from harmoseg.spectrum import log_magnitude
 
 Values = NDArray[np.floating]
@@ -85,15 +91,15 @@ def power_share_figure(
     left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     right.set_yscale("log")
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    _plain(left, "Share of each octave")
-    _plain(right, "Share above a frequency")
-    left.set_xlabel("wavelength (px), from coarse to fine", fontsize=TEXT_SIZE)
-    left.set_ylabel("power without the zero frequency", fontsize=TEXT_SIZE)
-    right.set_xlabel("radial frequency (cycles per px)", fontsize=TEXT_SIZE)
+    left.set_title("Share of each octave")
+    right.set_title("Share above a frequency")
+    left.set_xlabel("wavelength (px), from coarse to fine")
+    left.set_ylabel("power without the zero frequency")
+    right.set_xlabel("radial frequency (cycles per px)")
     if known:
-        below.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=TEXT_SIZE)
+        below.legend(loc="outside lower center", ncols=1)
     # Also without a title: the layout leaves no room for the heads of the pictures otherwise.
-    figure.suptitle(title or " ", fontsize=TITLE_SIZE, parse_math=False)
+    figure.suptitle(title or " ")
     return figure
 
 
@@ -115,7 +121,7 @@ def spatial_spectral_figure(
         axes.set_axis_off()
     top = max([1.1, *(float(effect.rings.max()) for effect in effects if effect.masks)])
     for axes, kind in zip(grid, kinds, strict=False):
-        _plain(axes, _KIND_TITLES[kind])
+        axes.set_title(_KIND_TITLES[kind])
         axes.set_ylim(0, 1.1 * top)
         shown = [effect for effect in effects if effect.change.kind == kind and effect.masks]
         _draw_changes(axes, edges, shown, example)
@@ -126,7 +132,7 @@ def spatial_spectral_figure(
         fontsize=TEXT_SIZE,
     )
     if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)
+        figure.suptitle(title)
     return figure
 
 
@@ -144,10 +150,10 @@ def _draw_example(places: NDArray[np.object_], example: ShownSlice) -> None:
     for axes, (values, colours, words) in zip(places, pictures, strict=True):
         axes.imshow(values, cmap=colours)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(words, fontsize=TITLE_SIZE, loc="left")
+        axes.set_title(words)
         axes.spines[:].set_visible(False)
         if colours == MAPS:
-            axes.set_xlabel("log(1 + |P|)", fontsize=TEXT_SIZE, labelpad=2)
+            axes.set_xlabel("log(1 + |P|)", labelpad=2)
 
 
 def _spectrum_of(plane: Values) -> Values:
@@ -169,10 +175,10 @@ def _draw_changes(axes: Axes, edges: Values, shown: Sequence[Effect], example: M
             label=f"{amount} px: {_digits(effect.spatial)}",
         )
     _wavelength_ticks(axes, edges)
-    axes.set_xlabel("wavelength (px)", fontsize=TEXT_SIZE)
-    axes.set_ylabel("1 - ring correlation", fontsize=TEXT_SIZE)
+    axes.set_xlabel("wavelength (px)")
+    axes.set_ylabel("1 - ring correlation")
     if shown:
-        axes.legend(frameon=False, fontsize=7, loc="upper left", handlelength=1, borderaxespad=0)
+        axes.legend(fontsize=7, loc="upper left", handlelength=1, borderaxespad=0)
         _draw_change(axes, example, shown[-1].change)
 
 
@@ -209,10 +215,10 @@ def _draw_space_and_spectrum(axes: Axes, effects: Sequence[Effect]) -> None:
     axes.set(xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("spatial change, 1 - Dice", fontsize=TEXT_SIZE)
-    axes.set_ylabel("1 - correlation, mean of octaves", fontsize=TEXT_SIZE)
-    axes.legend(frameon=False, fontsize=7, loc="lower right", handlelength=1.5, borderaxespad=0)
-    _plain(axes, "Space against spectrum")
+    axes.set_xlabel("spatial change, 1 - Dice")
+    axes.set_ylabel("1 - correlation, mean of octaves")
+    axes.legend(fontsize=7, loc="lower right", handlelength=1.5, borderaxespad=0)
+    axes.set_title("Space against spectrum")
 
 
 def _spread(values: Values) -> tuple[Values, Values, Values]:
@@ -244,9 +250,3 @@ def _frequency_axis(axes: Axes, upper: Values) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(upper[0], upper[-1])
-
-
-def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=TITLE_SIZE, loc="left")
-    axes.tick_params(labelsize=TEXT_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -11,11 +11,10 @@ from matplotlib.figure import Figure
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
+from harmoseg.explain.cam import Explanation, explain_slices
 from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
-from harmoseg.explain.networks import Explanation, explain_slices
-from harmoseg.explain.perturbations import Effect, change_effects
-from harmoseg.explain.power import PowerShares, power_of_slices
-from harmoseg.explain.slices import ShownSlice, choose_slices
+from harmoseg.explain.slices import ShownSlice, choose_slices, power_of_slices
+from harmoseg.explain.spectra import Effect, PowerShares, change_effects
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.files import write_csv
 from harmoseg.inference.saved_model import SavedModel

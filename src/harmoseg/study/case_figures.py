@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
+from harmoseg.explain.cam import Explanation
 from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
-from harmoseg.explain.networks import Explanation
-from harmoseg.explain.perturbations import change_effects
-from harmoseg.explain.power import power_of_slices
-from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
-from harmoseg.explain.spectral_maps import classes_in, map_correlation, spectral_map
+from harmoseg.explain.slices import ShownSlice, choose_slices, power_of_slices, spread_over_sizes
+from harmoseg.explain.spectra import change_effects, classes_in, map_correlation, spectral_map
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.overview import NamedFigure
