@@ -31,6 +31,7 @@ from harmoseg.report.figures.style import (
     WIDTH,
     in_style,
     shortened,
+    show_image,
     wrapped,
 )
 from harmoseg.store.card import Card
@@ -199,8 +200,7 @@ def cam_figure(rows: Sequence[CamRow], *, title: str = "") -> Figure:
             axes.set(xticks=[], yticks=[])
             axes.spines[:].set_visible(False)
         extent = (0.0, 1.0, row.aspect, 0.0)
-        shown = row.image[..., 0] if row.image.shape[-1] == 1 else row.image
-        line[0].imshow(shown, cmap="gray", vmin=0, vmax=255, extent=extent)
+        show_image(line[0], row.image, extent=extent)
         _outline(line[0], row.truth, row.aspect, "solid")
         grey = row.image.mean(-1)
         for axes, name in zip(line[1:], columns, strict=True):

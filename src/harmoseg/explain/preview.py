@@ -14,6 +14,7 @@ from harmoseg.colours import colour_codes
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.inference.mask_overlays import class_colours
+from harmoseg.report.figures.style import show_image
 from harmoseg.store.card import Card
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store
@@ -80,16 +81,9 @@ def show_plane(axes: Axes, store: Store, number: int, plane: int) -> None:
         place = store.slice(row)
         if place.plane != plane:
             continue
-        image = store.images[row]
         # Over the source's extent, so that labels at native resolution lie where they belong.
-        axes.imshow(
-            image[..., 0] if image.shape[-1] == 1 else image,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            extent=(place.left, place.left + place.width, place.top + place.height, place.top),
-            interpolation="bicubic",
-        )
+        extent = (place.left, place.left + place.width, place.top + place.height, place.top)
+        show_image(axes, store.images[row], extent=extent, interpolation="bicubic")
     axes.set_xlim(0, case.width)
     axes.set_ylim(case.height, 0)
     axes.set_axis_off()
@@ -126,6 +120,6 @@ def write_corruption_sheet(store: Store, path: Path, *, seed: int = 0) -> None:
 
 
 def _show(axes: Axes, image: NDArray[np.uint8], title: str) -> None:
-    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    show_image(axes, image)
     axes.set_title(title, fontsize=7)
     axes.set_axis_off()

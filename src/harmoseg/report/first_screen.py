@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
@@ -16,12 +14,16 @@ from scipy import ndimage
 
 from harmoseg.colours import colour_codes, distinct_colours
 from harmoseg.metrics.measures import Measure
-from harmoseg.report.figures.cases import case_differences
+from harmoseg.report.figures.cases import (
+    PREDICTION_COLOUR,
+    TRUTH_COLOUR,
+    case_differences,
+    window,
+)
 from harmoseg.report.figures.forest import format_difference, reach
-from harmoseg.report.figures.overlays import PREDICTION_COLOUR, TRUTH_COLOUR, window
 from harmoseg.report.figures.style import interval_of
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, Label
-from harmoseg.report.page import Gain, Opening, Question, ShownCase
+from harmoseg.report.page import Gain, Opening, Question, ShownCase, picture_address
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference, Where
@@ -332,9 +334,7 @@ class _Painter:
                 mask = self._enlarged(self._case.truth) > 0
                 line = mask & ~ndimage.binary_erosion(mask, iterations=2)
                 pixels[line] = colour_codes([TRUTH_COLOUR])[0]
-        buffer = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(buffer, "jpeg", quality=82, optimize=True)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        return picture_address(pixels.astype(np.uint8), "jpeg", quality=82)
 
     def _enlarged(self, label: Label) -> NDArray[np.uint8]:
         found = Image.fromarray(np.ascontiguousarray(label[self._cut]))

@@ -17,7 +17,9 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
 from harmoseg.files import open_template
@@ -104,7 +106,7 @@ class PagePicture:
     @property
     def address(self) -> str:
         """Return the picture itself as an address."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+        return _address("png", self.png)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -197,6 +199,18 @@ class Page:
     sections: Sequence[Section] = ()
     browser: Mapping[str, Any] | None = None
     facts: Sequence[tuple[str, str]] = ()
+
+
+def picture_address(pixels: NDArray[np.uint8], kind: str, **how: Any) -> str:
+    """Return pixels (H, W) or (H, W, C) as the address of a picture of this kind; one C is grey."""
+    shown = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(buffer, kind, optimize=True, **how)
+    return _address(kind, buffer.getvalue())
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
 
 
 def render(page: Page) -> str:
