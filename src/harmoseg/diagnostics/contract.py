@@ -100,18 +100,15 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
         "Every prediction has the same loss: the network learns nothing from it.",
         refuses=True,
     )
-    for other in ("inverse", "noise"):
+    for other, named in (("inverse", "its inverse"), ("noise", "noise")):
         truth, against = value("truth", HIGH), value(other, HIGH)
+        words = f"The truth has {truth:.3g}, {other} {against:.3g}"
+        fault = "does not tell them apart" if _same(truth, against) else "leads away from the truth"
         yield _check(
-            f"truth better than {'its inverse' if other == 'inverse' else 'noise'}",
+            f"truth better than {named}",
             truth < against - 1e-6 * max(1.0, abs(against)),
-            f"The truth has {_number(truth)}, {other} {_number(against)}.",
-            f"The truth has {_number(truth)}, {other} {_number(against)}: the loss "
-            + (
-                "does not tell them apart."
-                if _same(truth, against)
-                else "leads away from the truth."
-            ),
+            f"{words}.",
+            f"{words}: the loss {fault}.",
             refuses=True,
         )
 
@@ -119,8 +116,7 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
 def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
     """Yield the checks that worse predictions have a higher loss."""
     value = _values(question, answers)
-    near = [state.name for state in question.states if state.kind == "near"]
-    near = list(dict.fromkeys(near))
+    near = list(dict.fromkeys(x.name for x in question.states if x.kind == "near"))
     worse = [
         name for name in near for c in CONFIDENCES if not value(name, c) > value("truth", c) - 1e-7
     ]
@@ -179,7 +175,7 @@ def _logits(question: Question, answers: Answers) -> Check:
         "takes logits",
         sure <= unsure + _SAME * abs(unsure) + 1e-6,
         "A truth that is surer has no higher loss.",
-        f"A truth that is surer has a higher loss ({_number(sure)} instead of {_number(unsure)}): "
+        f"A truth that is surer has a higher loss ({sure:.3g} instead of {unsure:.3g}): "
         "the loss probably wants probabilities, the option input=probabilities.",
     )
 
@@ -207,7 +203,7 @@ def _arguments(loss: Loss) -> Check:
 
 
 def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
-    """Ask on empty, full and one-pixel masks."""
+    """Check empty, full and one-pixel masks."""
     pixel = torch.zeros_like(question.masks[:1])
     middle: tuple[Any, ...] = (..., *(length // 2 for length in question.space))
     pixel[middle] = 1
@@ -220,19 +216,17 @@ def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
     for name, mask in masks.items():
         right = to_channels(mask, question.mode, question.channels)
         logits = to_logits(right[:, first_foreground(question.mode) :], question.mode, HIGH)
-        sound, better = _sound(loss, noise, mask), False
+        sound = _sound(loss, noise, mask)
+        what = "the loss or its gradient is not finite: one such case ends the training."
         if sound:
-            better = _value(loss, logits, mask) < _value(loss, -logits, mask)
+            what = (
+                "the truth scores no better than its inverse: such cases teach nothing, or worse."
+            )
         yield _check(
             f"{name.partition(' ')[2]} mask",
-            sound and better,
+            sound and _value(loss, logits, mask) < _value(loss, -logits, mask),
             f"The loss is finite on {name} mask, and lowest at the truth.",
-            f"On {name} mask "
-            + (
-                "the truth scores no better than its inverse: such cases teach nothing, or worse."
-                if sound
-                else "the loss or its gradient is not finite: one such case ends the training."
-            ),
+            f"On {name} mask {what}",
         )
 
 
@@ -253,13 +247,14 @@ def _half(loss: Loss, question: Question) -> Check:
         full = _value(loss, logits, mask)
         half = _value(loss, logits.bfloat16(), mask)
     except Exception as error:  # whatever a stranger's loss does with half precision
-        meaning = f"bfloat16 logits raise {type(error).__name__}: cast to float32."
-        return Check(name, "fail", meaning)
+        return Check(
+            name, "fail", f"bfloat16 logits raise {type(error).__name__}: cast to float32."
+        )
     return _check(
         name,
         math.isclose(full, half, rel_tol=0.02, abs_tol=1e-3),
         "bfloat16 logits have the same loss within 2 %.",
-        f"bfloat16 logits have the loss {_number(half)} instead of {_number(full)}: cast first.",
+        f"bfloat16 logits have the loss {half:.3g} instead of {full:.3g}: cast first.",
     )
 
 
@@ -270,10 +265,8 @@ def _batch(loss: Loss, question: Question) -> Check:
     name = "same for any batch size"
     if not _same(twice, single[0]):
         ratio = twice / single[0] if single[0] else math.inf
-        meaning = (
-            f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
-        )
-        return Check(name, "fail", meaning)
+        told = f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
+        return Check(name, "fail", told)
     if not _same(_value(loss, logits, masks), float(np.mean(single))):
         meaning = "The loss of a batch is not the mean over its images: small objects count less."
         return Check(name, "fail", meaning)
@@ -297,7 +290,7 @@ def _size(loss: Loss, question: Question) -> Check:
         name,
         _same(before, after),
         "The loss does not depend on the number of pixels.",
-        f"At twice the resolution the loss is {_number(after)} instead of {_number(before)}: its "
+        f"At twice the resolution the loss is {after:.3g} instead of {before:.3g}: its "
         "weight depends on image size.",
     )
 
@@ -360,10 +353,6 @@ def _same(first: float, second: float) -> bool:
 
 def _check(name: str, passed: bool, good: str, bad: str, *, refuses: bool = False) -> Check:
     return Check(name, "pass" if passed else "fail", good if passed else bad, refuses)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _listed(names: list[str]) -> str:

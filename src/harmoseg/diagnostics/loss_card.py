@@ -1,4 +1,4 @@
-"""See through a loss without training: `xray`, and the card that it returns."""
+"""Examine a loss without training: `xray`, and the card that it returns."""
 
 from __future__ import annotations
 

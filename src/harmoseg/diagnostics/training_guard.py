@@ -20,7 +20,7 @@ from harmoseg.losses.modes import Mode
 
 _COUNT = 3  # one mask of each kind: large, small and thin objects
 _ALONE = ("one finite number", "has a gradient", "not constant")
-"""What is refused of a loss beside others: it can be nothing but a mistake."""
+"""Checks that even a loss beside others must pass: a failure can only be a mistake."""
 _MOSTLY = 0.9
 """Share of the gradient from which on a loss is called an overlap loss."""
 _OVERLAP = ("dice", "bce")

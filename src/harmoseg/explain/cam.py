@@ -1,4 +1,4 @@
-"""What one network makes of slices: its masks, their spectral maps, its Grad-CAMs.
+"""Explanations of slices by one network: its masks, their spectral maps, its Grad-CAMs.
 
 Grad-CAM for segmentation shows which places of a layer speak for a class (Selvaraju et al., ICCV
 2017, through Captum; with the target of Vinogradova et al., AAAI 2020, Seg-Grad-CAM: the logits of
@@ -40,7 +40,7 @@ resolution; of a network by import path what enters its last convolution.
 
 @dataclass(frozen=True, eq=False)
 class Explanation:
-    """What a network makes of one slice.
+    """Explanation of one slice by a network.
 
     `predicted` (H, W) are class indices at training resolution, `spectral` (H, W) their spectral
     map over the truth's classes and `correlation` how it fits the truth's. `cams` gives for every
@@ -231,7 +231,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _watched(module: nn.Module, is_input: bool, layer: str) -> Iterator[list[bool]]:
-    """See whether a module runs, and refuse what is no map (B, channels, h, w).
+    """Watch whether a module runs, and refuse what is no map (B, channels, h, w).
 
     The list holds an entry once it ran.
     """

@@ -1,4 +1,4 @@
-"""What single networks made of single cases: spectral maps and class activation maps.
+"""Figures of single cases under single networks: spectral maps and class activation maps.
 
 The paper's Fig. 8, `spectral_map_figure`, and Fig. 9, `cam_figure`. Maps are in perceptually
 uniform colours, outlines are told apart without colours.

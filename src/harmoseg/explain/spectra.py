@@ -43,7 +43,7 @@ KINDS: tuple[Kind, ...] = get_args(Kind)
 
 @dataclass(frozen=True, eq=False)
 class MapCorrelation:
-    """How the spectral maps of a prediction correlate with those of the truth.
+    """Correlation of the spectral maps of a prediction with those of the truth.
 
     `per_class` has every foreground class that prediction or truth holds; NaN where one of the two
     holds none of it, since the map of an empty mask is flat. `mean` is over the `defined` ones,
@@ -182,7 +182,7 @@ CHANGES = tuple(
     for kind in KINDS
     for amount in ((1, 2, 4, 8, 16) if kind == "shift" else (1, 2, 4, 8))
 )
-"""What the figure shows."""
+"""Changes that the figure shows."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -19,7 +19,7 @@ _DATA = files("harmoseg.paper") / "data"
 
 @dataclass(frozen=True)
 class PublishedColumn:
-    """What a column of a published table shows.
+    """Content of a column of a published table.
 
     `trained_on` and `tested_on` are names of cards, `condition` is ``clean`` or the spelling of a
     corruption, `label` names a class of the card and is empty for the mean over the foreground

@@ -52,7 +52,7 @@ _BY_CLASS = 2
 """The table that has its classes side by side and its metrics below one another."""
 _SENSITIVITY = 6
 _DECIMALS = 2
-"""Those of the published numbers."""
+"""Decimals of the published numbers."""
 _ESTIMATED = ("mean", "low", "high", "seeds", "cases")
 _ARROW = " \N{RIGHTWARDS ARROW} "
 
@@ -73,7 +73,7 @@ class _Column:
 
 @dataclass(frozen=True)
 class _Cell:
-    """What is known of a method in a column; `best` where it is so beyond chance."""
+    """Numbers of a method in a column; `best` where it is so beyond chance."""
 
     estimate: Estimate | None
     published: PublishedCell | None

@@ -35,7 +35,7 @@ _MOST_MAPPED = 2400
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What one run made of a case: `labels` (H, W), `cam` (h, w) from 0 to 255, and its score.
+    """Prediction of one run for a case: `labels` (H, W), `cam` (h, w) from 0 to 255, and its score.
 
     `cam` covers the whole image at a resolution of its own. A score of None (or NaN) is undefined.
     `planes` has the labels of every plane of a volume, in the order of the case's planes.

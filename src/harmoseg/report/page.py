@@ -239,7 +239,7 @@ def _embedded(payload: Mapping[str, Any]) -> Markup:
 
 
 def _trusted(text: str) -> Markup:
-    """Let a text stand in the page as it is: a piece of this package, or data made harmless."""
+    """Mark a text as safe markup: a piece of this package, or data made harmless."""
     return Markup(text)  # noqa: S704
 
 

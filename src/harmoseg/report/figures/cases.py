@@ -53,7 +53,7 @@ _MOST_BOXES = 8
 _SMALLEST_ERROR = 0.0005
 """A smaller part of the plane gets no box."""
 _LEAST_SHOWN = 0.3
-"""Of either side of a plane at least this part is shown, however small the structure."""
+"""Smallest part of either side of a plane that is shown, however small the structure."""
 
 
 def case_differences(item: Difference) -> NDArray[np.float64]:
@@ -253,8 +253,6 @@ def overlay_figure(block: Block, chosen: Sequence[ChosenCase], measure: Measure)
     """Draw each chosen case in a row: the image, then every method's outlines on it."""
     figure, grid = _make_grid(block, chosen, measure, ["image", *block.methods])
     for axes_row, item in zip(grid, chosen, strict=True):
-        for axes in axes_row:
-            _show(axes, item.case)
         for axes, method in zip(axes_row[1:], block.methods, strict=True):
             _outline(axes, item.case.truth, TRUTH_COLOUR, "solid")
             _outline(axes, _first_label(block, method, item.case), PREDICTION_COLOUR, "dashed")
@@ -279,16 +277,13 @@ def class_figure(
     for axes_row, item in zip(grid, chosen, strict=True):
         truth = item.case.truth
         found = [_first_label(block, method, item.case) for method in block.methods]
-        for axes in axes_row:
-            _show(axes, item.case)
         for axes, shown in zip(axes_row[1:], [truth, *found], strict=True):
             axes.imshow(_painted(shown, colours), aspect="auto", interpolation="nearest")
         for axes, predicted in zip(axes_row[2:], found, strict=True):
             for top, left, height, width in error_boxes(truth, predicted):
                 corner = (left - 0.5, top - 0.5)
                 axes.add_patch(Rectangle(corner, width, height, ec="white", fill=False, lw=1.2))
-        marked = np.any([truth > 0, *(each > 0 for each in found)], axis=0)
-        (top, bottom), (left, right) = window(marked)
+        (top, bottom), (left, right) = window(truth, *found)
         for axes in axes_row:
             axes.set_xlim(left - 0.5, right - 0.5)
             axes.set_ylim(bottom - 0.5, top - 0.5)
@@ -333,7 +328,7 @@ def _first_label(block: Block, method: str, case: GalleryCase) -> Label:
 def _make_grid(
     block: Block, chosen: Sequence[ChosenCase], measure: Measure, heads: Sequence[str]
 ) -> tuple[Figure, NDArray[Any]]:
-    """Make the axes, with a head over every column, a name beside every row, and the scores."""
+    """Draw the images, with a head over every column, a name beside every row, and the scores."""
     side = max(_SMALLEST_CELL, (WIDTH - 0.4) / len(heads))
     tallest = [min(1.3, max(0.6, item.case.aspect)) for item in chosen]
     height = sum(side * share + 0.2 for share in tallest) + 0.6
@@ -341,6 +336,13 @@ def _make_grid(
     grid = figure.subplots(len(chosen), len(heads), squeeze=False, height_ratios=tallest)
     letters = int(side / 0.075)
     for row, item in enumerate(chosen):
+        for axes in grid[row]:
+            # In the proportions of its source.
+            show_image(axes, item.case.image, aspect="auto", interpolation="bicubic")
+            axes.set_box_aspect(item.case.aspect)
+            height, width = item.case.image.shape[:2]
+            axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            axes.set_axis_off()
         # Written upwards: as many letters as the row is high, and a little more.
         name = shortened(item.case.name, int((side * tallest[row] + 0.1) / 0.06))
         _write(
@@ -369,8 +371,9 @@ def _painted(label: Label, colours: Sequence[str]) -> NDArray[np.float64]:
     return painted
 
 
-def window(shown: NDArray[np.bool_]) -> list[tuple[float, float]]:
-    """Choose the part of a plane with all that is marked, as (from, to) of rows and of columns."""
+def window(*labels: Label) -> list[tuple[float, float]]:
+    """Choose the part of a plane with all structures, as (from, to) of rows and of columns."""
+    shown = np.any([label > 0 for label in labels], axis=0)
     marked = [np.flatnonzero(shown.any(axis=1 - axis)) for axis in (0, 1)]
     if not len(marked[0]):
         return [(0.0, float(size)) for size in shown.shape]
@@ -384,16 +387,6 @@ def window(shown: NDArray[np.bool_]) -> list[tuple[float, float]]:
         start = min(max(0.0, middle - length / 2), size - length)
         window.append((start, start + length))
     return window
-
-
-def _show(axes: Axes, case: GalleryCase) -> None:
-    """Draw the image of a case in the proportions of its source."""
-    show_image(axes, case.image, aspect="auto", interpolation="bicubic")
-    height, width = case.image.shape[:2]
-    axes.set_box_aspect(case.aspect)
-    axes.set_xlim(-0.5, width - 0.5)
-    axes.set_ylim(height - 0.5, -0.5)
-    axes.set_axis_off()
 
 
 def _outline(axes: Axes, label: Label, colour: str, style: str) -> None:

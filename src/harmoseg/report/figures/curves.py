@@ -51,7 +51,7 @@ _GAINS: dict[Kind, str] = {
     "no control": "Difference to the reference",
 }
 _HEIGHTS = (2.0, 0.75)
-"""Of the diagram and of the histogram below it."""
+"""Heights of the diagram and of the histogram below it, in inches."""
 _AXES = {
     "foreground": ("probability of foreground", "share of foreground"),
     "top-label": ("probability of the chosen class", "share of right choices"),

@@ -30,7 +30,7 @@ MAPS = "viridis"
 """Colours of maps: perceptually uniform, and in order when printed in grey."""
 GAIN, LOSS, UNDECIDED = PALETTE[0], PALETTE[5], "#7F7F7F"
 WIDTH = 7.0
-"""Of a figure over a page, in inches; at this width its text is 8 to 9 pt."""
+"""Width of a figure over a page, in inches; its text is 8 to 9 pt there."""
 COLUMNS = 3
 """Panels beside one another in a figure over a page."""
 TEXT_SIZE, TITLE_SIZE = 8.0, 9.0
@@ -77,7 +77,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method is drawn in every figure of a study."""
+    """Colour, marker and line of a method in every figure of a study."""
 
     colour: str
     marker: str
@@ -313,7 +313,7 @@ def interval_of(
 
 
 def focus(axes: Axes, estimates: Sequence[Estimate], bounds: tuple[float, float]) -> None:
-    """Let the y axis show all means, and all intervals but those far wider than most.
+    """Limit the y axis to all means, and all intervals but those far wider than most.
 
     From two seeds a single interval can be so wide that everything else becomes a line.
     """
