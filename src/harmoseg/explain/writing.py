@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.explain.cam import Explanation, explain_slices
-from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
+from harmoseg.explain.map_figures import cam_figure, spectral_map_figure
 from harmoseg.explain.slices import ShownSlice, choose_slices, power_of_slices
 from harmoseg.explain.spectra import Effect, PowerShares, change_effects
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
@@ -20,7 +20,6 @@ from harmoseg.files import write_csv
 from harmoseg.inference.saved_model import SavedModel
 from harmoseg.metrics import confusion_counts, overlap_metric
 from harmoseg.report.figures.style import save_figure
-from harmoseg.store.card import Card
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.run import open_run
@@ -94,12 +93,10 @@ def write_run_explanation(
         for name, model in zip(names, opened, strict=True)
     }
     title = data.info.card.title
-    maps = spectral_map_figure(spectral_rows(shown, explained), title=f"{title}: spectral maps")
-    cams = cam_figure(
-        cam_rows(shown, explained, data.info.card),
-        title=f"{title}: class activation maps",
-    )
-    rows = _map_rows(shown, explained, data.info.card)
+    classes = data.info.card.classes
+    maps = spectral_map_figure(shown, explained, title=f"{title}: spectral maps")
+    cams = cam_figure(shown, explained, classes, title=f"{title}: class activation maps")
+    rows = _map_rows(shown, explained, classes)
     return [*_write(maps, out / SPECTRAL_MAPS, _MAP_COLUMNS, rows), *_write(cams, out / CAMS)]
 
 
@@ -145,13 +142,15 @@ _EFFECT_COLUMNS = ("change", "px", "masks", "spatial", "all_frequencies", "log_m
 
 
 def _map_rows(
-    shown: Sequence[ShownSlice], explained: Mapping[str, Sequence[Explanation]], card: Card
+    shown: Sequence[ShownSlice],
+    explained: Mapping[str, Sequence[Explanation]],
+    classes: Sequence[str],
 ) -> Iterator[Row]:
     for name, parts in explained.items():
         for item, part in zip(shown, parts, strict=True):
-            counts = confusion_counts(part.predicted, item.truth, len(card.classes))
+            counts = confusion_counts(part.predicted, item.truth, len(classes))
             for value, r in part.correlation.per_class.items():
-                yield name, item.name, card.classes[value], r, overlap_metric("DSC", counts[value])
+                yield name, item.name, classes[value], r, overlap_metric("DSC", counts[value])
 
 
 def _power_rows(kinds: Sequence[PowerShares]) -> Iterator[Row]:

@@ -224,8 +224,8 @@ def panels(
     return figure, list(grid[:count])
 
 
-def show_image(axes: Axes, image: NDArray[np.uint8], **how: Any) -> None:
-    """Draw an image (H, W, C) in bytes; one channel is grey."""
+def show_image(axes: Axes, image: NDArray[Any], **how: Any) -> None:
+    """Draw an image (H, W, C) of values from 0 to 255; one channel is grey."""
     pixels = image[..., 0] if image.shape[-1] == 1 else image
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, **how)
 
