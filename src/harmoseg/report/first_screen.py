@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 from scipy import ndimage
 
-from harmoseg.colours import colour_codes, distinct_colours
+from harmoseg.colours import colour_codes, distinct_colours, paint_labels
 from harmoseg.metrics.measures import Measure
 from harmoseg.report.figures.cases import (
     PREDICTION_COLOUR,
@@ -322,10 +322,9 @@ def _paint(
     smooth = plain.convert("RGB").resize(size, Image.Resampling.BICUBIC)
     pixels = np.array(smooth, np.float32)
     if label is not None:
-        codes = colour_codes(colours).astype(np.float32)
         shown = enlarged(label)
         marked = shown > 0
-        paint = codes[(shown[marked].astype(int) - 1) % len(codes)]
+        paint = paint_labels(shown, colours)[marked].astype(np.float32)
         pixels[marked] = (1 - _OPAQUE) * pixels[marked] + _OPAQUE * paint
         if outlined:
             mask = enlarged(case.truth) > 0

@@ -15,7 +15,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 from scipy import ndimage
 
-from harmoseg.colours import colour_codes, distinct_colours
+from harmoseg.colours import distinct_colours, paint_labels
 from harmoseg.metrics.measures import Measure
 from harmoseg.report.figures.style import (
     GAIN,
@@ -278,7 +278,8 @@ def class_figure(
         truth = item.case.truth
         found = [_first_label(block, method, item.case) for method in block.methods]
         for axes, shown in zip(axes_row[1:], [truth, *found], strict=True):
-            axes.imshow(_painted(shown, colours), aspect="auto", interpolation="nearest")
+            painted = np.dstack([paint_labels(shown, colours) / 255, _OPAQUE * (shown > 0)])
+            axes.imshow(painted, aspect="auto", interpolation="nearest")
         for axes, predicted in zip(axes_row[2:], found, strict=True):
             for top, left, height, width in error_boxes(truth, predicted):
                 corner = (left - 0.5, top - 0.5)
@@ -360,15 +361,6 @@ def _make_grid(
 def _write(axes: Axes, place: tuple[float, float], text: str, **how: Any) -> None:
     """Write beside a picture, at shares of its width and height."""
     axes.text(*place, text, transform=axes.transAxes, fontsize=7, **how)
-
-
-def _painted(label: Label, colours: Sequence[str]) -> NDArray[np.float64]:
-    """Colour a label map (H, W): (H, W, 4), the background transparent."""
-    codes = colour_codes(colours) / 255
-    painted = np.zeros((*label.shape, 4))
-    painted[..., :3] = codes[(label.astype(np.intp) - 1) % len(codes)]
-    painted[..., 3] = _OPAQUE * (label > 0)
-    return painted
 
 
 def window(*labels: Label) -> list[tuple[float, float]]:
