@@ -259,21 +259,19 @@ def _of_seeds(comparison: Comparison) -> list[str]:
 
 def _of_controls(comparison: Comparison) -> list[str]:
     """Name the methods whose gain could be that of any overlap term, for want of the control."""
-    terms = [
-        (block.tested_on, block.methods, method)
-        for block in comparison.blocks
-        if block.trained_on in ("", block.tested_on)
-        for method in map(_parsed, block.methods)
-        if method is not None and method.term is not None
-    ]
-    bare = [
-        (str(method), place) for place, methods, method in terms if str(method.plain) not in methods
-    ]
-    lacking = [
-        (str(method), place)
-        for place, methods, method in terms
-        if (control := method.overlap_control) is not None and str(control) not in methods
-    ]
+    bare: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
+    for block in comparison.blocks:
+        if block.trained_on not in ("", block.tested_on):
+            continue
+        for method in filter(None, map(_parsed, block.methods)):
+            if method.term is None:
+                continue
+            if str(method.plain) not in block.methods:
+                bare.setdefault(str(method), []).append(block.tested_on)
+            control = method.overlap_control
+            if control is not None and str(control) not in block.methods:
+                lacking.setdefault(str(method), []).append(block.tested_on)
     found = []
     if bare:
         found.append(
@@ -297,14 +295,11 @@ def _parsed(name: str) -> Method | None:
     return method if str(method) == name else None
 
 
-def _by_method(found: Sequence[tuple[str, str]]) -> str:
-    """List pairs of method and dataset, each method once."""
-    datasets: dict[str, list[str]] = {}
-    for method, dataset in found:
-        datasets.setdefault(method, []).append(dataset)
+def _by_method(found: dict[str, list[str]]) -> str:
+    """List methods, each with its datasets."""
     return "; ".join(
         f"{method} on {', '.join(names)}" if any(names) else method
-        for method, names in datasets.items()
+        for method, names in found.items()
     )
 
 
