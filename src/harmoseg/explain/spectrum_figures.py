@@ -173,6 +173,7 @@ def _draw_changes(
             label=f"{amount} px: {_digits(effect.spatial)}",
         )
     _wavelength_ticks(axes, edges)
+    axes.tick_params(axis="x", labelsize=7)
     label_axes(axes, title, "wavelength (px)", "1 - ring correlation")
     if shown:
         axes.legend(fontsize=7, loc="upper left", handlelength=1, borderaxespad=0)
@@ -227,7 +228,6 @@ def _wavelength_ticks(axes: Axes, edges: Values) -> None:
     """Name octave rings by the longest wavelength that they hold; that of the mean is infinite."""
     names = ["\N{INFINITY}" if edge == 0 else f"{1 / edge:.3g}" for edge in edges]
     axes.set_xticks(range(len(edges)), names)
-    axes.tick_params(axis="x", labelsize=7)
 
 
 def _digits(value: float) -> str:
