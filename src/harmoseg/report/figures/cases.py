@@ -59,8 +59,7 @@ _LEAST_SHOWN = 0.3
 def case_differences(item: Difference) -> NDArray[np.float64]:
     """Return the difference of every case, mean over the paired seeds, NaN where undefined."""
     ours, theirs = item.block.paired(item.method, item.reference, item.measure)
-    gaps: NDArray[np.float64] = (ours - theirs).mean(axis=0)
-    return gaps
+    return np.asarray((ours - theirs).mean(axis=0))
 
 
 @in_style()
@@ -197,13 +196,11 @@ def _span(differences: Sequence[Difference]) -> tuple[float, float, bool]:
 
 def _stretch(score: NDArray[np.float64]) -> NDArray[np.float64]:
     """Stretch the scale of scores towards 100, where most cases lie."""
-    stretched: NDArray[np.float64] = -np.log(_BEYOND - np.minimum(score, _BEYOND - 0.1))
-    return stretched
+    return np.asarray(-np.log(_BEYOND - np.minimum(score, _BEYOND - 0.1)))
 
 
 def _unstretch(place: NDArray[np.float64]) -> NDArray[np.float64]:
-    scores: NDArray[np.float64] = _BEYOND - np.exp(-np.asarray(place))
-    return scores
+    return np.asarray(_BEYOND - np.exp(-np.asarray(place)))
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from harmoseg.losses.control_methods import Kind
@@ -87,7 +86,10 @@ def training_curves(logs: pd.DataFrame, methods: Sequence[str], styles: Styles) 
     # Of the loss, which every epoch has: one epoch alone would be given a scale of hundredths.
     first, last = row[0].dataLim.intervalx
     row[0].set_xlim(first - 0.5, last + 0.5)
-    legend_below(figure, [_curve_handle(method, styles[method]) for method in methods])
+    handles = [method_handle(method, styles[method]) for method in methods]
+    for handle in handles:
+        handle.set(marker="", linewidth=2)
+    legend_below(figure, handles)
     return figure
 
 
@@ -101,13 +103,6 @@ def _curves(
         curve = run[["epoch", column]].to_numpy(dtype=np.float64)
         found[str(method)].append(curve * (1, scale))
     return found
-
-
-def _curve_handle(method: str, style: MethodStyle) -> Line2D:
-    handle = method_handle(method, style)
-    handle.set_marker("")
-    handle.set_linewidth(2)
-    return handle
 
 
 def _draw_curves(axes: Axes, curves: Sequence[NDArray[np.float64]], style: MethodStyle) -> None:
@@ -229,7 +224,10 @@ def _draw_block(
         x, y = _AXES.get(bins.convention, (x, y))
         marks = {"marker": style.marker, "linestyle": style.line, "markersize": 3.5}
         _draw_reliability(diagram, bins, style, **marks)
-        _draw_histogram(histogram, bins, style.colour)
+        # An empty bin is a gap: a logarithm has no zero.
+        share = np.where(bins.count > 0, 100 * bins.count / max(1, bins.count.sum()), np.nan)
+        edges = np.linspace(0, 1, len(share) + 1)
+        histogram.stairs(share, edges, color=style.colour, linewidth=0.9, baseline=None)
         handle = method_handle(method, style, lines=False)
         after = pooled_bins(scores, block, method, rescaled=True)
         handle.set_label(f"ECE {bins.error:.2f}" + (f", then {after.error:.2f}" if after else ""))
@@ -265,14 +263,6 @@ def _draw_reliability(axes: Axes, bins: Bins, style: MethodStyle, **how: Any) ->
 
 def _is_rescaled(scores: Scores) -> bool:
     return scores.bins is not None and bool(scores.bins["convention"].str.endswith(RESCALED).any())
-
-
-def _draw_histogram(axes: Axes, bins: Bins, colour: str) -> None:
-    share = 100 * bins.count / max(1, bins.count.sum())
-    edges = np.linspace(0, 1, len(share) + 1)
-    # An empty bin is a gap: a logarithm has no zero.
-    shown = np.where(share > 0, share, np.nan)
-    axes.stairs(shown, edges, color=colour, linewidth=0.9, baseline=None)
 
 
 @in_style()

@@ -164,7 +164,8 @@ def ladder_figure(
             ]
             places = np.arange(len(found)) + _DODGE * dodge(i, len(block.methods))
             draw_curve(axes, places, found, styles[method], comparison.primary.bounds)
-        axes.set_xticks(range(len(ladder.levels) + 1), ["clean", *map(_level, ladder.levels)])
+        levels = [np.format_float_positional(level, trim="-") for level in ladder.levels]
+        axes.set_xticks(range(len(levels) + 1), ["clean", *levels])
         axes.set_xlim(-0.5, len(ladder.levels) + 0.5)
         axes.grid(axis="y")
         is_first = axes.get_subplotspec().is_first_col()
@@ -199,10 +200,6 @@ def condition_figure(
     handles = [method_handle(method, styles[method], lines=False) for method in block.methods]
     legend_below(figure, handles)
     return figure
-
-
-def _level(level: float) -> str:
-    return np.format_float_positional(level, trim="-")
 
 
 def _unit(name: str) -> str:

@@ -295,7 +295,7 @@ def draw_curve(
 ) -> None:
     """Draw means with their intervals at places on the x axis; a line connects those `joined`."""
     means = np.asarray([estimate.mean for estimate in estimates])
-    line = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0}
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0}
     axes.plot(places[joined], means[joined], **line)
     for place, estimate in zip(places.tolist(), estimates, strict=True):
         draw_interval(axes, place, estimate, style, bounds=bounds)
