@@ -15,7 +15,7 @@ from pathlib import Path
 from common import Target, markdown_table, publish, targets_table
 from torch.utils.data import DataLoader
 
-from harmoseg.diagnostics.masks import phantom_masks
+from harmoseg.diagnostics.probe import phantom_masks
 from harmoseg.losses.method import parse_loss
 from harmoseg.losses.named import make_loss
 from harmoseg.training.batches import TrainingLoader

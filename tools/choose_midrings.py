@@ -19,8 +19,7 @@ from torch import nn
 from harmoseg import SpectralCorrelationLoss
 from harmoseg.diagnostics.contract import order_checks
 from harmoseg.diagnostics.gradients import measure_likeness, measure_spectrum
-from harmoseg.diagnostics.loss_card import make_question
-from harmoseg.diagnostics.probe import ask
+from harmoseg.diagnostics.probe import ask, make_question
 from harmoseg.files import write_csv
 from harmoseg.losses import spectral
 from harmoseg.spectrum import radial_frequency

@@ -10,10 +10,10 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from harmoseg.diagnostics.loss_card import LossCard, examine, octave_names
-from harmoseg.diagnostics.masks import phantom_masks, store_masks
-from harmoseg.diagnostics.page import spectrum_figure
-from harmoseg.diagnostics.probe import Question
+from harmoseg.diagnostics.card_printing import spectrum_figure
+from harmoseg.diagnostics.gradients import octave_names
+from harmoseg.diagnostics.loss_card import LossCard, examine
+from harmoseg.diagnostics.probe import Question, phantom_masks, store_masks
 from harmoseg.files import make_folder, write_csv, write_text
 from harmoseg.losses.method import LOSSES
 

@@ -17,8 +17,7 @@ from typing import Any
 
 from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.loss_card import LossCard, examine
-from harmoseg.diagnostics.masks import phantom_masks
-from harmoseg.diagnostics.probe import Question
+from harmoseg.diagnostics.probe import Question, phantom_masks
 from harmoseg.diagnostics.training_guard import passing_spellings
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_csv

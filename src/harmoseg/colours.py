@@ -37,3 +37,11 @@ def distinct_colours(count: int) -> list[str]:
 def colour_codes(colours: Sequence[str]) -> NDArray[np.uint8]:
     """Turn #RRGGBB into (n, 3) bytes."""
     return np.array([[int(code[i : i + 2], 16) for i in (1, 3, 5)] for code in colours], np.uint8)
+
+
+def paint_labels(label: NDArray[np.uint8], colours: Sequence[str]) -> NDArray[np.uint8]:
+    """Paint a label map (H, W) in the colours of its classes: (H, W, 3), the background black."""
+    codes = colour_codes(colours)
+    painted = codes[(label.astype(np.intp) - 1) % len(codes)]
+    painted[label == 0] = 0
+    return painted

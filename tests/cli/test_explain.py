@@ -12,8 +12,7 @@ from PIL import Image
 
 from harmoseg import create_model
 from harmoseg.cli.main import main
-from harmoseg.explain.cam import LAYERS
-from harmoseg.explain.networks import explain_slices
+from harmoseg.explain.cam import LAYERS, explain_slices
 from harmoseg.explain.slices import choose_slices
 from harmoseg.store.reading import open_store
 from harmoseg.training.options import TrainingOptions

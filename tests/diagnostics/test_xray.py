@@ -12,12 +12,11 @@ from torch.nn import functional as F
 
 import harmoseg
 from harmoseg import HarmosegError, SpectralCorrelationLoss, xray
-from harmoseg.diagnostics.check_sentences import cards_to_text
+from harmoseg.diagnostics.card_printing import cards_to_html, cards_to_text
 from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import EDGES
-from harmoseg.diagnostics.loss_card import examine, make_question
-from harmoseg.diagnostics.page import cards_to_html
-from harmoseg.diagnostics.predictions import graded_predictions, signed_distance
+from harmoseg.diagnostics.loss_card import examine
+from harmoseg.diagnostics.probe import graded_predictions, make_question, signed_distance
 from harmoseg.losses.method import LossName
 from harmoseg.losses.named import make_loss
 from harmoseg.spectrum import radial_frequency

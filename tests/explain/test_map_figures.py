@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from harmoseg.explain.map_figures import CamRow, SpectralRow, cam_figure, spectral_map_figure
-from harmoseg.explain.perturbations import CHANGES, KINDS, change_effects
-from harmoseg.explain.power import power_of_planes, power_of_slices
-from harmoseg.explain.slices import ShownSlice
-from harmoseg.explain.spectral_maps import map_correlation, spectral_map
+from harmoseg.explain.cam import Explanation
+from harmoseg.explain.map_figures import cam_figure, spectral_map_figure
+from harmoseg.explain.slices import ShownSlice, power_of_slices
+from harmoseg.explain.spectra import (
+    CHANGES,
+    KINDS,
+    change_effects,
+    map_correlation,
+    power_of_planes,
+    spectral_map,
+)
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 
 
@@ -23,6 +31,12 @@ def shown(channels: int = 3, size: int = 32) -> ShownSlice:
     truth[22:26, 4:9] = 2
     image = random.integers(0, 256, (size, size, channels), dtype=np.uint8)
     return ShownSlice("a $case_1$ with a long name of its own", 3, image, truth, 0.8)
+
+
+def explanation(predicted: np.ndarray, cams: Any = None) -> Explanation:
+    """Explain `shown` by a network that predicts this."""
+    correlation = map_correlation(predicted, shown().truth)
+    return Explanation(predicted, spectral_map(predicted, [1, 2]), correlation, 1, cams or {})
 
 
 def drawn(figure: Figure) -> str:
@@ -85,24 +99,15 @@ def test_spectral_maps_stand_by_case_and_method_with_their_correlation() -> None
     truth = shown().truth
     pred = np.roll(truth, 2, 0)
     pred[pred == 2] = 0
-    label_maps = {"truth": truth, "unet": pred, "a_$b$": truth}
-    rows = [
-        SpectralRow(
-            f"case {i}",
-            spectral_map(truth),
-            {name: spectral_map(label_maps[name], [1, 2]) for name in ("unet", "a_$b$")},
-            {name: map_correlation(label_maps[name], truth) for name in ("unet", "a_$b$")},
-            label_maps,
-        )
-        for i in range(2)
-    ]
-    figure = spectral_map_figure(rows, title="t")
+    slices = [replace(shown(), case=f"case {i}", plane=0) for i in range(2)]
+    explained = {"unet": [explanation(pred)] * 2, "a_$b$": [explanation(truth)] * 2}
+    figure = spectral_map_figure(slices, explained, title="t")
     text = drawn(figure)
     panels = [axes for axes in figure.axes if axes.images][:6]
     assert [axes.get_title() for axes in panels[:3]] == ["truth", "unet", "a_$b$"]
     assert panels[1].get_xlabel() == "r = 1.000 (1 of 2 classes)"
     assert panels[5].get_xlabel() == "r = 1.000" and panels[3].get_ylabel() == "case 1"
-    np.testing.assert_array_equal(panels[0].images[0].get_array(), rows[0].truth)
+    np.testing.assert_array_equal(panels[0].images[0].get_array(), spectral_map(truth))
     # One range of colours in a row; the zero frequency lies at 0.
     assert len({axes.images[0].get_clim() for axes in panels[:3]}) == 1
     left, right, bottom, top = panels[0].images[0].get_extent()
@@ -111,11 +116,8 @@ def test_spectral_maps_stand_by_case_and_method_with_their_correlation() -> None
 
 
 def test_an_undefined_correlation_is_said_and_an_empty_map_drawn() -> None:
-    truth, empty = shown().truth, np.zeros((32, 32), np.uint8)
-    row = SpectralRow(
-        "c", spectral_map(truth), {"m": spectral_map(empty)}, {"m": map_correlation(empty, truth)}
-    )
-    assert "r undefined" in drawn(spectral_map_figure([row]))
+    found = explanation(np.zeros((32, 32), np.uint8))
+    assert "r undefined" in drawn(spectral_map_figure([shown()], {"m": [found]}))
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -123,22 +125,21 @@ def test_cams_lie_over_the_image_with_both_outlines(channels) -> None:
     item = shown(channels)
     cam = np.zeros((4, 4), np.float32)
     cam[1, 2] = 1
-    row = CamRow(
-        "a $case_1$ with a long name\nx",
-        item.image,
-        item.truth == 1,
-        {"unet\nencoder": cam, "unet\ndecoder": np.zeros((32, 32), np.float32)},
-        {"unet\nencoder": item.truth == 2, "unet\ndecoder": np.zeros((32, 32), bool)},
-        item.aspect,
-    )
-    figure = cam_figure([row, row], title="t")
+    other = (item.truth == 2).astype(np.uint8)
+    explained = {
+        "unet": [explanation(other, {"encoder": cam})] * 2,
+        "none": [explanation(0 * other, {"decoder": np.zeros((32, 32), np.float32)})] * 2,
+    }
+    figure = cam_figure([item, item], explained, ("background", "x", "y"), title="t")
     text = drawn(figure)
     image, encoder, decoder = figure.axes[:3]
-    assert image.get_ylabel().startswith("a $case_1") and image.get_ylabel().endswith("\nx")
+    assert image.get_ylabel().startswith("a $case_1") and image.get_ylabel().endswith(
+        "\nplane 3, x"
+    )
     assert [axes.get_title() for axes in figure.axes[:3]] == [
         "image",
         "unet\nencoder",
-        "unet\ndecoder",
+        "none\ndecoder",
     ]
     drawn_cam = encoder.images[1]
     assert drawn_cam.get_array().shape == (32, 32) and drawn_cam.get_clim() == (0, 1)

@@ -24,9 +24,8 @@ from harmoseg.explain import preview
 from harmoseg.explain.preview import write_preview
 from harmoseg.metrics import METRICS, overlap_metric
 from harmoseg.metrics.measures import known_measure
-from harmoseg.report.cautions import warnings
-from harmoseg.report.figures.overlays import choose_cases
-from harmoseg.report.html import write_report
+from harmoseg.report.figures.cases import choose_cases
+from harmoseg.report.html import find_warnings, write_report
 from harmoseg.scores.table import COUNTS, Scores
 from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.card import Card
@@ -329,7 +328,7 @@ def test_what_to_be_wary_of_is_told(made, study) -> None:
     scores = np.random.default_rng(0).uniform(60, 80, (3, 12))
 
     def told(given: dict[str, object], **how: object) -> str:
-        return " ".join(warnings(made.make_comparison(given, **how)))
+        return " ".join(find_warnings(made.make_comparison(given, **how)))
 
     plain = told({"unet": scores, "unet+scc": scores + 1})
     assert "3 seeds: how much training varies is known only roughly" in plain

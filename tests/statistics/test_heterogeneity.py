@@ -9,7 +9,7 @@ from scipy import optimize
 
 from harmoseg import HarmosegError, Scores, compare
 from harmoseg.cli.main import main
-from harmoseg.report.figures.pooled import pooled_plot
+from harmoseg.report.figures.forest import pooled_plot
 from harmoseg.report.html import write_report
 from harmoseg.scores.files import write_scores
 from harmoseg.statistics.heterogeneity import (

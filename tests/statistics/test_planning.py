@@ -9,7 +9,7 @@ import pytest
 from harmoseg import HarmosegError, Scores
 from harmoseg.cli.main import main
 from harmoseg.files import write_json
-from harmoseg.report.figures.planning import plan_figure
+from harmoseg.report.figures.curves import plan_figure
 from harmoseg.scores.files import write_scores
 from harmoseg.statistics.intervals import Sample, estimate_mean
 from harmoseg.statistics.planning import Variances, _cases_needed, plan

@@ -267,7 +267,7 @@ def _judge(scores: Scores, out: Path, values: dict[str, Any], source: Path) -> N
 
 
 def _train_and_judge(path: Path, out: Path, values: dict[str, Any]) -> int:
-    from harmoseg.paper.report import write_paper_report
+    from harmoseg.paper.tables import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.printing import to_terminal
     from harmoseg.study.executors import executor_for

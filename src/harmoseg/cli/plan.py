@@ -47,7 +47,7 @@ def run(arguments: Namespace) -> None:
     """Print what is needed."""
     from harmoseg.cli.compare import read_table
     from harmoseg.files import make_folder, write_text
-    from harmoseg.report.figures.planning import plan_figure
+    from harmoseg.report.figures.curves import plan_figure
     from harmoseg.report.figures.style import save_figure
     from harmoseg.statistics.planning import plan
     from harmoseg.study.status import hours_per_run

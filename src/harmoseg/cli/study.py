@@ -76,7 +76,7 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> int:
     """Carry out the recipe, write its report, print its main table; 1 where runs failed."""
-    from harmoseg.paper.report import write_paper_report
+    from harmoseg.paper.tables import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.printing import to_terminal
     from harmoseg.study.executors import executor_for

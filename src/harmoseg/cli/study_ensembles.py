@@ -24,7 +24,7 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Evaluate the ensembles, write the report again, and print their table."""
-    from harmoseg.paper.report import write_paper_report
+    from harmoseg.paper.tables import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.statistics.ensemble_gains import ensemble_table
     from harmoseg.statistics.printing import to_terminal

@@ -27,7 +27,7 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Write them and say where."""
-    from harmoseg.paper.report import write_paper_report
+    from harmoseg.paper.tables import write_paper_report
     from harmoseg.report.html import REPORT_FILE
     from harmoseg.study.results import open_study, write_study_scores
 

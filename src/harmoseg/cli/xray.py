@@ -47,9 +47,9 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Print the cards side by side; write them where asked."""
     # Here and not above: torch takes seconds to import, and --help should not wait for it.
-    from harmoseg.diagnostics.check_sentences import cards_to_text
-    from harmoseg.diagnostics.loss_card import examine, make_question
-    from harmoseg.diagnostics.page import cards_to_html
+    from harmoseg.diagnostics.card_printing import cards_to_html, cards_to_text
+    from harmoseg.diagnostics.loss_card import examine
+    from harmoseg.diagnostics.probe import make_question
     from harmoseg.files import write_text
     from harmoseg.losses.method import parse_loss
 

@@ -12,13 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from harmoseg.diagnostics.predictions import (
+from harmoseg.diagnostics.probe import (
     CONFIDENCES,
+    HIGH,
+    LOW,
+    Answers,
+    Loss,
+    Question,
     first_foreground,
     to_channels,
     to_logits,
+    value_and_gradient,
 )
-from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
 from harmoseg.losses.imported import ForeignLoss
 
 Status = Literal["pass", "fail", "not applicable"]
@@ -27,7 +32,6 @@ _STEP = 0.4
 _REACHED = 0.95
 _SAME = 0.01
 """Relative difference up to which two values are the same."""
-LOW, HIGH = CONFIDENCES
 _TARGETS = ("target", "targets", "y_true", "true", "truth", "label", "labels", "gt", "mask", "y")
 """Names that others give to the argument of the truth."""
 ORDER = (
@@ -58,8 +62,9 @@ def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Ch
     if found[0].status == "pass" and found[1].status == "pass":
         found += order_checks(question, answers)
         found += [_reaches_truth(loss, question), _logits(question, answers), _arguments(loss)]
-        makers = (_odd_masks, _confident, _half, _batch, _size, _classes)
-        found += [check for maker in makers for check in maker(loss, question)]
+        found += _odd_masks(loss, question)
+        for check in (_confident, _half, _batch, _size, _classes):
+            found.append(check(loss, question))
     return tuple(found)
 
 
@@ -95,18 +100,15 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
         "Every prediction has the same loss: the network learns nothing from it.",
         refuses=True,
     )
-    for other in ("inverse", "noise"):
+    for other, named in (("inverse", "its inverse"), ("noise", "noise")):
         truth, against = value("truth", HIGH), value(other, HIGH)
+        words = f"The truth has {truth:.3g}, {other} {against:.3g}"
+        fault = "does not tell them apart" if _same(truth, against) else "leads away from the truth"
         yield _check(
-            f"truth better than {'its inverse' if other == 'inverse' else 'noise'}",
+            f"truth better than {named}",
             truth < against - 1e-6 * max(1.0, abs(against)),
-            f"The truth has {_number(truth)}, {other} {_number(against)}.",
-            f"The truth has {_number(truth)}, {other} {_number(against)}: the loss "
-            + (
-                "does not tell them apart."
-                if _same(truth, against)
-                else "leads away from the truth."
-            ),
+            f"{words}.",
+            f"{words}: the loss {fault}.",
             refuses=True,
         )
 
@@ -114,8 +116,7 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
 def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
     """Yield the checks that worse predictions have a higher loss."""
     value = _values(question, answers)
-    near = [state.name for state in question.states if state.kind == "near"]
-    near = list(dict.fromkeys(near))
+    near = list(dict.fromkeys(x.name for x in question.states if x.kind == "near"))
     worse = [
         name for name in near for c in CONFIDENCES if not value(name, c) > value("truth", c) - 1e-7
     ]
@@ -174,7 +175,7 @@ def _logits(question: Question, answers: Answers) -> Check:
         "takes logits",
         sure <= unsure + _SAME * abs(unsure) + 1e-6,
         "A truth that is surer has no higher loss.",
-        f"A truth that is surer has a higher loss ({_number(sure)} instead of {_number(unsure)}): "
+        f"A truth that is surer has a higher loss ({sure:.3g} instead of {unsure:.3g}): "
         "the loss probably wants probabilities, the option input=probabilities.",
     )
 
@@ -202,7 +203,7 @@ def _arguments(loss: Loss) -> Check:
 
 
 def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
-    """Ask on empty, full and one-pixel masks."""
+    """Check empty, full and one-pixel masks."""
     pixel = torch.zeros_like(question.masks[:1])
     middle: tuple[Any, ...] = (..., *(length // 2 for length in question.space))
     pixel[middle] = 1
@@ -215,25 +216,23 @@ def _odd_masks(loss: Loss, question: Question) -> Iterator[Check]:
     for name, mask in masks.items():
         right = to_channels(mask, question.mode, question.channels)
         logits = to_logits(right[:, first_foreground(question.mode) :], question.mode, HIGH)
-        sound, better = _sound(loss, noise, mask), False
+        sound = _sound(loss, noise, mask)
+        what = "the loss or its gradient is not finite: one such case ends the training."
         if sound:
-            better = _value(loss, logits, mask) < _value(loss, -logits, mask)
+            what = (
+                "the truth scores no better than its inverse: such cases teach nothing, or worse."
+            )
         yield _check(
             f"{name.partition(' ')[2]} mask",
-            sound and better,
+            sound and _value(loss, logits, mask) < _value(loss, -logits, mask),
             f"The loss is finite on {name} mask, and lowest at the truth.",
-            f"On {name} mask "
-            + (
-                "the truth scores no better than its inverse: such cases teach nothing, or worse."
-                if sound
-                else "the loss or its gradient is not finite: one such case ends the training."
-            ),
+            f"On {name} mask {what}",
         )
 
 
-def _confident(loss: Loss, question: Question) -> Iterator[Check]:
+def _confident(loss: Loss, question: Question) -> Check:
     inverse = question.logits("inverse", HIGH)[:1] * (100 / HIGH)
-    yield _check(
+    return _check(
         "finite when sure and wrong",
         _sound(loss, inverse, question.masks[:1]),
         "Logits of 100 have a finite loss and gradient.",
@@ -241,70 +240,65 @@ def _confident(loss: Loss, question: Question) -> Iterator[Check]:
     )
 
 
-def _half(loss: Loss, question: Question) -> Iterator[Check]:
+def _half(loss: Loss, question: Question) -> Check:
     logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
     name = "half precision"
     try:
         full = _value(loss, logits, mask)
         half = _value(loss, logits.bfloat16(), mask)
     except Exception as error:  # whatever a stranger's loss does with half precision
-        yield Check(name, "fail", f"bfloat16 logits raise {type(error).__name__}: cast to float32.")
-        return
-    yield _check(
+        return Check(
+            name, "fail", f"bfloat16 logits raise {type(error).__name__}: cast to float32."
+        )
+    return _check(
         name,
         math.isclose(full, half, rel_tol=0.02, abs_tol=1e-3),
         "bfloat16 logits have the same loss within 2 %.",
-        f"bfloat16 logits have the loss {_number(half)} instead of {_number(full)}: cast first.",
+        f"bfloat16 logits have the loss {half:.3g} instead of {full:.3g}: cast first.",
     )
 
 
-def _batch(loss: Loss, question: Question) -> Iterator[Check]:
+def _batch(loss: Loss, question: Question) -> Check:
     logits, masks = question.logits("blurred", LOW)[:2], question.masks[:2]
     single = [_value(loss, logits[i : i + 1], masks[i : i + 1]) for i in range(len(masks))]
     twice = _value(loss, logits[:1].repeat_interleave(2, 0), masks[:1].repeat_interleave(2, 0))
     name = "same for any batch size"
     if not _same(twice, single[0]):
         ratio = twice / single[0] if single[0] else math.inf
-        meaning = (
-            f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
-        )
-        yield Check(name, "fail", meaning)
-    elif not _same(_value(loss, logits, masks), float(np.mean(single))):
+        told = f"Twice the batch has {ratio:.2g} times the loss: its weight depends on batch size."
+        return Check(name, "fail", told)
+    if not _same(_value(loss, logits, masks), float(np.mean(single))):
         meaning = "The loss of a batch is not the mean over its images: small objects count less."
-        yield Check(name, "fail", meaning)
-    else:
-        yield Check(name, "pass", "The loss of a batch is the mean over its images.")
+        return Check(name, "fail", meaning)
+    return Check(name, "pass", "The loss of a batch is the mean over its images.")
 
 
-def _size(loss: Loss, question: Question) -> Iterator[Check]:
+def _size(loss: Loss, question: Question) -> Check:
     def enlarge(tensor: Tensor) -> Tensor:
         for axis in range(-len(question.space), 0):
             tensor = tensor.repeat_interleave(2, axis)
         return tensor
 
+    name = "same for any image size"
     logits, mask = question.logits("too large", LOW)[:1], question.masks[:1]
     before = _value(loss, logits, mask)
     try:
         after = _value(loss, enlarge(logits), enlarge(mask))
     except Exception as error:  # a loss may be made for one size
-        yield Check(
-            "same for any image size", "fail", f"Another size raises {type(error).__name__}."
-        )
-        return
-    yield _check(
-        "same for any image size",
+        return Check(name, "fail", f"Another size raises {type(error).__name__}.")
+    return _check(
+        name,
         _same(before, after),
         "The loss does not depend on the number of pixels.",
-        f"At twice the resolution the loss is {_number(after)} instead of {_number(before)}: its "
+        f"At twice the resolution the loss is {after:.3g} instead of {before:.3g}: its "
         "weight depends on image size.",
     )
 
 
-def _classes(loss: Loss, question: Question) -> Iterator[Check]:
+def _classes(loss: Loss, question: Question) -> Check:
     name = "same for any class order"
     if question.channels < 2 + first_foreground(question.mode):
-        yield Check(name, "not applicable", "There is one foreground class.")
-        return
+        return Check(name, "not applicable", "There is one foreground class.")
     logits, mask = question.logits("blurred", LOW)[:1], question.masks[:1]
     order = [*range(1, question.channels), 0]
     if question.mode == "multilabel":
@@ -312,7 +306,7 @@ def _classes(loss: Loss, question: Question) -> Iterator[Check]:
     else:
         moved = torch.tensor(np.argsort(order))[mask]
     swapped = _value(loss, logits[:, order], moved)
-    yield _check(
+    return _check(
         name,
         _same(_value(loss, logits, mask), swapped),
         "All classes count alike, the background too.",
@@ -321,15 +315,9 @@ def _classes(loss: Loss, question: Question) -> Iterator[Check]:
 
 
 def _values(question: Question, answers: Answers) -> Callable[[str, float], float]:
+    """Return a function that looks up the mean loss of a state."""
     means = answers.values.mean(1)
-
-    def value(name: str, confidence: float) -> float:
-        for state, mean in zip(question.states, means, strict=True):
-            if state.name == name and (state.kind == "noise" or state.confidence == confidence):
-                return float(mean)
-        raise KeyError(name)
-
-    return value
+    return lambda name, confidence: float(means[question.place(name, confidence)])
 
 
 def _value(loss: Loss, logits: Tensor, target: Tensor) -> float:
@@ -365,10 +353,6 @@ def _same(first: float, second: float) -> bool:
 
 def _check(name: str, passed: bool, good: str, bad: str, *, refuses: bool = False) -> Check:
     return Check(name, "pass" if passed else "fail", good if passed else bad, refuses)
-
-
-def _number(value: float) -> str:
-    return f"{value:.3g}"
 
 
 def _listed(names: list[str]) -> str:

@@ -1,19 +1,32 @@
-"""Analysis of a loss's gradient: its frequencies, its likeness to other losses, its places."""
+"""Analysis of a loss's gradient: its frequencies, its likeness to other losses, places and cost."""
 
 from __future__ import annotations
 
+import itertools
+import statistics
+import time
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
-from harmoseg.diagnostics.predictions import first_foreground, signed_distance, to_logits
-from harmoseg.diagnostics.probe import REFERENCES, Answers, Loss, Question, value_and_gradient
+from harmoseg.diagnostics.probe import (
+    LOW,
+    REFERENCES,
+    Answers,
+    Array,
+    Loss,
+    Question,
+    first_foreground,
+    signed_distance,
+    to_logits,
+    value_and_gradient,
+)
+from harmoseg.losses.method import LossName
+from harmoseg.losses.named import make_loss
 from harmoseg.spectrum import power_spectrum, radial_frequency
 
-Array = NDArray[np.float64]
 EDGES = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 1 / 4)
 """Edges of the octaves in cycles per pixel; the first one holds all below, the last all above."""
 BASIS = ("bce", "dice", "scc")
@@ -28,6 +41,16 @@ NAMES = {
 }
 DISTANCES = (-8.0, -4.0, -2.0, 0.0, 2.0, 4.0, 8.0)
 """Edges of the bins of distance to the outline, in pixels; below 0 is outside."""
+_OUTSIDE = (
+    "outside, beyond 8 px",
+    "outside, 4 to 8 px",
+    "outside, 2 to 4 px",
+    "outside, 0 to 2 px",
+)
+_BINS = (*_OUTSIDE, *(name.replace("outside", "inside") for name in reversed(_OUTSIDE)))
+_REPEATS = 5
+_LONGEST = 1.0
+"""Seconds after which a loss is not timed again."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +99,22 @@ class Pull:
     small_object: float
 
 
+@dataclass(frozen=True)
+class Cost:
+    """Time of a value and gradient of a batch, and memory kept for it, relative to BCE."""
+
+    seconds: float
+    time: float
+    memory: float
+
+
+def octave_names() -> list[str]:
+    """Name the octaves of a spectrum by the size of the details in them."""
+    sizes = [round(1 / edge) for edge in EDGES]
+    between = [f"{large} to {small} px" for large, small in itertools.pairwise(sizes)]
+    return [f"above {sizes[0]} px", *between, f"below {sizes[-1]} px"]
+
+
 def measure_spectrum(question: Question, answers: Answers) -> Spectrum:
     """Measure the gradient's power per octave, over the foreground channels."""
     bins = _octaves(question.space)
@@ -88,9 +127,12 @@ def measure_spectrum(question: Question, answers: Answers) -> Spectrum:
     beside = {name: measure(question.references[name].gradients).nanmean((0, 1)) for name in BESIDE}
     beside["masks"] = _power_shares(question.truth[:, counted], bins).nanmean(0)
     return Spectrum(
-        _floats(shares.nanmean((0, 1))),
-        {_label(question, i): _floats(share.nanmean(0)) for i, share in enumerate(shares)},
-        {name: _floats(values) for name, values in beside.items()},
+        tuple(shares.nanmean((0, 1)).tolist()),
+        {
+            question.states[i].title: tuple(share.nanmean(0).tolist())
+            for i, share in enumerate(shares)
+        },
+        {name: tuple(values.tolist()) for name, values in beside.items()},
     )
 
 
@@ -120,7 +162,7 @@ def measure_likeness(question: Question, answers: Answers) -> Likeness:
     return Likeness(
         explained,
         dict(zip(BASIS, coefficients.tolist(), strict=True)),
-        {_label(question, i): _fit(basis[i], gradients[i])[1] for i in used},
+        {question.states[i].title: _fit(basis[i], gradients[i])[1] for i in used},
         cosines,
     )
 
@@ -138,9 +180,7 @@ def measure_pull(loss: Loss, question: Question, answers: Answers) -> Pull:
             weights = torch.where(sums > 0, sizes / sums, 0.0).sum(0).numpy()
             totals += np.bincount(places, weights=weights, minlength=len(totals))
     shares = totals / totals.sum() if totals.sum() > 0 else totals
-    return Pull(
-        dict(zip(_distance_names(), shares.tolist(), strict=True)), _small_object(loss, question)
-    )
+    return Pull(dict(zip(_BINS, shares.tolist(), strict=True)), _small_object(loss, question))
 
 
 def _small_object(loss: Loss, question: Question) -> float:
@@ -154,13 +194,42 @@ def _small_object(loss: Loss, question: Question) -> float:
     mask = torch.zeros_like(question.masks[:1])
     shown = mask[:, 0] if question.mode == "multilabel" else mask
     shown[:] = torch.from_numpy(large | ball)
-    logits = to_logits(torch.zeros(1, question.channels - channel, *space), question.mode, 2.0)
+    logits = to_logits(torch.zeros(1, question.channels - channel, *space), question.mode, LOW)
     _, gradient = value_and_gradient(loss, logits, mask)
     if gradient is None:
         return float("nan")
     sizes = gradient[0, channel].abs().numpy()
     on_large = float(sizes[large].mean())
     return float(sizes[ball].mean()) / on_large if on_large else float("nan")
+
+
+def measure_cost(loss: Loss, question: Question) -> Cost:
+    """Time a loss on all masks as one batch, beside BCE."""
+    logits, masks = question.logits("blurred", LOW), question.masks
+    bce = make_loss(LossName("bce"), question.mode)
+    seconds, memory = _measure(loss, logits, masks)
+    reference, kept = _measure(bce, logits, masks)
+    return Cost(seconds, seconds / reference, memory / kept)
+
+
+def _measure(loss: Loss, logits: Tensor, masks: Tensor) -> tuple[float, int]:
+    sizes: dict[int, int] = {}
+
+    def keep(tensor: Tensor) -> Tensor:
+        sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    given = logits.clone().requires_grad_()
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        value = loss(given, masks)
+    taken: list[float] = []
+    while len(taken) < _REPEATS and sum(taken) < _LONGEST:
+        start = time.perf_counter()
+        value = loss(given, masks)
+        if value.requires_grad:
+            torch.autograd.grad(value.sum(), given, allow_unused=True)
+        taken.append(time.perf_counter() - start)
+    return statistics.median(taken), sum(sizes.values())
 
 
 def _octaves(space: tuple[int, ...]) -> Tensor:
@@ -187,22 +256,3 @@ def _fit(basis: Array, wanted: Array) -> tuple[Array, float]:
     coefficients = np.linalg.lstsq(scaled, product / sizes, rcond=1e-10)[0] / sizes
     explained = float(coefficients @ product) / float(wanted @ wanted)
     return coefficients, min(1.0, max(0.0, explained))
-
-
-def _label(question: Question, number: int) -> str:
-    state = question.states[number]
-    return state.name if state.kind == "noise" else f"{state.name}, logit {state.confidence:g}"
-
-
-def _distance_names() -> list[str]:
-    outside = [
-        "outside, beyond 8 px",
-        "outside, 4 to 8 px",
-        "outside, 2 to 4 px",
-        "outside, 0 to 2 px",
-    ]
-    return outside + [name.replace("outside", "inside") for name in reversed(outside)]
-
-
-def _floats(values: Tensor) -> tuple[float, ...]:
-    return tuple(float(value) for value in values)

@@ -1,40 +1,36 @@
-"""See through a loss without training: `xray`, and the card that it returns."""
+"""Examine a loss without training: `xray`, and the card that it returns."""
 
 from __future__ import annotations
 
-import itertools
 import json
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast, get_args
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from harmoseg.diagnostics.contract import Check, check_contract
-from harmoseg.diagnostics.cost import Cost, measure_cost
 from harmoseg.diagnostics.gradients import (
     EDGES,
+    Cost,
     Likeness,
     Pull,
     Spectrum,
+    measure_cost,
     measure_likeness,
     measure_pull,
     measure_spectrum,
+    octave_names,
 )
-from harmoseg.diagnostics.masks import COUNT, phantom_channels, phantom_masks, store_masks
-from harmoseg.diagnostics.probe import Question, as_loss, ask
+from harmoseg.diagnostics.probe import Question, as_loss, ask, make_question
 from harmoseg.diagnostics.training_guard import passing_spellings
-from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_loss
 from harmoseg.losses.modes import Mode
 
 if TYPE_CHECKING:
     import pandas as pd
 
-_PHANTOM_CLASSES = 4
 SCHEMA = 1
 
 
@@ -66,7 +62,7 @@ class LossCard:
     @property
     def sentences(self) -> list[str]:
         """Return the findings in plain sentences."""
-        from harmoseg.diagnostics.check_sentences import describe
+        from harmoseg.diagnostics.card_printing import describe
 
         return describe(self)
 
@@ -85,24 +81,24 @@ class LossCard:
         """Return the card as a table: section, quantity, value."""
         import pandas as pd
 
-        rows: list[tuple[str, str, Any]] = []
-        rows += [("contract", check.name, check.status) for check in self.checks]
-        rows += [("value", name, value) for name, value in self.values.items()]
+        found: dict[str, dict[str, Any]] = {
+            "contract": {check.name: check.status for check in self.checks},
+            "value": self.values,
+        }
         if self.spectrum is not None:
-            names = octave_names()
-            rows += [("spectrum", *pair) for pair in zip(names, self.spectrum.shares, strict=True)]
+            found["spectrum"] = dict(zip(octave_names(), self.spectrum.shares, strict=True))
         if self.likeness is not None:
-            rows.append(("likeness", "explained", self.likeness.explained))
-            rows += [("cosine", *pair) for pair in self.likeness.cosines.items()]
+            found["likeness"] = {"explained": self.likeness.explained}
+            found["cosine"] = self.likeness.cosines
         if self.pull is not None:
-            rows += [("pull", *pair) for pair in self.pull.by_distance.items()]
-            rows.append(("pull", "small object", self.pull.small_object))
+            found["pull"] = {**self.pull.by_distance, "small object": self.pull.small_object}
         if self.cost is not None:
-            rows += [("cost", "time", self.cost.time), ("cost", "memory", self.cost.memory)]
+            found["cost"] = {"time": self.cost.time, "memory": self.cost.memory}
+        rows = [(section, *pair) for section, values in found.items() for pair in values.items()]
         return pd.DataFrame(rows, columns=["section", "quantity", "value"])
 
     def _repr_html_(self) -> str:
-        from harmoseg.diagnostics.page import card_to_html
+        from harmoseg.diagnostics.card_printing import card_to_html
 
         return card_to_html(self)
 
@@ -131,42 +127,6 @@ def xray(
     return examine(loss, make_question(mode, masks))
 
 
-def make_question(
-    mode: str, masks: Tensor | np.ndarray[Any, Any] | str | Path | None = None
-) -> Question:
-    """Return the masks and predictions that losses are asked on; make them once for several."""
-    if mode not in get_args(Mode):
-        raise HarmosegError(f"mode must be {' or '.join(get_args(Mode))}, got {mode!r}")
-    classes = _PHANTOM_CLASSES
-    if masks is None:
-        source = "phantom"
-        if mode == "multilabel":
-            labels = phantom_channels()
-        else:
-            labels = phantom_masks(2 if mode == "binary" else classes)
-    elif isinstance(masks, str | Path):
-        labels, classes = store_masks(Path(masks), COUNT)
-        source = Path(masks).resolve().name
-        if mode == "binary":
-            labels = (labels > 0).long()  # any foreground, where the store has several
-        elif mode == "multilabel":
-            labels = F.one_hot(labels, classes).movedim(-1, 1)[:, 1:]
-    else:
-        labels, source = torch.as_tensor(np.asarray(masks)).long(), "given"
-        classes = int(labels.max()) + 1
-    least, largest = (int(value) for value in torch.aminmax(labels))
-    limit = None if mode == "multiclass" else 1
-    dims = 4 if mode == "multilabel" else 3
-    if labels.ndim < dims or least < 0 or (limit is not None and largest > limit):
-        shape = "(images, channels, *space)" if mode == "multilabel" else "(images, *space)"
-        raise HarmosegError(
-            f"masks must be class indices {shape} from 0 to {'C - 1' if limit is None else 1}, "
-            f"got shape {tuple(labels.shape)} and values from {least} to {largest}"
-        )
-    channels = {"binary": 1, "multilabel": labels.shape[1], "multiclass": max(2, classes)}[mode]
-    return Question(cast(Mode, mode), channels, labels, source)
-
-
 def examine(loss: Any, question: Question) -> LossCard:
     """Return the card of a loss; see `xray`."""
     if isinstance(loss, str):
@@ -177,16 +137,12 @@ def examine(loss: Any, question: Question) -> LossCard:
     try:
         answers = ask(made, question)
     except Exception as error:  # whatever a stranger's loss does, the card says it
-        failed = Check("can be called", "fail", _first_line(error), refuses=True)
+        message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        failed = Check("can be called", "fail", message, refuses=True)
         card = LossCard(name, question.mode, masks, (failed,), {})
         return replace(card, spellings=passing_spellings(loss, question))
-    means = answers.values.mean(1)
-    values = {
-        state.name if state.kind == "noise" else f"{state.name}, logit {state.confidence:g}": float(
-            v
-        )
-        for state, v in zip(question.states, means, strict=True)
-    }
+    titles = [state.title for state in question.states]
+    values = dict(zip(titles, answers.values.mean(1).tolist(), strict=True))
     card = LossCard(name, question.mode, masks, check_contract(made, question, answers), values)
     if card.refusals:
         card = replace(card, spellings=passing_spellings(loss, question))
@@ -199,18 +155,6 @@ def examine(loss: Any, question: Question) -> LossCard:
         pull=measure_pull(made, question, answers),
         cost=measure_cost(made, question),
     )
-
-
-def octave_names() -> list[str]:
-    """Name the octaves of a spectrum by the size of the details in them."""
-    sizes = [round(1 / edge) for edge in EDGES]
-    between = [f"{large} to {small} px" for large, small in itertools.pairwise(sizes)]
-    return [f"above {sizes[0]} px", *between, f"below {sizes[-1]} px"]
-
-
-def _first_line(error: Exception) -> str:
-    text = str(error).strip().splitlines()
-    return text[0] if text else type(error).__name__
 
 
 def _without_nan(value: Any) -> Any:

@@ -1,22 +1,30 @@
-"""Refuse to train with an objective that cannot lead to the truth; name a spelling that can."""
+"""Warn of losses: refuse what cannot lead to the truth, and name overlap losses in disguise."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import cache
 from typing import Any
 
 from torch import Tensor
 
 from harmoseg.diagnostics.contract import Check, order_checks, refusing_checks
-from harmoseg.diagnostics.masks import phantom_masks
-from harmoseg.diagnostics.probe import Question, as_loss, ask
+from harmoseg.diagnostics.gradients import measure_likeness
+from harmoseg.diagnostics.probe import Question, as_loss, ask, make_question, phantom_masks
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.imported import CALLING, ForeignLoss
-from harmoseg.losses.method import LossName
+from harmoseg.losses.method import LossName, parse_method
 from harmoseg.losses.modes import Mode
 
 _COUNT = 3  # one mask of each kind: large, small and thin objects
+_ALONE = ("one finite number", "has a gradient", "not constant")
+"""Checks that even a loss beside others must pass: a failure can only be a mistake."""
+_MOSTLY = 0.9
+"""Share of the gradient from which on a loss is called an overlap loss."""
+_OVERLAP = ("dice", "bce")
+"""Overlap losses by name."""
 
 
 def check_objective(
@@ -58,10 +66,6 @@ def check_objective(
     return [*found, *remarks]
 
 
-_ALONE = ("one finite number", "has a gradient", "not constant")
-"""What is refused of a loss beside others: it can be nothing but a mistake."""
-
-
 def _failed(
     loss: Callable[[Tensor, Tensor], Tensor], question: Question, *, order: bool = False
 ) -> list[Check]:
@@ -100,8 +104,44 @@ def _passes(loss: Any, question: Question, options: dict[str, Any]) -> str | Non
 
 
 def _ways(mode: str) -> Iterator[dict[str, Any]]:
+    swaps = ({}, {"target_first": True})
+    inputs = ({}, {"input": "probabilities"})
     targets = ({}, {"target": "channel"}, {"target": "onehot"}) if mode == "multiclass" else ({},)
-    for swap in ({}, {"target_first": True}):
-        for given in ({}, {"input": "probabilities"}):
-            for target in targets:
-                yield {**given, **swap, **target}
+    for swap, given, target in itertools.product(swaps, inputs, targets):
+        yield {**given, **swap, **target}
+
+
+def describe_disguises(methods: Iterable[str], mode: str) -> list[str]:
+    """Return a sentence for every term of the methods that is mostly BCE, Dice or squared Dice.
+
+    The share is that of `harmoseg.xray`, on the phantom's masks. Terms that cannot be asked are
+    left out.
+    """
+    losses = dict.fromkeys(
+        term.loss
+        for method in methods
+        for term in parse_method(method).terms
+        if term.loss.name not in _OVERLAP
+    )
+    found = []
+    for loss in losses:
+        share = _share(loss, mode)
+        if share >= _MOSTLY:
+            found.append(
+                f"{100 * share:.0f} % of the gradient of the term {loss} is explained by BCE, Dice "
+                "and squared Dice together (harmoseg xray): an overlap term of the same weight "
+                "would gain as much."
+            )
+    return found
+
+
+@cache
+def _share(loss: LossName, mode: str) -> float:
+    question = _question(mode)
+    try:
+        return measure_likeness(question, ask(as_loss(loss, mode)[1], question)).explained
+    except HarmosegError:  # training has refused it, or will
+        return 0.0
+
+
+_question = cache(make_question)

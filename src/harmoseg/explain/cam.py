@@ -1,16 +1,18 @@
-"""Grad-CAM for segmentation: which places of a layer speak for a class.
+"""Explanations of slices by one network: its masks, their spectral maps, its Grad-CAMs.
 
-Selvaraju et al., ICCV 2017, through Captum; with the target of Vinogradova et al., AAAI 2020
-(Seg-Grad-CAM), the logits of a class summed over the pixels that the network gives to it. It is a
-picture of one layer, not a proof: it weighs channels by their mean gradient, and knows nothing of
-what later layers make of a place.
+Grad-CAM for segmentation shows which places of a layer speak for a class (Selvaraju et al., ICCV
+2017, through Captum; with the target of Vinogradova et al., AAAI 2020, Seg-Grad-CAM: the logits of
+a class summed over the pixels that the network gives to it). It is a picture of one layer, not a
+proof: it weighs channels by their mean gradient, and knows nothing of what later layers make of a
+place.
 """
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,12 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.tensors import normalise
+from harmoseg.explain.slices import ShownSlice
+from harmoseg.explain.spectra import MapCorrelation, classes_in, map_correlation, spectral_map
+from harmoseg.inference.labels import labels_of_logits
+from harmoseg.inference.predictor import choose_device
+from harmoseg.store.card import TaskMode
+from harmoseg.store.tensors import images_to_tensor, normalise
 
 LAYERS = ("encoder", "bottleneck", "decoder")
 """The named layers, the same for every network and encoder.
@@ -29,6 +36,68 @@ coarsest: TransUNet's tokens behind the transformer, laid out as a map; UNet has
 so there it is the encoder's. ``decoder`` is the output of the last decoder block, at the images'
 resolution; of a network by import path what enters its last convolution.
 """
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    """Explanation of one slice by a network.
+
+    `predicted` (H, W) are class indices at training resolution, `spectral` (H, W) their spectral
+    map over the truth's classes and `correlation` how it fits the truth's. `cams` gives for every
+    layer the Grad-CAM (h, w) of the class `target`.
+    """
+
+    predicted: NDArray[np.uint8]
+    spectral: NDArray[np.float64]
+    correlation: MapCorrelation
+    target: int
+    cams: Mapping[str, NDArray[np.float32]]
+
+
+def explain_slices(
+    network: nn.Module,
+    mode: TaskMode,
+    shown: Sequence[ShownSlice],
+    *,
+    layers: Sequence[str],
+    targets: Sequence[int],
+) -> list[Explanation]:
+    """Explain what a network makes of slices, one after another.
+
+    `targets` gives for every slice the class whose Grad-CAM is asked for. Raises HarmosegError as
+    `grad_cam` does, without a layer, and where there are not as many targets as slices.
+    """
+    if not layers:
+        raise HarmosegError("no layer to explain; name one, such as decoder")
+    if len(targets) != len(shown):
+        raise HarmosegError(
+            f"{len(targets)} targets for {len(shown)} slices, expected one for each"
+        )
+    network = network.to(choose_device()).eval()
+    explained = []
+    for item, target in zip(shown, targets, strict=True):
+        images = images_to_tensor(item.image[None])
+        with _logits_of(network) as seen:
+            cams = {
+                layer: grad_cam(network, images, layer=layer, class_index=target)[0]
+                for layer in layers
+            }
+        predicted = labels_of_logits(seen[-1], mode)[0].byte().cpu().numpy()
+        spectral = spectral_map(predicted, classes_in(item.truth))
+        correlation = map_correlation(predicted, item.truth)
+        explained.append(Explanation(predicted, spectral, correlation, target, cams))
+    return explained
+
+
+@contextmanager
+def _logits_of(network: nn.Module) -> Iterator[list[Tensor]]:
+    """Keep what a network answers meanwhile: a map of it needs the same pass as its prediction."""
+    seen: list[Tensor] = []
+    handle = network.register_forward_hook(lambda _, __, found: seen.append(found.detach()))
+    try:
+        yield seen
+    finally:
+        handle.remove()
 
 
 def grad_cam(
@@ -162,7 +231,7 @@ def _evaluating(network: nn.Module) -> Iterator[None]:
 
 @contextmanager
 def _watched(module: nn.Module, is_input: bool, layer: str) -> Iterator[list[bool]]:
-    """See whether a module runs, and refuse what is no map (B, channels, h, w).
+    """Watch whether a module runs, and refuse what is no map (B, channels, h, w).
 
     The list holds an entry once it ran.
     """

@@ -10,11 +10,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmoseg.colours import colour_codes
+from harmoseg.colours import paint_labels
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.inference.mask_overlays import class_colours
-from harmoseg.store.card import Card
+from harmoseg.report.figures.style import show_image
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store
 
@@ -46,7 +46,9 @@ def write_preview(store: Store, path: Path, *, count: int = 10, seed: int = 0) -
             size = f"{size} x {case.depth}, plane {plane + 1}"
         above.set_title(f"{case.case[:24]}\n{case.split}, {size}", fontsize=7)
         above.title.set_parse_math(False)  # a name is text, not a formula
-        below.imshow(_coloured(label[plane], store.info.card), interpolation="nearest")
+        below.imshow(
+            paint_labels(label[plane], class_colours(store.info.card)), interpolation="nearest"
+        )
     classes = ", ".join(store.info.card.classes)
     figure.suptitle(f"{store.info.card.title}: {classes}", fontsize=9)
     save_png(figure, path)
@@ -58,14 +60,6 @@ def save_png(figure: Figure, path: Path) -> None:
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110)
     write_bytes(path, buffer.getvalue())
-
-
-def _coloured(label: NDArray[np.uint8], card: Card) -> NDArray[np.uint8]:
-    """Paint every class in its colour, the background in black."""
-    colours = colour_codes(class_colours(card))
-    painted = colours[(label.astype(np.int64) - 1) % len(colours)]
-    painted[label == 0] = 0
-    return painted
 
 
 def fullest_plane(label: NDArray[np.uint8]) -> int:
@@ -80,16 +74,9 @@ def show_plane(axes: Axes, store: Store, number: int, plane: int) -> None:
         place = store.slice(row)
         if place.plane != plane:
             continue
-        image = store.images[row]
         # Over the source's extent, so that labels at native resolution lie where they belong.
-        axes.imshow(
-            image[..., 0] if image.shape[-1] == 1 else image,
-            cmap="gray",
-            vmin=0,
-            vmax=255,
-            extent=(place.left, place.left + place.width, place.top + place.height, place.top),
-            interpolation="bicubic",
-        )
+        extent = (place.left, place.left + place.width, place.top + place.height, place.top)
+        show_image(axes, store.images[row], extent=extent, interpolation="bicubic")
     axes.set_xlim(0, case.width)
     axes.set_ylim(case.height, 0)
     axes.set_axis_off()
@@ -126,6 +113,6 @@ def write_corruption_sheet(store: Store, path: Path, *, seed: int = 0) -> None:
 
 
 def _show(axes: Axes, image: NDArray[np.uint8], title: str) -> None:
-    axes.imshow(image[..., 0] if image.shape[-1] == 1 else image, cmap="gray", vmin=0, vmax=255)
+    show_image(axes, image)
     axes.set_title(title, fontsize=7)
     axes.set_axis_off()

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.explain.spectral_maps import classes_in
+from harmoseg.explain.spectra import PowerShares, classes_in, power_of_planes
 from harmoseg.store.layout import SLICE_FIELDS, Split
 from harmoseg.store.reading import Store
 
@@ -150,3 +150,17 @@ def _shown(store: Store, number: int, place: int | None = None) -> ShownSlice:
     plane = part.plane + 1 if case.depth > 1 else 0
     image, truth = np.array(store.images[row]), np.array(store.labels[row])
     return ShownSlice(case.case, plane, image, truth, part.height / part.width)
+
+
+def power_of_slices(shown: Sequence[ShownSlice]) -> list[PowerShares]:
+    """Measure slices: their images, their images with a taper, the masks of all their classes.
+
+    A mask is one foreground class of one slice.
+    """
+    images = [item.image / 255 for item in shown]
+    masks = [mask.astype(np.float64) for item in shown for mask in item.masks()]
+    return [
+        power_of_planes("images", images),
+        power_of_planes("images, tapered", images, taper=True),
+        power_of_planes("masks", masks),
+    ]

@@ -15,15 +15,27 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, FuncFormatter, NullLocator, PercentFormatter
 from numpy.typing import NDArray
 
-from harmoseg.explain.perturbations import Change, Effect, Kind, Mask, change_mask
-from harmoseg.explain.power import PowerShares
 from harmoseg.explain.slices import ShownSlice
-from harmoseg.explain.spectral_maps import spectral_map
-from harmoseg.report.figures.style import MAPS, PALETTE, TEXT_SIZE, TITLE_SIZE, WIDTH, in_style
+from harmoseg.explain.spectra import (
+    Change,
+    Effect,
+    Kind,
+    Mask,
+    PowerShares,
+    change_mask,
+    spectral_map,
+)
+from harmoseg.report.figures.style import MAPS, PALETTE, TEXT_SIZE, WIDTH, in_style, label_axes
 from harmoseg.spectrum import log_magnitude
 
 Values = NDArray[np.floating]
 
+# Images and tapered images in neighbouring hues, masks in another.
+_KIND_STYLES = (
+    (PALETTE[0], "solid", ""),
+    (PALETTE[4], "dashed", ""),
+    (PALETTE[5], "dotted", "///"),
+)
 _KIND_TITLES: Mapping[Kind, str] = {
     "shift": "Shifted to the right",
     "dilate": "Dilated",
@@ -55,9 +67,8 @@ def power_share_figure(
     _draw_example(np.ravel(above.subplots(1, 4)), example)
     left, right = np.ravel(below.subplots(1, 2))
     known = [kind for kind in kinds if len(kind.shares)]
-    styles = (("solid", ""), ("dashed", ""), ("dotted", "///"))
     for place, kind in enumerate(known):
-        colour, (line, hatch) = PALETTE[_kind_colour(place)], styles[place % len(styles)]
+        colour, line, hatch = _KIND_STYLES[place % len(_KIND_STYLES)]
         edges, octaves = kind.octaves()
         low, middle, high = _spread(octaves)
         width = 0.8 / len(known)
@@ -85,15 +96,13 @@ def power_share_figure(
     left.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     right.set_yscale("log")
     right.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:g} %"))
-    _plain(left, "Share of each octave")
-    _plain(right, "Share above a frequency")
-    left.set_xlabel("wavelength (px), from coarse to fine", fontsize=TEXT_SIZE)
-    left.set_ylabel("power without the zero frequency", fontsize=TEXT_SIZE)
-    right.set_xlabel("radial frequency (cycles per px)", fontsize=TEXT_SIZE)
+    wavelength = "wavelength (px), from coarse to fine"
+    label_axes(left, "Share of each octave", wavelength, "power without the zero frequency")
+    label_axes(right, "Share above a frequency", "radial frequency (cycles per px)", "")
     if known:
-        below.legend(loc="outside lower center", ncols=1, frameon=False, fontsize=TEXT_SIZE)
+        below.legend(loc="outside lower center", ncols=1)
     # Also without a title: the layout leaves no room for the heads of the pictures otherwise.
-    figure.suptitle(title or " ", fontsize=TITLE_SIZE, parse_math=False)
+    figure.suptitle(title or " ")
     return figure
 
 
@@ -115,10 +124,9 @@ def spatial_spectral_figure(
         axes.set_axis_off()
     top = max([1.1, *(float(effect.rings.max()) for effect in effects if effect.masks)])
     for axes, kind in zip(grid, kinds, strict=False):
-        _plain(axes, _KIND_TITLES[kind])
         axes.set_ylim(0, 1.1 * top)
         shown = [effect for effect in effects if effect.change.kind == kind and effect.masks]
-        _draw_changes(axes, edges, shown, example)
+        _draw_changes(axes, _KIND_TITLES[kind], edges, shown, example)
     _draw_space_and_spectrum(grid[len(kinds)], [effect for effect in effects if effect.masks])
     most = max((effect.masks for effect in effects), default=0)
     figure.supxlabel(
@@ -126,35 +134,31 @@ def spatial_spectral_figure(
         fontsize=TEXT_SIZE,
     )
     if title:
-        figure.suptitle(title, fontsize=TITLE_SIZE, parse_math=False)
+        figure.suptitle(title)
     return figure
 
 
 def _draw_example(places: NDArray[np.object_], example: ShownSlice) -> None:
-    image = example.image
     mask = example.truth == max(1, example.largest_class)
-    grey = image.mean(-1)
-    spectra = [_spectrum_of(grey), spectral_map(mask.astype(np.uint8))]
+    spectrum = log_magnitude(torch.from_numpy(example.image.mean(-1) / 255)).numpy()
     pictures = (
-        (image[..., 0] if image.shape[-1] == 1 else image, "gray", "An image"),
-        (spectra[0], MAPS, "its spectrum"),
+        (example.image.squeeze(), "gray", "An image"),
+        (spectrum, MAPS, "its spectrum"),
         (mask, "gray", "a mask of it"),
-        (spectra[1], MAPS, "its spectrum"),
+        (spectral_map(mask.astype(np.uint8)), MAPS, "its spectrum"),
     )
     for axes, (values, colours, words) in zip(places, pictures, strict=True):
         axes.imshow(values, cmap=colours)
         axes.set(xticks=[], yticks=[])
-        axes.set_title(words, fontsize=TITLE_SIZE, loc="left")
+        axes.set_title(words)
         axes.spines[:].set_visible(False)
         if colours == MAPS:
-            axes.set_xlabel("log(1 + |P|)", fontsize=TEXT_SIZE, labelpad=2)
+            axes.set_xlabel("log(1 + |P|)", labelpad=2)
 
 
-def _spectrum_of(plane: Values) -> Values:
-    return np.asarray(log_magnitude(torch.from_numpy(plane / 255)).numpy())
-
-
-def _draw_changes(axes: Axes, edges: Values, shown: Sequence[Effect], example: Mask) -> None:
+def _draw_changes(
+    axes: Axes, title: str, edges: Values, shown: Sequence[Effect], example: Mask
+) -> None:
     axes.axhline(1, color="0.6", linewidth=0.8, linestyle="dashed", zorder=0)
     for effect in shown:
         amount = effect.change.amount
@@ -169,10 +173,10 @@ def _draw_changes(axes: Axes, edges: Values, shown: Sequence[Effect], example: M
             label=f"{amount} px: {_digits(effect.spatial)}",
         )
     _wavelength_ticks(axes, edges)
-    axes.set_xlabel("wavelength (px)", fontsize=TEXT_SIZE)
-    axes.set_ylabel("1 - ring correlation", fontsize=TEXT_SIZE)
+    axes.tick_params(axis="x", labelsize=7)
+    label_axes(axes, title, "wavelength (px)", "1 - ring correlation")
     if shown:
-        axes.legend(frameon=False, fontsize=7, loc="upper left", handlelength=1, borderaxespad=0)
+        axes.legend(fontsize=7, loc="upper left", handlelength=1, borderaxespad=0)
         _draw_change(axes, example, shown[-1].change)
 
 
@@ -209,10 +213,9 @@ def _draw_space_and_spectrum(axes: Axes, effects: Sequence[Effect]) -> None:
     axes.set(xlim=ends, ylim=ends)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
-    axes.set_xlabel("spatial change, 1 - Dice", fontsize=TEXT_SIZE)
-    axes.set_ylabel("1 - correlation, mean of octaves", fontsize=TEXT_SIZE)
-    axes.legend(frameon=False, fontsize=7, loc="lower right", handlelength=1.5, borderaxespad=0)
-    _plain(axes, "Space against spectrum")
+    across = "1 - correlation, mean of octaves"
+    label_axes(axes, "Space against spectrum", "spatial change, 1 - Dice", across)
+    axes.legend(fontsize=7, loc="lower right", handlelength=1.5, borderaxespad=0)
 
 
 def _spread(values: Values) -> tuple[Values, Values, Values]:
@@ -221,16 +224,10 @@ def _spread(values: Values) -> tuple[Values, Values, Values]:
     return low, values.mean(0), high
 
 
-def _kind_colour(place: int) -> int:
-    # Images and tapered images in neighbouring hues, masks in another.
-    return (0, 4, 5)[place % 3]
-
-
 def _wavelength_ticks(axes: Axes, edges: Values) -> None:
     """Name octave rings by the longest wavelength that they hold; that of the mean is infinite."""
     names = ["\N{INFINITY}" if edge == 0 else f"{1 / edge:.3g}" for edge in edges]
     axes.set_xticks(range(len(edges)), names)
-    axes.tick_params(axis="x", labelsize=7)
 
 
 def _digits(value: float) -> str:
@@ -244,9 +241,3 @@ def _frequency_axis(axes: Axes, upper: Values) -> None:
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.set_xlim(upper[0], upper[-1])
-
-
-def _plain(axes: Axes, title: str) -> None:
-    axes.set_title(title, fontsize=TITLE_SIZE, loc="left")
-    axes.tick_params(labelsize=TEXT_SIZE)
-    axes.spines[["top", "right"]].set_visible(False)

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
-from harmoseg.datasets.verification.findings import SEVERITIES, Finding
+from harmoseg.datasets.verification.findings import SEVERITIES
 from harmoseg.datasets.verification.format import class_shares, closing_line, describe
 from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
-from harmoseg.files import make_folder, write_text
+from harmoseg.files import make_folder, open_template, write_text
 from harmoseg.inference.mask_overlays import class_colours, draw_outlines
-from harmoseg.report.page_template import page_template
-from harmoseg.store.card import Card
+from harmoseg.report.page import picture_address
 from harmoseg.store.layout import SPLITS
 
 _SIDE = 208
@@ -38,14 +34,6 @@ class Thumbnail:
     address: str
 
 
-@dataclass(frozen=True)
-class Exhibit:
-    """The pictures that show one finding."""
-
-    finding: Finding
-    pictures: list[Thumbnail]
-
-
 def write_verification(verification: Verification, path: Path) -> None:
     """Write the page to `path`, an HTML file.
 
@@ -55,18 +43,21 @@ def write_verification(verification: Verification, path: Path) -> None:
     check_page(path)
     subject, card = verification.subject, verification.card
     shown = [item for item in verification.findings if item.shown]
-    page = page_template("verification.html.j2").render(
+    page = open_template("harmoseg.explain", "verification.html.j2").render(
         title=f"{card.title if card else verification.name}, verified",
         closing=closing_line(verification),
         status=next((name for name in SEVERITIES if verification.of(name)), "fine"),
         facts=describe(verification),
         findings=verification.findings[:_MOST_ROWS],
         left_out=len(verification.findings[_MOST_ROWS:]),
-        exhibits=[_exhibit(subject, item) for item in shown[:_MOST_SHOWN]] if subject else [],
+        exhibits=[
+            (item, [_picture(subject, case, number) for case, number in item.shown])
+            for item in (shown[:_MOST_SHOWN] if subject else ())
+        ],
         not_shown=len(shown[_MOST_SHOWN:]),
         shares=class_shares(verification),
         samples=_samples(subject) if subject else {},
-        legend=_legend(card) if card else [],
+        legend=list(zip(card.classes[1:], class_colours(card), strict=True)) if card else [],
     )
     make_folder(path.resolve().parent)
     write_text(path, page)
@@ -86,17 +77,7 @@ def draw_thumbnail(view: View, number: int, colours: Sequence[str]) -> NDArray[n
     window = view.windows[number]
     scale = _SIDE / max(window.height, window.width)
     size = (max(1, round(window.width * scale)), max(1, round(window.height * scale)))
-    part = view.label[
-        window.plane,
-        window.top : window.top + window.height,
-        window.left : window.left + window.width,
-    ]
-    return draw_outlines(view.images[number], part, colours, size)
-
-
-def _exhibit(subject: Subject, finding: Finding) -> Exhibit:
-    pictures = [_picture(subject, case, number) for case, number in finding.shown]
-    return Exhibit(finding, pictures)
+    return draw_outlines(view.images[number], _label_of(view, number), colours, size)
 
 
 def _samples(subject: Subject) -> dict[str, list[Thumbnail]]:
@@ -116,26 +97,19 @@ def _picture(subject: Subject, number: int, place: int | None) -> Thumbnail:
     try:
         view = item.view()
         if place is None:
-            place = _fullest(view)
+            labels = [_label_of(view, i) for i in range(len(view.windows))]
+            place = int(np.argmax([np.count_nonzero(label) for label in labels]))
         pixels = draw_thumbnail(view, place, class_colours(subject.card))
     except (HarmosegError, ValueError) as error:
         return Thumbnail(item.case, f"{item.split}; cannot be drawn: {error}", "")
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "PNG", optimize=True)
-    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
     depth, height, width = view.label.shape
     size = f"{width} x {height}" + (f" x {depth}" if depth > 1 else "")
     which = f", image {place + 1} of {len(view.images)}" if len(view.images) > 1 else ""
-    return Thumbnail(item.case, f"{item.split}, {size}{which}", address)
+    return Thumbnail(item.case, f"{item.split}, {size}{which}", picture_address(pixels, "png"))
 
 
-def _fullest(view: View) -> int:
-    counts = [
-        np.count_nonzero(view.label[w.plane, w.top : w.top + w.height, w.left : w.left + w.width])
-        for w in view.windows
-    ]
-    return int(np.argmax(counts))
-
-
-def _legend(card: Card) -> list[tuple[str, str]]:
-    return list(zip(card.classes[1:], class_colours(card), strict=True))
+def _label_of(view: View, number: int) -> NDArray[np.uint8]:
+    """Return the labels of an image of a view."""
+    window = view.windows[number]
+    rows = slice(window.top, window.top + window.height)
+    return view.label[window.plane, rows, window.left : window.left + window.width]

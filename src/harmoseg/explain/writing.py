@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,17 +11,15 @@ from matplotlib.figure import Figure
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
-from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
-from harmoseg.explain.networks import Explanation, explain_slices
-from harmoseg.explain.perturbations import Effect, change_effects
-from harmoseg.explain.power import PowerShares, power_of_slices
-from harmoseg.explain.slices import ShownSlice, choose_slices
+from harmoseg.explain.cam import Explanation, explain_slices
+from harmoseg.explain.map_figures import cam_figure, spectral_map_figure
+from harmoseg.explain.slices import ShownSlice, choose_slices, power_of_slices
+from harmoseg.explain.spectra import Effect, PowerShares, change_effects
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.files import write_csv
 from harmoseg.inference.saved_model import SavedModel
 from harmoseg.metrics import confusion_counts, overlap_metric
 from harmoseg.report.figures.style import save_figure
-from harmoseg.store.card import Card
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.run import open_run
@@ -57,14 +55,11 @@ def write_data_explanation(
         title=f"{name}: changes of masks in space and spectrum",
     )
     rings = [f"ring_from_{edge:.5g}" for edge in edges]
-    written = [
-        *_write_figure(shares, out / POWER_SHARE),
-        *_write_figure(changes, out / SPATIAL_SPECTRAL),
+    columns = (*_EFFECT_COLUMNS, *rings)
+    return [
+        *_write(shares, out / POWER_SHARE, _POWER_COLUMNS, _power_rows(kinds)),
+        *_write(changes, out / SPATIAL_SPECTRAL, columns, _effect_rows(effects)),
     ]
-    tables = [out / f"{name}.csv" for name in (POWER_SHARE, SPATIAL_SPECTRAL)]
-    write_csv(tables[0], _POWER_COLUMNS, _power_rows(kinds))
-    write_csv(tables[1], (*_EFFECT_COLUMNS, *rings), _effect_rows(effects, rings))
-    return [*written, *tables]
 
 
 def write_run_explanation(
@@ -98,15 +93,11 @@ def write_run_explanation(
         for name, model in zip(names, opened, strict=True)
     }
     title = data.info.card.title
-    maps = spectral_map_figure(spectral_rows(shown, explained), title=f"{title}: spectral maps")
-    cams = cam_figure(
-        cam_rows(shown, explained, data.info.card),
-        title=f"{title}: class activation maps",
-    )
-    written = _write_figure(maps, out / SPECTRAL_MAPS)
-    table = out / f"{SPECTRAL_MAPS}.csv"
-    write_csv(table, _MAP_COLUMNS, _map_rows(shown, explained, data.info.card))
-    return [*written, table, *_write_figure(cams, out / CAMS)]
+    classes = data.info.card.classes
+    maps = spectral_map_figure(shown, explained, title=f"{title}: spectral maps")
+    cams = cam_figure(shown, explained, classes, title=f"{title}: class activation maps")
+    rows = _map_rows(shown, explained, classes)
+    return [*_write(maps, out / SPECTRAL_MAPS, _MAP_COLUMNS, rows), *_write(cams, out / CAMS)]
 
 
 def _targets(data: Store, shown: Sequence[ShownSlice], name: str | None) -> list[int]:
@@ -135,6 +126,7 @@ def _run_names(runs: Sequence[Path], models: Sequence[SavedModel]) -> list[str]:
     )
 
 
+Row = tuple[Any, ...]
 _MAP_COLUMNS = ("run", "case", "class", "log_magnitude_r", "DSC")
 _POWER_COLUMNS = (
     "kind",
@@ -150,39 +142,49 @@ _EFFECT_COLUMNS = ("change", "px", "masks", "spatial", "all_frequencies", "log_m
 
 
 def _map_rows(
-    shown: Sequence[ShownSlice], explained: Mapping[str, Sequence[Explanation]], card: Card
-) -> Iterator[dict[str, Any]]:
+    shown: Sequence[ShownSlice],
+    explained: Mapping[str, Sequence[Explanation]],
+    classes: Sequence[str],
+) -> Iterator[Row]:
     for name, parts in explained.items():
         for item, part in zip(shown, parts, strict=True):
-            counts = confusion_counts(part.predicted, item.truth, len(card.classes))
+            counts = confusion_counts(part.predicted, item.truth, len(classes))
             for value, r in part.correlation.per_class.items():
-                dice = float(overlap_metric("DSC", counts[value]))
-                cells = (name, item.name, card.classes[value], _number(r), _number(dice))
-                yield dict(zip(_MAP_COLUMNS, cells, strict=True))
+                yield name, item.name, classes[value], r, overlap_metric("DSC", counts[value])
 
 
-def _power_rows(kinds: Sequence[PowerShares]) -> Iterator[dict[str, Any]]:
+def _power_rows(kinds: Sequence[PowerShares]) -> Iterator[Row]:
     for kind in kinds:
         if not len(kind.shares):
             continue
         low, high = np.quantile(kind.shares, (0.25, 0.75), axis=0)
         columns = (kind.edges, kind.shares.mean(0), low, high, kind.cumulative.mean(0))
         for values in zip(*columns, strict=True):
-            cells = (kind.kind, len(kind.zero), float(kind.zero.mean()), *map(float, values))
-            yield dict(zip(_POWER_COLUMNS, cells, strict=True))
+            yield kind.kind, len(kind.zero), kind.zero.mean(), *values
 
 
-def _effect_rows(effects: Sequence[Effect], rings: Sequence[str]) -> Iterator[dict[str, Any]]:
+def _effect_rows(effects: Sequence[Effect]) -> Iterator[Row]:
     for effect in effects:
+        kind, amount = effect.change.kind, effect.change.amount
         values = (effect.spatial, effect.spectrum, effect.magnitude, *effect.rings)
-        cells = (effect.change.kind, effect.change.amount, effect.masks, *map(_number, values))
-        yield dict(zip((*_EFFECT_COLUMNS, *rings), cells, strict=True))
+        yield kind, amount, effect.masks, *values
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
-
-
-def _write_figure(figure: Figure, path: Path) -> list[Path]:
+def _write(
+    figure: Figure, path: Path, columns: Sequence[str] = (), rows: Iterable[Row] = ()
+) -> list[Path]:
+    """Write a figure, and the numbers behind it if there are some; return the files."""
     save_figure(figure, path, dpi=_DPI)
-    return [path.with_name(f"{path.name}.{kind}") for kind in ("png", "svg")]
+    picture, drawing, table = (path.with_name(f"{path.name}.{x}") for x in ("png", "svg", "csv"))
+    if not columns:
+        return [picture, drawing]
+    cells = ([_cell(value) for value in row] for row in rows)
+    write_csv(table, columns, (dict(zip(columns, row, strict=True)) for row in cells))
+    return [picture, drawing, table]
+
+
+def _cell(value: Any) -> Any:
+    """Return what a CSV file holds of a value: nothing where it is not finite."""
+    if isinstance(value, str | int):
+        return value
+    return float(value) if np.isfinite(value) else None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harmoseg.colours import colour_codes, distinct_colours
+from harmoseg.colours import distinct_colours, paint_labels
 from harmoseg.store.card import Card
 
 Scalar = TypeVar("Scalar", bound=np.generic)
@@ -49,8 +49,7 @@ def draw_outlines(
     edge = _inner_edge(shown)
     for _ in range(max(size) // _PIXELS_PER_LINE - 1):
         edge = _widened(edge) & (shown > 0)
-    codes = colour_codes(colours)
-    painted[edge] = codes[(shown[edge].astype(np.int64) - 1) % len(codes)]
+    painted[edge] = paint_labels(shown, colours)[edge]
     return painted
 
 

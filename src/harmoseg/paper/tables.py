@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.catalogue import load_card
-from harmoseg.losses.method import Method, parse_method
+from harmoseg.losses.method import parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.paper.published import (
     PublishedCell,
@@ -32,6 +32,8 @@ from harmoseg.statistics.comparison import Comparison, within
 from harmoseg.statistics.intervals import Estimate, estimate_mean, supported_best
 from harmoseg.statistics.printing import Table, format_seed_range
 from harmoseg.store.card import Card
+from harmoseg.study.report import write_study_report
+from harmoseg.study.results import Study
 
 Cards = Mapping[str, Card]
 """The card of every training set and test set, by the name that the scores have for it."""
@@ -48,34 +50,28 @@ _BY_CLASS = 2
 """The table that has its classes side by side and its metrics below one another."""
 _SENSITIVITY = 6
 _DECIMALS = 2
-"""Those of the published numbers."""
+"""Decimals of the published numbers."""
+_ESTIMATED = ("mean", "low", "high", "seeds", "cases")
+_ARROW = " \N{RIGHTWARDS ARROW} "
 
 
 @dataclass(frozen=True, eq=False)
 class _Column:
-    """A column that was measured: where, and whether the paper has it too."""
+    """A column that was measured: where, and whether the paper has it too.
+
+    `dataset` names what was trained and tested on as the cards do.
+    """
 
     block: Block
     measure: Measure
-    trained: Card
-    tested: Card
     place: PublishedColumn
+    dataset: str
     in_paper: bool
-
-    @property
-    def unit(self) -> str:
-        return self.measure.unit
-
-    @property
-    def dataset(self) -> str:
-        """Name what was trained and tested on as the cards do."""
-        same = self.block.trained_on == self.block.tested_on
-        return _pair(self.trained, None if same else self.tested)
 
 
 @dataclass(frozen=True)
 class _Cell:
-    """What is known of a method in a column; `best` where it is so beyond chance."""
+    """Numbers of a method in a column; `best` where it is so beyond chance."""
 
     estimate: Estimate | None
     published: PublishedCell | None
@@ -110,6 +106,21 @@ def make_paper_tables(
     return tables
 
 
+def write_paper_report(study: Study, *, explain: bool = False) -> tuple[list[Table], Comparison]:
+    """Write the report of a study, the paper's table first where its recipe names one.
+
+    `explain` is that of `harmoseg.study.report.write_study_report`.
+    """
+    comparison = study.compare()
+    tables: list[Table] = []
+    if study.table is not None:
+        cards = {
+            name: store.info.card for task in study.tasks for name, store in task.stores.items()
+        }
+        tables = make_paper_tables(comparison, cards, [int(study.table.removeprefix("table"))])
+    return write_study_report(study, comparison, tables=tables, explain=explain), comparison
+
+
 def _find_columns(number: int, blocks: Sequence[Block], cards: Cards) -> list[_Column]:
     """List the columns that the scores can fill: the paper's in its order, then further ones."""
     paper = published_columns(number)
@@ -140,8 +151,9 @@ def _column(
     # Of distances the pooled definition, which most published tables used.
     pooled = [measure for measure in family if measure.title == place.metric]
     for measure in pooled[:1]:
-        trained, tested = cards[block.trained_on], cards[block.tested_on]
-        yield _Column(block, measure, trained, tested, place, in_paper)
+        tested_on = None if block.trained_on == block.tested_on else cards[block.tested_on]
+        dataset = _pair(cards[block.trained_on], tested_on)
+        yield _Column(block, measure, place, dataset, in_paper)
 
 
 def _is_about(place: PublishedColumn, block: Block, cards: Cards) -> bool:
@@ -158,24 +170,15 @@ def _choose_methods(number: int, columns: Iterable[_Column]) -> tuple[str, ...]:
     """List the methods of a table: the paper's, then the study's further ones."""
     ours = dict.fromkeys(method for column in columns for method in column.block.methods)
     if number == _SENSITIVITY:
-        weights = Counter(
-            _weightless(method) for method in ours if parse_method(method).term is not None
-        )
+        parsed = {name: parse_method(name) for name in ours}
+        weights = Counter(method.weightless for method in parsed.values() if method.term)
         families = {family for family, count in weights.items() if count > 1}
-        plain = {family.plain for family in families}
-        ours = {
-            method: None
-            for method in ours
-            if _weightless(method) in families or parse_method(method) in plain
-        }
+        kept = families | {family.plain for family in families}
+        ours = {name: None for name in ours if {parsed[name], parsed[name].weightless} & kept}
         if not ours:
             return ()
     published = dict.fromkeys(cell.method for cell in read_published(number))
     return tuple(published | ours)
-
-
-def _weightless(method: str) -> Method:
-    return parse_method(method).weightless
 
 
 def _make_table(number: int, methods: Sequence[str], columns: Sequence[_Column]) -> Table:
@@ -299,16 +302,12 @@ def _dataset_names(columns: Sequence[_Column]) -> dict[_Column, str]:
         (column.block.trained_on, column.block.tested_on, column.dataset) for column in columns
     }
     shared = Counter(dataset for _, _, dataset in stores)
-    names = {}
-    for column in columns:
-        names[column] = column.dataset
-        if shared[column.dataset] > 1:
-            pair = dict.fromkeys((column.block.trained_on, column.block.tested_on))
-            names[column] = _ARROW.join(pair)
-    return names
-
-
-_ARROW = " \N{RIGHTWARDS ARROW} "
+    return {
+        column: column.dataset
+        if shared[column.dataset] == 1
+        else _ARROW.join(dict.fromkeys((column.block.trained_on, column.block.tested_on)))
+        for column in columns
+    }
 
 
 def _pair(trained: Card, tested: Card | None) -> str:
@@ -318,7 +317,7 @@ def _pair(trained: Card, tested: Card | None) -> str:
 
 def _metric_name(columns: Sequence[_Column]) -> str:
     """Name the metric of some columns, with its unit where it has one for all of them."""
-    metric, units = columns[0].place.metric, {column.unit for column in columns}
+    metric, units = columns[0].place.metric, {column.measure.unit for column in columns}
     return f"{metric} [{units.pop()}]" if metric == "HD95" and len(units) == 1 else metric
 
 
@@ -338,7 +337,9 @@ def _caption(number: int, columns: Sequence[_Column], cells: _Cells) -> str:
         )
     names = _dataset_names(columns)
     units = dict.fromkeys(
-        f"{column.unit} ({names[column]})" for column in columns if column.place.metric == "HD95"
+        f"{column.measure.unit} ({names[column]})"
+        for column in columns
+        if column.place.metric == "HD95"
     )
     if units:
         sentences.append(
@@ -392,12 +393,8 @@ def _records(number: int, cells: _Cells) -> Iterator[dict[str, object]]:
             "class": place.label,
             "metric": place.metric,
             "measure": column.measure.name,
-            "unit": column.unit,
-            "mean": estimate.mean if estimate else None,
-            "low": estimate.low if estimate else None,
-            "high": estimate.high if estimate else None,
-            "seeds": estimate.seeds if estimate else None,
-            "cases": estimate.cases if estimate else None,
+            "unit": column.measure.unit,
+            **{name: getattr(estimate, name, None) for name in _ESTIMATED},
             "left_out": estimate.dropped if estimate else None,
             "published": published.text if published else None,
             "published_bold": published.bold if published else None,

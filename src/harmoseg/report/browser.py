@@ -8,10 +8,9 @@ to the colours of a picture.
 from __future__ import annotations
 
 import base64
-import io
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -20,17 +19,23 @@ from PIL import Image
 
 from harmoseg.colours import distinct_colours
 from harmoseg.errors import HarmosegError
-from harmoseg.report.gallery import GalleryCase
+from harmoseg.report.gallery import Gallery, GalleryCase
+from harmoseg.report.page import picture_address
+from harmoseg.statistics.comparison import Comparison
 
 _JPEG_QUALITY = 88
 _CAM_SIDE = 32
 """An activation map has no more detail than the features it comes from, which are coarser."""
 _MOST_CLASSES = 255
+_MOST_SHOWN = 9600
+"""Predictions, or planes of them, in the browser of cases: about 8 MB of them at 128 px."""
+_MOST_MAPPED = 2400
+"""The same where every prediction has an activation map."""
 
 
 @dataclass(frozen=True, eq=False)
 class Shown:
-    """What one run made of a case: `labels` (H, W), `cam` (h, w) from 0 to 255, and its score.
+    """Prediction of one run for a case: `labels` (H, W), `cam` (h, w) from 0 to 255, and its score.
 
     `cam` covers the whole image at a resolution of its own. A score of None (or NaN) is undefined.
     `planes` has the labels of every plane of a volume, in the order of the case's planes.
@@ -91,8 +96,9 @@ def make_payload(
             {
                 "name": case.name,
                 "store": places.index(place),
-                "planes": _plane_names(case),
-                "first": _fullest(case),
+                "planes": [f"plane {plane.number}" for plane in case.planes] or [case.note],
+                # The plane with the most foreground.
+                "first": int(np.argmax([np.count_nonzero(x.truth) for x in case.shown_planes])),
                 "height": case.truth.shape[0],
                 "width": case.truth.shape[1],
                 **_encoded(
@@ -104,6 +110,51 @@ def make_payload(
             for number, (place, case) in enumerate(cases)
         ],
     }
+
+
+def gather_cases(result: Comparison, gallery: Gallery) -> dict[str, Any] | None:
+    """Gather the cases to look at: of every test set as many as fit, evenly, and every run."""
+    parts = [
+        (block, part)
+        for block in result.blocks
+        if (part := gallery.part(block.trained_on, block.tested_on)) is not None
+    ]
+    if not parts:
+        return None
+    methods = list(result.methods)
+    seeds = result.scores.values_of("seed")
+    classes = gallery.classes
+    total = sum(
+        len(case.labels) * len(case.shown_planes) for _, part in parts for case in part.cases
+    )
+    has_maps = any(case.cams for _, part in parts for case in part.cases)
+    share = min(1.0, (_MOST_MAPPED if has_maps else _MOST_SHOWN) / max(1, total))
+    cases: list[tuple[str, GalleryCase]] = []
+    shown: dict[tuple[int, str, str], Shown] = {}
+    for block, part in parts:
+        # A label of a dataset becomes the place of its class among those of all datasets.
+        table = np.array([0, *(1 + classes.index(name) for name in part.classes)], np.uint8)
+        count = max(1, round(share * len(part.cases)))
+        chosen = np.linspace(0, len(part.cases) - 1, count).round().astype(int)
+        position = {name: i for i, name in enumerate(block.cases)}
+        values = {method: block.values(method, result.primary) for method in block.methods}
+        for i in chosen:
+            case = part.cases[i]
+            for (method, seed), label in case.labels.items():
+                if seed not in block.seeds.get(method, ()) or case.name not in position:
+                    continue
+                row = block.seeds[method].index(seed)
+                score = float(values[method][row, position[case.name]])
+                shown[len(cases), method, seed] = Shown(
+                    table[label],
+                    case.cams.get((method, seed)),
+                    score if np.isfinite(score) else None,
+                    [table[plane.labels[method, seed]] for plane in case.planes],
+                )
+            planes = tuple(replace(plane, truth=table[plane.truth]) for plane in case.planes)
+            cases.append((block.place, replace(case, truth=table[case.truth], planes=planes)))
+    measure, decimals = result.primary.title, result.primary.decimals
+    return make_payload(classes, cases, methods, seeds, shown, measure=measure, decimals=decimals)
 
 
 def encode_labels(labels: NDArray[np.uint8], kinds: int) -> str:
@@ -176,26 +227,28 @@ def _encoded(case: GalleryCase, classes: int, runs: list[list[Shown | None]]) ->
             _check_labels(f"a prediction of {case.name}", labels, expected, classes)
     scores = [score for score in (_rounded(one.score) for one in made) if score is not None]
     return {
-        "image": [_picture(plane.image) for plane in planes],
+        # No chroma is left out: a border between tissues may be one of colour alone.
+        "image": [
+            picture_address(plane.image, "jpeg", quality=_JPEG_QUALITY, subsampling=0)
+            for plane in planes
+        ],
         "truth": [encode_labels(plane.truth, classes + 1) for plane in planes],
         "mean": _rounded(sum(scores) / len(scores)) if scores else None,
         "disagreement": _mean_disagreement(runs),
         "runs": [
-            [None if one is None else _encoded_run(one, classes + 1) for one in row] for row in runs
+            [
+                None
+                if one is None
+                else {
+                    "labels": [encode_labels(labels, classes + 1) for labels in one.shown],
+                    "cam": None if one.cam is None else _encoded_cam(one.cam),
+                    "score": _rounded(one.score),
+                }
+                for one in row
+            ]
+            for row in runs
         ],
     }
-
-
-def _plane_names(case: GalleryCase) -> list[str]:
-    """Return what to say of every plane; of a plain image its note."""
-    if not case.planes:
-        return [case.note]
-    return [f"plane {plane.number}" for plane in case.planes]
-
-
-def _fullest(case: GalleryCase) -> int:
-    """Return the place of the plane with the most foreground."""
-    return int(np.argmax([np.count_nonzero(plane.truth) for plane in case.shown_planes]))
 
 
 def _check_labels(
@@ -211,14 +264,6 @@ def _check_labels(
             f"case browser: {what} holds the label {labels.max()}, expected 0 to {classes}: the "
             "background and the classes named"
         )
-
-
-def _encoded_run(one: Shown, kinds: int) -> dict[str, Any]:
-    return {
-        "labels": [encode_labels(labels, kinds) for labels in one.shown],
-        "cam": None if one.cam is None else _encoded_cam(one.cam),
-        "score": _rounded(one.score),
-    }
 
 
 def _mean_disagreement(runs: list[list[Shown | None]]) -> float | None:
@@ -242,16 +287,6 @@ def _encoded_cam(cam: NDArray[np.uint8]) -> list[Any]:
         smaller = Image.fromarray(cam).resize((width, height), Image.Resampling.BOX)
         cam = np.asarray(smaller)
     return [*cam.shape, _base64(cam.tobytes())]
-
-
-def _picture(image: NDArray[np.uint8]) -> str:
-    pixels = image[..., 0] if image.shape[2] == 1 else image
-    buffer = io.BytesIO()
-    # No chroma is left out: a border between tissues may be one of colour alone.
-    Image.fromarray(np.ascontiguousarray(pixels)).save(
-        buffer, format="jpeg", quality=_JPEG_QUALITY, subsampling=0, optimize=True
-    )
-    return "data:image/jpeg;base64," + _base64(buffer.getvalue())
 
 
 def _rounded(value: float | None) -> float | None:

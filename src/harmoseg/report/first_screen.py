@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import base64
-import io
+import functools
 import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from urllib.parse import quote
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage
 
-from harmoseg.colours import colour_codes, distinct_colours
+from harmoseg.colours import colour_codes, distinct_colours, paint_labels
 from harmoseg.metrics.measures import Measure
-from harmoseg.report.figures.cases import case_differences
+from harmoseg.report.figures.cases import (
+    PREDICTION_COLOUR,
+    TRUTH_COLOUR,
+    case_differences,
+    window,
+)
 from harmoseg.report.figures.forest import format_difference, reach
-from harmoseg.report.figures.overlays import PREDICTION_COLOUR, TRUTH_COLOUR, window
-from harmoseg.report.figures.style import interval_of
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, Label
-from harmoseg.report.page import Gain, Opening, Question, ShownCase
+from harmoseg.report.page import Gain, Opening, Question, ShownCase, picture_address
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Where
 from harmoseg.statistics.comparison import Comparison, Difference
@@ -30,7 +31,7 @@ from harmoseg.statistics.printing import FOR_THESE_NETWORKS, format_count, forma
 _MOST_PLACES = 6
 _MOST_QUESTIONS = {1: 9, 2: 9}
 _STACKED_QUESTIONS = 6
-"""Of more than two test sets the numbers stand below the drawings, and fewer lines fit."""
+"""With more than two test sets the numbers stand below the drawings, and fewer lines fit."""
 _MOST_WARY = 3
 _LONGEST = 130
 _SIDE = 240
@@ -169,10 +170,9 @@ def _gain(item: Difference, limit: float) -> Gain:
     def place(value: float) -> float:
         return round(50 + 50 * max(-1.0, min(1.0, value / limit)), 2)
 
-    low, high = interval_of(estimate)
-    known = bool(np.isfinite(low))
-    if not known:
+    if estimate.low is None or estimate.high is None:
         return Gain(item.word, text, place(estimate.mean))
+    low, high = estimate.low, estimate.high
     cut = (low < -limit, high > limit)
     return Gain(item.word, text, place(estimate.mean), place(low), place(high), cut)
 
@@ -214,13 +214,9 @@ def _cases(
     references = {(x.block.place, x.reference) for x in items}
     # A method that only controls another is not what is asked about.
     asked = [x for x in items if (x.block.place, x.method) not in references] or items
-    parts = {
-        id(item.block): gallery.part(item.block.trained_on, item.block.tested_on)
-        for item in (asked if gallery is not None else ())
-        if gallery is not None
-    }
-    for item in sorted(asked, key=lambda x: parts.get(id(x.block)) is None):
-        part = parts.get(id(item.block))
+    gallery = gallery or Gallery()
+    parts = [gallery.part(item.block.trained_on, item.block.tested_on) for item in asked]
+    for part, item in sorted(zip(parts, asked, strict=True), key=lambda pair: pair[0] is None):
         ours, theirs = item.block.paired_seeds(item.method, item.reference)
         runs = (item.reference, theirs[0]), (item.method, ours[0])
         with_labels = {
@@ -246,12 +242,10 @@ def _cases(
         ]
         where = f" on {item.block.place}" if item.block.place else ""
         about = f"{item.method} against {item.reference}{where}"
-        seeds = sorted({seed for _, seed in runs})
-        if with_labels:
-            filled = "green: prediction; " if part and len(part.classes) == 1 else ""
-            about += f"; {filled}red line: truth; seed {', '.join(seeds)}"
-            if len(part.classes) > 1 if part else False:
-                about = f"{item.method} against {item.reference}{where}; seed {', '.join(seeds)}"
+        if part is not None and with_labels:
+            if len(part.classes) == 1:
+                about += "; green: prediction; red line: truth"
+            about += f"; seed {', '.join(sorted({seed for _, seed in runs}))}"
         return shown, f"{about}. Gains are means over the paired seeds."
     return [], ""
 
@@ -269,73 +263,71 @@ def _case(
     decimals = item.measure.decimals
     gap = case_differences(item)[i]
     unit = f" {item.measure.unit}".rstrip()
-    pictures = []
     scores = [
         (method, item.block.values(method, item.measure, condition=CLEAN, seeds=[seed])[0, i])
         for method, seed in runs
     ]
     detail = f"{gap:+.{decimals}f}{unit}".replace("-", "\N{MINUS SIGN}")
-    if case is not None and part is not None:
-        found = [case.labels[run] for run in runs]
-        colours = part.colours or distinct_colours(len(part.classes))
-        cut = slice(None), slice(None)
-        if len(part.classes) > 1:  # organs are small beside a plane
-            marked = np.any([case.truth > 0, *(label > 0 for label in found)], axis=0)
-            cut = tuple(slice(round(a), round(b)) for a, b in window(marked))  # type: ignore[assignment]
-        paint = _Painter(case, cut, colours if len(part.classes) > 1 else ())
-        pictures = [
-            ("Image", case.note, paint(None)),
-            ("Truth", "", paint(case.truth, truth=True)),
-            *(
-                (method, f"{score:.{decimals}f}", paint(label))
-                for (method, score), label in zip(scores, found, strict=True)
-            ),
-        ]
-    else:
-        told = ", ".join(f"{method} {score:.{decimals}f}" for method, score in scores)
-        detail += (
-            f" ({told}; first seed)" if len(item.block.seeds[item.method]) > 1 else f" ({told})"
-        )
     link = case_link(place, name) if (place, name) in linked else ""
+    if case is None or part is None:
+        told = ", ".join(f"{method} {score:.{decimals}f}" for method, score in scores)
+        first = "; first seed" if len(item.block.seeds[item.method]) > 1 else ""
+        return ShownCase(why, name, f"{detail} ({told}{first})", link=link)
+    found = [case.labels[run] for run in runs]
+    is_single = len(part.classes) == 1
+    colours = part.colours or distinct_colours(len(part.classes))
+    cut = slice(None), slice(None)
+    if not is_single:  # organs are small beside a plane
+        rows, columns = window(case.truth, *found)
+        cut = slice(round(rows[0]), round(rows[1])), slice(round(columns[0]), round(columns[1]))
+    paint = functools.partial(_paint, case, cut, outlined=is_single)
+    pictures = [
+        ("Image", case.note, paint(None, ())),
+        ("Truth", "", paint(case.truth, [TRUTH_COLOUR] if is_single else colours)),
+        *(
+            (
+                method,
+                f"{score:.{decimals}f}",
+                paint(label, [PREDICTION_COLOUR] if is_single else colours),
+            )
+            for (method, score), label in zip(scores, found, strict=True)
+        ),
+    ]
     return ShownCase(why, name, detail, pictures, link)
 
 
-class _Painter:
+def _paint(
+    case: GalleryCase,
+    cut: tuple[slice, slice],
+    label: Label | None,
+    colours: Sequence[str],
+    *,
+    outlined: bool,
+) -> str:
     """Paint a case in the proportions of its source, as the address of a JPEG picture.
 
-    `colours` are those of several classes; with one class truth is red and prediction green.
+    A label map lies over it in the colours of its classes; the truth may be `outlined` too.
     """
+    height, width = case.truth[cut].shape
+    shape = height / width * case.aspect * case.truth.shape[1] / case.truth.shape[0]
+    longest = max(1.0, shape)
+    size = round(_SIDE / longest), round(_SIDE * shape / longest)
 
-    def __init__(self, case: GalleryCase, cut: tuple[slice, slice], colours: Sequence[str]) -> None:
-        self._case, self._cut, self._colours = case, cut, colours
-        height, width = case.truth[cut].shape
-        shape = height / width * case.aspect * case.truth.shape[1] / case.truth.shape[0]
-        longest = max(1.0, shape)
-        self._size = round(_SIDE / longest), round(_SIDE * shape / longest)
-        image = case.image[cut]
-        pixels = image[..., 0] if image.shape[2] == 1 else image
-        found = Image.fromarray(np.ascontiguousarray(pixels)).convert("RGB")
-        self._pixels = np.asarray(found.resize(self._size, Image.Resampling.BICUBIC), np.float32)
+    def enlarged(mask: Label) -> Label:
+        found = Image.fromarray(np.ascontiguousarray(mask[cut]))
+        return np.asarray(found.resize(size, Image.Resampling.NEAREST))
 
-    def __call__(self, label: Label | None, *, truth: bool = False) -> str:
-        """Return the address of the image, with a label map laid over it if there is one."""
-        pixels = self._pixels.copy()
-        if label is not None:
-            codes = colour_codes(
-                self._colours or [TRUTH_COLOUR if truth else PREDICTION_COLOUR]
-            ).astype(np.float32)
-            shown = self._enlarged(label)
-            marked = shown > 0
-            paint = codes[(shown[marked].astype(int) - 1) % len(codes)]
-            pixels[marked] = (1 - _OPAQUE) * pixels[marked] + _OPAQUE * paint
-            if not self._colours:
-                mask = self._enlarged(self._case.truth) > 0
-                line = mask & ~ndimage.binary_erosion(mask, iterations=2)
-                pixels[line] = colour_codes([TRUTH_COLOUR])[0]
-        buffer = io.BytesIO()
-        Image.fromarray(pixels.astype(np.uint8)).save(buffer, "jpeg", quality=82, optimize=True)
-        return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-    def _enlarged(self, label: Label) -> NDArray[np.uint8]:
-        found = Image.fromarray(np.ascontiguousarray(label[self._cut]))
-        return np.asarray(found.resize(self._size, Image.Resampling.NEAREST))
+    image = case.image[cut]
+    plain = Image.fromarray(np.ascontiguousarray(image[..., 0] if image.shape[2] == 1 else image))
+    smooth = plain.convert("RGB").resize(size, Image.Resampling.BICUBIC)
+    pixels = np.array(smooth, np.float32)
+    if label is not None:
+        shown = enlarged(label)
+        marked = shown > 0
+        paint = paint_labels(shown, colours)[marked].astype(np.float32)
+        pixels[marked] = (1 - _OPAQUE) * pixels[marked] + _OPAQUE * paint
+        if outlined:
+            mask = enlarged(case.truth) > 0
+            line = mask & ~ndimage.binary_erosion(mask, iterations=2)
+            pixels[line] = colour_codes([TRUTH_COLOUR])[0]
+    return picture_address(pixels.astype(np.uint8), "jpeg", quality=82)

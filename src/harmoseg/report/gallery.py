@@ -7,6 +7,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 from zipfile import BadZipFile
 
 import numpy as np
@@ -90,45 +91,25 @@ class Gallery:
         arrays: dict[str, NDArray[np.uint8]] = {}
 
         def keep(array: NDArray[np.uint8]) -> str:
+            """Put an array beside the JSON, which has its name."""
             name = f"{len(arrays):06d}"
             arrays[name] = array
             return name
 
-        def of_runs(found: Mapping[Run, NDArray[np.uint8]]) -> list[list[str]]:
-            return [[*run, keep(array)] for run, array in found.items()]
+        def of_runs(found: Mapping[Run, NDArray[np.uint8]]) -> list[Any]:
+            return [[*run, array] for run, array in found.items()]
 
-        index = [
-            {
-                "trained_on": part.trained_on,
-                "tested_on": part.tested_on,
-                "classes": part.classes,
-                "colours": part.colours,
-                "cases": [
-                    {
-                        "name": case.name,
-                        "image": keep(case.image),
-                        "truth": keep(case.truth),
-                        "note": case.note,
-                        "aspect": case.aspect,
-                        "labels": of_runs(case.labels),
-                        "cams": of_runs(case.cams),
-                        "planes": [
-                            [
-                                plane.number,
-                                keep(plane.image),
-                                keep(plane.truth),
-                                of_runs(plane.labels),
-                            ]
-                            for plane in case.planes
-                        ],
-                    }
-                    for case in part.cases
-                ],
-            }
-            for part in self.parts
+        def of_case(case: GalleryCase) -> dict[str, Any]:
+            planes = [[x.number, x.image, x.truth, of_runs(x.labels)] for x in case.planes]
+            runs = {"labels": of_runs(case.labels), "cams": of_runs(case.cams)}
+            return {**vars(case), **runs, "planes": planes}
+
+        parts = [
+            {**vars(part), "cases": [of_case(case) for case in part.cases]} for part in self.parts
         ]
+        index = json.dumps(parts, default=keep)
         buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays, index=np.array(json.dumps(index)))
+        np.savez_compressed(buffer, allow_pickle=False, **arrays, index=np.array(index))
         write_bytes(Path(folder) / GALLERY_FILE, buffer.getbuffer())
 
     @classmethod
@@ -146,46 +127,40 @@ class Gallery:
                 def of_runs(found: Sequence[Sequence[str]]) -> dict[Run, NDArray[np.uint8]]:
                     return {(method, seed): arrays[name] for method, seed, name in found}
 
-                return cls(
-                    tuple(
-                        GalleryPart(
-                            part["trained_on"],
-                            part["tested_on"],
-                            tuple(part["classes"]),
-                            tuple(
-                                GalleryCase(
-                                    case["name"],
-                                    arrays[case["image"]],
-                                    arrays[case["truth"]],
-                                    case["note"],
-                                    case["aspect"],
-                                    of_runs(case["labels"]),
-                                    of_runs(case["cams"]),
-                                    tuple(
-                                        Plane(number, arrays[image], arrays[truth], of_runs(labels))
-                                        for number, image, truth, labels in case.get("planes", ())
-                                    ),
-                                )
-                                for case in part["cases"]
-                            ),
-                            tuple(part["colours"]),
-                        )
-                        for part in json.loads(str(arrays["index"]))
+                def of_case(case: dict[str, Any]) -> GalleryCase:
+                    return GalleryCase(
+                        case["name"],
+                        arrays[case["image"]],
+                        arrays[case["truth"]],
+                        case["note"],
+                        case["aspect"],
+                        of_runs(case["labels"]),
+                        of_runs(case["cams"]),
+                        tuple(
+                            Plane(number, arrays[image], arrays[truth], of_runs(labels))
+                            for number, image, truth, labels in case.get("planes", ())
+                        ),
                     )
-                )
+
+                parts = [
+                    GalleryPart(
+                        part["trained_on"],
+                        part["tested_on"],
+                        tuple(part["classes"]),
+                        tuple(map(of_case, part["cases"])),
+                        tuple(part["colours"]),
+                    )
+                    for part in json.loads(str(arrays["index"]))
+                ]
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise HarmosegError(f"{file}: damaged ({error}); score the masks again") from error
+        return cls(tuple(parts))
 
     def part(self, trained_on: str, tested_on: str) -> GalleryPart | None:
         """Return the cases of a test set; None where there are none."""
-        return next(
-            (
-                part
-                for part in self.parts
-                if (part.trained_on, part.tested_on) == (trained_on, tested_on) and part.cases
-            ),
-            None,
-        )
+        wanted = (trained_on, tested_on)
+        found = (x for x in self.parts if (x.trained_on, x.tested_on) == wanted and x.cases)
+        return next(found, None)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Collection, Sequence
-from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_text
-from harmoseg.report.browser import Shown, make_payload
-from harmoseg.report.cautions import warnings as find_warnings
+from harmoseg.losses.method import Method, parse_method
+from harmoseg.report.browser import gather_cases
 from harmoseg.report.figures.overview import (
     CASES,
     CENTRES,
@@ -27,15 +25,17 @@ from harmoseg.report.figures.overview import (
 )
 from harmoseg.report.figures.style import place_dots, save_figure, to_png
 from harmoseg.report.first_screen import make_opening
-from harmoseg.report.gallery import Gallery, GalleryCase
+from harmoseg.report.gallery import Gallery
 from harmoseg.report.page import Link, Page, PagePicture, PageTable, Section, render
 from harmoseg.scores.table import Scores
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.curves import ring_table
+from harmoseg.statistics.curves import explained_by_temperature, ring_table
 from harmoseg.statistics.degradation import degradation_table
 from harmoseg.statistics.ensemble_gains import describe_gains, ensemble_gains, ensemble_table
 from harmoseg.statistics.heterogeneity import (
     describe_centres,
+    describe_spread,
+    measure_spread,
     pool_all,
     spread_table,
     too_few_datasets,
@@ -44,10 +44,7 @@ from harmoseg.statistics.printing import Table, write_tables
 from harmoseg.statistics.tables import centre_table, make_tables
 
 REPORT_FILE = "report.html"
-_MOST_SHOWN = 9600
-"""Predictions, or planes of them, in the browser of cases: about 8 MB of them at 128 px."""
-_MOST_MAPPED = 2400
-"""The same where every prediction has an activation map."""
+_FEW_SEEDS = 5
 _STUBS = ("tested on", "method", "minus", "class", "centre", "condition", "aggregate")
 FURTHER, RESULTS, CLASSES = "Further tables", "Results", "Classes"
 ENSEMBLES = "Ensembles"
@@ -117,8 +114,10 @@ def write_report(
         found_tables.append(ensemble_table(result, ensembles))
     all_tables = [*tables, *make_tables(result), *(table for table in found_tables if table)]
     all_figures = with_own_names([*comparison_figures(result, gallery, logs), *figures])
-    browser = None if gallery is None else _browser(result, gallery)
-    linked = _linked(browser)
+    browser = None if gallery is None else gather_cases(result, gallery)
+    linked: set[tuple[str, str]] = set()  # the cases that the browser has, by test set and name
+    if browser is not None:
+        linked = {(browser["stores"][x["store"]], x["name"]) for x in browser["cases"]}
     if files is not None:
         if replace_files:  # when nothing that may fail is left to do
             for name in ("tables", "figures"):
@@ -209,13 +208,6 @@ def _page_picture(
     )
 
 
-def _linked(browser: dict[str, Any] | None) -> set[tuple[str, str]]:
-    """Return the cases of the browser, by test set and name."""
-    if browser is None:
-        return set()
-    return {(browser["stores"][item["store"]], item["name"]) for item in browser["cases"]}
-
-
 def _links(path: Path, files: Path | None, names: dict[str, str]) -> list[Link]:
     """Link to files beside the page; none where they are not beside or below it."""
     if files is None:
@@ -227,46 +219,129 @@ def _links(path: Path, files: Path | None, names: dict[str, str]) -> list[Link]:
     return [Link(kind, (start / name).as_posix()) for kind, name in names.items()]
 
 
-def _browser(result: Comparison, gallery: Gallery) -> dict[str, Any] | None:
-    """Gather the cases to look at: of every test set as many as fit, evenly, and every run."""
-    parts = [
-        (block, part)
-        for block in result.blocks
-        if (part := gallery.part(block.trained_on, block.tested_on)) is not None
+def find_warnings(comparison: Comparison) -> list[str]:
+    """Return what a reader should be wary of, the weightiest first; first sentences are short."""
+    return [
+        *_of_seeds(comparison),
+        *_of_controls(comparison),
+        *_of_centres(comparison),
+        *_of_patients(comparison),
+        *comparison.notes,
+        *comparison.scores.remarks,
+        *_of_undefined(comparison),
+        *explained_by_temperature(comparison),
     ]
-    if not parts:
+
+
+def _of_seeds(comparison: Comparison) -> list[str]:
+    counts = [len(seeds) for block in comparison.blocks for seeds in block.seeds.values()]
+    fewest, most = min(counts), max(counts)
+    if fewest < 2 <= most:
+        return [
+            f"Seeds: {fewest} to {most}, where some runs are missing. With one "
+            "seed an interval is over patients alone, for these networks."
+        ]
+    if most < 2:
+        return [
+            "One training per method: every verdict is for these networks, not for the methods. "
+            "How much training varies is not known, and intervals are over patients alone."
+        ]
+    if fewest < _FEW_SEEDS:
+        found = f"{fewest}" if fewest == most else f"{fewest} to {most}"
+        return [
+            f"{found} seeds: how much training varies is known only roughly. The intervals "
+            "allow for that and are wide for it; more seeds make them narrower."
+        ]
+    return []
+
+
+def _of_controls(comparison: Comparison) -> list[str]:
+    """Name the methods whose gain could be that of any overlap term, for want of the control."""
+    bare: dict[str, list[str]] = {}
+    lacking: dict[str, list[str]] = {}
+    for block in comparison.blocks:
+        if block.trained_on not in ("", block.tested_on):
+            continue
+        for method in filter(None, map(_parsed, block.methods)):
+            if method.term is None:
+                continue
+            if str(method.plain) not in block.methods:
+                bare.setdefault(str(method), []).append(block.tested_on)
+            control = method.overlap_control
+            if control is not None and str(control) not in block.methods:
+                lacking.setdefault(str(method), []).append(block.tested_on)
+    found = []
+    if bare:
+        found.append(
+            f"The same network and reduction without the term was not run for {_by_method(bare)}: "
+            "what the term does there is not known."
+        )
+    if lacking:
+        found.append(
+            "No control with an overlap term of the same weight was run for "
+            f"{_by_method(lacking)}: a gain of theirs over the plain network could be that of any "
+            "overlap term."
+        )
+    return found
+
+
+def _parsed(name: str) -> Method | None:
+    try:
+        method = parse_method(name)
+    except HarmosegError:
         return None
-    methods = list(result.methods)
-    seeds = result.scores.values_of("seed")
-    classes = gallery.classes
-    total = sum(
-        len(case.labels) * len(case.shown_planes) for _, part in parts for case in part.cases
+    return method if str(method) == name else None
+
+
+def _by_method(found: dict[str, list[str]]) -> str:
+    """List methods, each with its datasets."""
+    return "; ".join(
+        f"{method} on {', '.join(names)}" if any(names) else method
+        for method, names in found.items()
     )
-    has_maps = any(case.cams for _, part in parts for case in part.cases)
-    share = min(1.0, (_MOST_MAPPED if has_maps else _MOST_SHOWN) / max(1, total))
-    cases: list[tuple[str, GalleryCase]] = []
-    shown: dict[tuple[int, str, str], Shown] = {}
-    for block, part in parts:
-        # A label of a dataset becomes the place of its class among those of all datasets.
-        table = np.array([0, *(1 + classes.index(name) for name in part.classes)], np.uint8)
-        count = max(1, round(share * len(part.cases)))
-        chosen = np.linspace(0, len(part.cases) - 1, count).round().astype(int)
-        position = {name: i for i, name in enumerate(block.cases)}
-        values = {method: block.values(method, result.primary) for method in block.methods}
-        for i in chosen:
-            case = part.cases[i]
-            for (method, seed), label in case.labels.items():
-                if seed not in block.seeds.get(method, ()) or case.name not in position:
-                    continue
-                row = block.seeds[method].index(seed)
-                score = float(values[method][row, position[case.name]])
-                shown[len(cases), method, seed] = Shown(
-                    table[label],
-                    case.cams.get((method, seed)),
-                    score if np.isfinite(score) else None,
-                    [table[plane.labels[method, seed]] for plane in case.planes],
-                )
-            planes = tuple(replace(plane, truth=table[plane.truth]) for plane in case.planes)
-            cases.append((block.place, replace(case, truth=table[case.truth], planes=planes)))
-    measure, decimals = result.primary.title, result.primary.decimals
-    return make_payload(classes, cases, methods, seeds, shown, measure=measure, decimals=decimals)
+
+
+def _of_centres(comparison: Comparison) -> list[str]:
+    """Name the differences that are better on the whole and worse in some centre."""
+    return [
+        f"{item.whole.method} is better than {item.whole.reference} on the whole"
+        f"{f' of {item.whole.block.place}' if item.whole.block.place else ''}, and worse in "
+        f"{item.worst.where.subset}. {describe_spread(item)}"
+        for item in measure_spread(comparison)
+        if item.whole.word == "better" and item.worst is not None and item.worst.word == "worse"
+    ]
+
+
+def _of_patients(comparison: Comparison) -> list[str]:
+    """Name the test sets whose cases may be several of one patient, and nobody can tell."""
+    unnamed = [
+        block.tested_on or "the unnamed set"
+        for block in comparison.blocks
+        if not block.names_patients
+    ]
+    if not unnamed:
+        return []
+    several = len(comparison.blocks) > 1 or unnamed != ["the unnamed set"]
+    named = f" on {', '.join(dict.fromkeys(unnamed))}" if several else ""
+    return [
+        f"No patients are named{named}: every case counts as one. Where "
+        "several are of one patient, the intervals are too narrow."
+    ]
+
+
+def _of_undefined(comparison: Comparison) -> list[str]:
+    primary = comparison.primary
+    some = any(
+        np.isnan(block.values(method, primary)).any()
+        for block in comparison.blocks
+        for method in block.methods
+    )
+    if not some:
+        return []
+    definition = f" ({primary.definition})" if primary.definition else ""
+    return [
+        f"Some cases have no defined value of {primary.title}{definition}. A mean leaves out what "
+        "is undefined under some run of its method, a paired difference what is undefined under "
+        "some run of either method: also a case where one rightly marks nothing and the other "
+        "marks something. The tables count the cases left out; the scores have every case."
+    ]

@@ -17,10 +17,12 @@ from importlib import resources
 from typing import Any
 from urllib.parse import quote
 
+import numpy as np
 from markupsafe import Markup
+from numpy.typing import NDArray
 from PIL import Image
 
-from harmoseg.report.page_template import page_template
+from harmoseg.files import open_template
 
 Cell = str | tuple[str, bool]
 """The text of a cell, or (text, whether it is bold)."""
@@ -104,7 +106,7 @@ class PagePicture:
     @property
     def address(self) -> str:
         """Return the picture itself as an address."""
-        return "data:image/png;base64," + base64.b64encode(self.png).decode("ascii")
+        return _address("png", self.png)
 
     @property
     def size(self) -> tuple[int, int]:
@@ -199,10 +201,22 @@ class Page:
     facts: Sequence[tuple[str, str]] = ()
 
 
+def picture_address(pixels: NDArray[np.uint8], kind: str, **how: Any) -> str:
+    """Return pixels (H, W) or (H, W, C) as the address of a picture of this kind; one C is grey."""
+    shown = pixels[..., 0] if pixels.ndim == 3 and pixels.shape[2] == 1 else pixels
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(shown)).save(buffer, kind, optimize=True, **how)
+    return _address(kind, buffer.getvalue())
+
+
+def _address(kind: str, data: bytes) -> str:
+    return f"data:image/{kind};base64,{base64.b64encode(data).decode('ascii')}"
+
+
 def render(page: Page) -> str:
     """Write a page as HTML."""
     script = "\n".join(_piece(name) for name in _SCRIPTS)
-    return page_template("template/report.html.j2").render(
+    return open_template("harmoseg.report", "template/report.html.j2").render(
         page=page,
         style=_trusted(_piece("style.css")),
         script=_trusted(script),
@@ -225,7 +239,7 @@ def _embedded(payload: Mapping[str, Any]) -> Markup:
 
 
 def _trusted(text: str) -> Markup:
-    """Let a text stand in the page as it is: a piece of this package, or data made harmless."""
+    """Mark a text as safe markup: a piece of this package, or data made harmless."""
     return Markup(text)  # noqa: S704
 
 

@@ -12,12 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.explain.map_figures import cam_figure, cam_rows, spectral_map_figure, spectral_rows
-from harmoseg.explain.networks import Explanation
-from harmoseg.explain.perturbations import change_effects
-from harmoseg.explain.power import power_of_slices
-from harmoseg.explain.slices import ShownSlice, choose_slices, spread_over_sizes
-from harmoseg.explain.spectral_maps import classes_in, map_correlation, spectral_map
+from harmoseg.explain.cam import Explanation
+from harmoseg.explain.map_figures import cam_figure, spectral_map_figure
+from harmoseg.explain.slices import ShownSlice, choose_slices, power_of_slices, spread_over_sizes
+from harmoseg.explain.spectra import change_effects, classes_in, map_correlation, spectral_map
 from harmoseg.explain.spectrum_figures import power_share_figure, spatial_spectral_figure
 from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.overview import NamedFigure
@@ -178,7 +176,7 @@ def _of_store(
         f"Spectral maps, {where}",
         "Fig. 8 of the paper: log-magnitude of the masks' spectra, zero frequency in the middle, "
         f"and its correlation with that of the truth. {told}",
-        spectral_map_figure(spectral_rows(shown, explained)),
+        spectral_map_figure(shown, explained),
         EXPLAINED,
         is_photo=True,
     )
@@ -188,7 +186,7 @@ def _of_store(
         f"Fig. 9 of the paper: Grad-CAM at the {CAM_LAYER} for the class that the truth has most "
         "of; every map from 0 to its own maximum, so colours say where and not how much. Solid: "
         f"truth; dashed: prediction. {told}",
-        cam_figure(cam_rows(shown, explained, data.info.card)),
+        cam_figure(shown, explained, data.info.card.classes),
         EXPLAINED,
         is_photo=True,
     )

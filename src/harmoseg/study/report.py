@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from harmoseg.diagnostics.overlap_disguise import describe_disguises
+from harmoseg.diagnostics.training_guard import describe_disguises
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.models.provenance import file_card

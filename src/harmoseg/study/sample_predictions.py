@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from harmoseg.errors import HarmosegError
-from harmoseg.explain.networks import explain_slices
+from harmoseg.explain.cam import explain_slices
 from harmoseg.explain.slices import ShownSlice, choose_planes, choose_slices
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.inference.labels import labels_of

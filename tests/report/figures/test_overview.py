@@ -16,7 +16,12 @@ from PIL import Image
 
 from harmoseg.metrics.measures import known_measure
 from harmoseg.report.figures.cases import difference_plot, paired_plot
-from harmoseg.report.figures.curves import training_curves
+from harmoseg.report.figures.curves import (
+    reliability_figure,
+    ring_figure,
+    ring_places,
+    training_curves,
+)
 from harmoseg.report.figures.forest import colour_of, forest_plot, reach
 from harmoseg.report.figures.ladders import (
     condition_figure,
@@ -26,8 +31,6 @@ from harmoseg.report.figures.ladders import (
     weight_figure,
 )
 from harmoseg.report.figures.overview import comparison_figures
-from harmoseg.report.figures.reliability import reliability_figure
-from harmoseg.report.figures.rings import ring_figure, ring_places
 from harmoseg.report.figures.style import (
     GAIN,
     LOSS,

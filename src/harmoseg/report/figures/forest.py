@@ -1,4 +1,4 @@
-"""All paired differences of one measure in one picture: what each method gains over its control."""
+"""Forest plots: what each method gains over its control, and one gain on every dataset."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from harmoseg.metrics.measures import Measure
 from harmoseg.report.figures.style import (
     GAIN,
     LOSS,
@@ -25,14 +26,16 @@ from harmoseg.report.figures.style import (
     signed,
     text_width,
 )
-from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.comparison import Difference
+from harmoseg.statistics.heterogeneity import PooledMean
 from harmoseg.statistics.printing import FOR_THESE_NETWORKS
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
+_COLOURS = {"better": GAIN, "worse": LOSS}
 _PAD, _GAP = 0.1, 0.16
 _AXIS = 2.5
+_DATASET_ROW = 0.24
 _METHOD_LENGTH, _REFERENCE_LENGTH = 32, 22
 
 
@@ -117,7 +120,7 @@ def reach(differences: Sequence[Difference]) -> float:
 
 def colour_of(item: Difference) -> str:
     """Return the colour of a difference by its word: better, worse, or neither."""
-    return {"better": GAIN, "worse": LOSS}.get(item.word, UNDECIDED)
+    return _COLOURS.get(item.word, UNDECIDED)
 
 
 def _columns(differences: Sequence[Difference]) -> _Columns:
@@ -130,7 +133,9 @@ def _columns(differences: Sequence[Difference]) -> _Columns:
     numbers = widest(
         ["mean [95 % interval]", *(format_difference(x, decimals) for x in differences)]
     )
-    counts = widest(["seeds, cases", *(_count(x) for x in differences)])
+    counts = widest(
+        ["seeds, cases", *(f"{x.estimate.seeds}, {x.estimate.cases}" for x in differences)]
+    )
     reference = _PAD + methods + _GAP
     axis = reference + references + _GAP
     after = numbers + counts + 2 * _GAP + _PAD
@@ -156,7 +161,7 @@ def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimal
     _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
     _write(axes, columns, columns.reference, y, _reference(item), color="0.35")
     _write(axes, columns, columns.numbers, y, format_difference(item, decimals))
-    _write(axes, columns, columns.count, y, _count(item), color="0.35")
+    _write(axes, columns, columns.count, y, f"{estimate.seeds}, {estimate.cases}", color="0.35")
     if not math.isfinite(estimate.mean):
         return
     low, high = interval_of(estimate)
@@ -202,22 +207,16 @@ def format_difference(item: Difference, decimals: int = 1) -> str:
     return text.replace("-", MINUS)
 
 
-def _count(item: Difference) -> str:
-    return f"{item.estimate.seeds}, {item.estimate.cases}"
-
-
 def _heading(item: Difference) -> str:
     """Name a test set, and the centre where it is one."""
-    centre = "" if item.where.subset is None else f", {item.where.subset}"
-    return f"{_named(item.block)}{centre}"
-
-
-def _named(block: Block) -> str:
+    block = item.block
     if not block.trained_on:
-        return block.tested_on or "all cases"
-    if block.trained_on == block.tested_on:
-        return f"{block.trained_on}: trained and tested"
-    return f"{block.trained_on}: tested on {block.tested_on}"
+        named = block.tested_on or "all cases"
+    elif block.trained_on == block.tested_on:
+        named = f"{block.trained_on}: trained and tested"
+    else:
+        named = f"{block.trained_on}: tested on {block.tested_on}"
+    return named if item.where.subset is None else f"{named}, {item.where.subset}"
 
 
 def _write(axes: Axes, columns: _Columns, x: float, y: float, text: str, **how: Any) -> None:
@@ -263,10 +262,9 @@ def _head(axes: Axes, columns: _Columns, first: Difference) -> None:
 
 
 def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> None:
-    measure = differences[0].measure
-    networks = f", {FOR_THESE_NETWORKS}" if _are_fixed(differences) else ""
-    label = f"difference in {measure.unit} of {measure.title}{networks}"
-    axes.set_xlabel(label.replace("in  of", "in"))
+    fixed = any(item.estimate.fixed_networks for item in differences)
+    networks = f", {FOR_THESE_NETWORKS}" if fixed else ""
+    axes.set_xlabel(_difference_label(differences[0].measure) + networks)
     axes.xaxis.set_major_formatter(lambda value, _: signed(value))
     figure.legend(
         handles=_legend(differences),
@@ -277,9 +275,8 @@ def _label(figure: Figure, axes: Axes, differences: Sequence[Difference]) -> Non
     )
 
 
-def _are_fixed(differences: Sequence[Difference]) -> bool:
-    """Return whether there is one training per method somewhere."""
-    return any(item.estimate.fixed_networks for item in differences)
+def _difference_label(measure: Measure) -> str:
+    return f"difference in {measure.unit} of {measure.title}".replace("in  of", "in")
 
 
 def _legend(differences: Sequence[Difference]) -> list[Line2D]:
@@ -297,7 +294,7 @@ def _legend(differences: Sequence[Difference]) -> list[Line2D]:
             [],
             [],
             marker="o" if known else "D",
-            color=(colour := {"better": GAIN, "worse": LOSS}.get(word, UNDECIDED)),
+            color=(colour := _COLOURS.get(word, UNDECIDED)),
             markerfacecolor="white" if word == "open" else colour,
             linestyle="solid" if known else "none",
             label=text,
@@ -305,3 +302,50 @@ def _legend(differences: Sequence[Difference]) -> list[Line2D]:
         for word, known, text in kinds
         if (word, known) in found
     ]
+
+
+@in_style()
+def pooled_plot(item: PooledMean) -> Figure:
+    """Plot a row per dataset, the random-effects mean below, and its prediction interval."""
+    rows = len(item.datasets) + 2
+    figure = Figure(figsize=(WIDTH, 1.1 + _DATASET_ROW * rows), layout="constrained")
+    axes = figure.subplots()
+    axes.axvline(0, color="0.25", linewidth=0.9)
+    for row, (_, estimate) in enumerate(item.datasets.items()):
+        ends = interval_of(estimate)
+        _draw_dataset(axes, row, estimate.mean, ends, "0.35", item.measure.decimals)
+    colour = UNDECIDED
+    if item.low > 0 or item.high < 0:
+        colour = GAIN if item.measure.sign * item.mean > 0 else LOSS
+    last = rows - 1
+    axes.plot([item.predicted_low, item.predicted_high], [last, last], ":", color=colour)
+    _draw_dataset(axes, last, item.mean, (item.low, item.high), colour, item.measure.decimals)
+    axes.axhline(last - 0.75, color="0.8", linewidth=0.7)
+    labels = [shortened(name, 30) for name in item.datasets]
+    axes.set_yticks([*range(len(labels)), last], [*labels, "mean over datasets"])
+    axes.set_ylim(rows - 0.4, -0.6)
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.grid(axis="x")
+    axes.xaxis.set_major_formatter(lambda value, _: signed(value))
+    method, reference = shortened(item.method, 40), shortened(item.reference, 40)
+    axes.set_title(f"{method} minus {reference}")
+    axes.set_xlabel(_difference_label(item.measure))
+    handles = [
+        Line2D([], [], color=colour, marker="D", label="95 % interval of the mean"),
+        Line2D([], [], color=colour, linestyle=":", label="expected of a further dataset (95 %)"),
+    ]
+    figure.legend(handles=handles, loc="outside lower center", ncols=2)
+    return figure
+
+
+def _draw_dataset(
+    axes: Axes, row: int, mean: float, ends: tuple[float, float], colour: str, decimals: int
+) -> None:
+    axes.plot(list(ends), [row, row], color=colour, linewidth=1.8)
+    axes.plot([mean], [row], "D" if colour != "0.35" else "o", color=colour)
+    text = f"{signed(round(mean, decimals))} [{signed(round(ends[0], decimals))}, "
+    text += f"{signed(round(ends[1], decimals))}]"
+    axes.text(
+        1.02, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=colour
+    )

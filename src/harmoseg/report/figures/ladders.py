@@ -15,22 +15,24 @@ from harmoseg.conditions import KINDS, parse_corruption
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import parse_method
 from harmoseg.report.figures.style import (
+    COLUMNS,
     WIDTH,
     Styles,
+    dodge,
+    draw_curve,
     draw_interval,
     in_style,
     interval_of,
     label_axes,
     legend_below,
     method_handle,
+    panels,
     shortened,
 )
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.comparison import Comparison
-from harmoseg.statistics.intervals import Estimate
 
-_COLUMNS = 3
 _FEWEST = 3
 """Fewer weights are no curve."""
 _DODGE = 0.45
@@ -108,23 +110,15 @@ def weight_figure(
 
     A row per family, a column per test set.
     """
-    columns = min(_COLUMNS, len(blocks))
-    rows = math.ceil(len(blocks) / columns)
-    figure = Figure(
-        figsize=(
-            max(3.6, 0.3 + (WIDTH - 0.3) / _COLUMNS * columns),
-            2.4 * rows * len(families) + 0.1,
-        ),
-        layout="constrained",
-    )
-    grid = figure.subplots(rows * len(families), columns, squeeze=False)
-    for axes in grid.flat:
-        axes.set_axis_off()
+    columns = min(COLUMNS, len(blocks))
+    cells = columns * math.ceil(len(blocks) / columns)
+    figure, grid = panels(cells * len(families), 2.4, columns=columns, narrowest=3.6, extra=0.1)
     for i, family in enumerate(families):
-        places = grid[i * rows : (i + 1) * rows].flat
-        for axes, block in zip(places, blocks, strict=False):
-            axes.set_axis_on()
+        of_family = grid[i * cells : (i + 1) * cells]
+        for axes, block in zip(of_family, blocks, strict=False):
             _draw_family(axes, comparison, block, family, styles)
+        for axes in of_family[len(blocks) :]:
+            axes.set_axis_off()
     return figure
 
 
@@ -161,47 +155,24 @@ def ladder_figure(
     comparison: Comparison, block: Block, ladders: Sequence[Ladder], styles: Styles
 ) -> Figure:
     """Plot the score against the level of every corruption that has several, clean first."""
-    columns = min(_COLUMNS, len(ladders))
-    rows = math.ceil(len(ladders) / columns)
-    width = max(4.2, 0.3 + (WIDTH - 0.3) / _COLUMNS * columns)
-    figure = Figure(figsize=(width, 2.3 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, squeeze=False, sharey=True)
-    for axes in grid.flat[len(ladders) :]:
-        axes.set_axis_off()
-    for place, ladder in enumerate(ladders):
-        axes = grid.flat[place]
+    figure, grid = panels(len(ladders), 2.3, narrowest=4.2, extra=0.5, sharey=True)
+    for axes, ladder in zip(grid, ladders, strict=True):
         for i, method in enumerate(block.methods):
             found = [
                 comparison.mean_of(block, method, condition=name)
                 for name in (CLEAN, *ladder.conditions)
             ]
-            shift = _DODGE * ((i + 0.5) / len(block.methods) - 0.5)
-            _draw_ladder(axes, shift, found, styles, method, comparison.primary.bounds)
-        axes.set_xticks(range(len(ladder.levels) + 1), ["clean", *map(_level, ladder.levels)])
+            places = np.arange(len(found)) + _DODGE * dodge(i, len(block.methods))
+            draw_curve(axes, places, found, styles[method], comparison.primary.bounds)
+        levels = [np.format_float_positional(level, trim="-") for level in ladder.levels]
+        axes.set_xticks(range(len(levels) + 1), ["clean", *levels])
         axes.set_xlim(-0.5, len(ladder.levels) + 0.5)
         axes.grid(axis="y")
-        label_axes(axes, ladder.name, _unit(ladder.name), "")
+        is_first = axes.get_subplotspec().is_first_col()
+        label_axes(axes, ladder.name, _unit(ladder.name), axis_label(comparison) * is_first)
         axes.tick_params(labelleft=True)
-    for axes in grid[:, 0]:
-        axes.set_ylabel(axis_label(comparison))
     legend_below(figure, [method_handle(method, styles[method]) for method in block.methods])
     return figure
-
-
-def _draw_ladder(
-    axes: Axes,
-    shift: float,
-    estimates: Sequence[Estimate],
-    styles: Styles,
-    method: str,
-    bounds: tuple[float, float],
-) -> None:
-    style = styles[method]
-    places = np.arange(len(estimates)) + shift
-    means = [estimate.mean for estimate in estimates]
-    axes.plot(places, means, color=style.colour, linestyle=style.line, linewidth=0.9)
-    for place, estimate in zip(places.tolist(), estimates, strict=True):
-        draw_interval(axes, place, estimate, style, bounds=bounds)
 
 
 @in_style()
@@ -217,7 +188,7 @@ def condition_figure(
         if row % 2 == 0:
             axes.axhspan(row - 0.5, row + 0.5, color="0.955", linewidth=0)
         for i, method in enumerate(block.methods):
-            place = row + 0.8 * ((i + 0.5) / len(block.methods) - 0.5)
+            place = row + 0.8 * dodge(i, len(block.methods))
             estimate = comparison.mean_of(block, method, condition=condition)
             bounds = comparison.primary.bounds
             draw_interval(axes, place, estimate, styles[method], upright=False, bounds=bounds)
@@ -229,10 +200,6 @@ def condition_figure(
     handles = [method_handle(method, styles[method], lines=False) for method in block.methods]
     legend_below(figure, handles)
     return figure
-
-
-def _level(level: float) -> str:
-    return np.format_float_positional(level, trim="-")
 
 
 def _unit(name: str) -> str:

@@ -9,9 +9,15 @@ from dataclasses import dataclass, replace
 import pandas as pd
 from matplotlib.figure import Figure
 
-from harmoseg.report.figures.cases import difference_plot, paired_plot
-from harmoseg.report.figures.curves import training_curves
-from harmoseg.report.figures.forest import forest_plot
+from harmoseg.report.figures.cases import (
+    choose_cases,
+    class_figure,
+    difference_plot,
+    overlay_figure,
+    paired_plot,
+)
+from harmoseg.report.figures.curves import reliability_figure, ring_figure, training_curves
+from harmoseg.report.figures.forest import forest_plot, pooled_plot
 from harmoseg.report.figures.ladders import (
     condition_figure,
     find_families,
@@ -19,10 +25,6 @@ from harmoseg.report.figures.ladders import (
     ladder_figure,
     weight_figure,
 )
-from harmoseg.report.figures.overlays import choose_cases, class_figure, overlay_figure
-from harmoseg.report.figures.pooled import pooled_plot
-from harmoseg.report.figures.reliability import reliability_figure
-from harmoseg.report.figures.rings import ring_figure
 from harmoseg.report.figures.style import Dots, Styles, method_styles
 from harmoseg.report.gallery import Gallery
 from harmoseg.scores.table import CLEAN

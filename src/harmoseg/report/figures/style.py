@@ -30,7 +30,9 @@ MAPS = "viridis"
 """Colours of maps: perceptually uniform, and in order when printed in grey."""
 GAIN, LOSS, UNDECIDED = PALETTE[0], PALETTE[5], "#7F7F7F"
 WIDTH = 7.0
-"""Of a figure over a page, in inches; at this width its text is 8 to 9 pt."""
+"""Width of a figure over a page, in inches; its text is 8 to 9 pt there."""
+COLUMNS = 3
+"""Panels beside one another in a figure over a page."""
 TEXT_SIZE, TITLE_SIZE = 8.0, 9.0
 _DPI = 130
 _PAD = 0.05
@@ -75,7 +77,7 @@ _STYLE: dict[Any, Any] = {
 
 @dataclass(frozen=True)
 class MethodStyle:
-    """How a method is drawn in every figure of a study."""
+    """Colour, marker and line of a method in every figure of a study."""
 
     colour: str
     marker: str
@@ -197,6 +199,37 @@ def signed(value: float) -> str:
     return f"{value:+g}".replace("-", MINUS) if value else "0"
 
 
+def dodge(place: int, count: int) -> float:
+    """Return where one of `count` things stands beside the others, between -1/2 and 1/2."""
+    return (place + 0.5) / count - 0.5
+
+
+def panels(
+    count: int,
+    height: float,
+    *,
+    columns: int = COLUMNS,
+    narrowest: float = 0.0,
+    extra: float = 0.0,
+    **how: Any,
+) -> tuple[Figure, list[Axes]]:
+    """Make a figure of `count` panels `height` inches high, so many `columns` at most."""
+    columns = min(columns, count)
+    rows = math.ceil(count / columns)
+    width = max(narrowest, 0.3 + (WIDTH - 0.3) / COLUMNS * columns)
+    figure = Figure(figsize=(width, height * rows + extra), layout="constrained")
+    grid = figure.subplots(rows, columns, squeeze=False, **how).ravel()
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, list(grid[:count])
+
+
+def show_image(axes: Axes, image: NDArray[Any], **how: Any) -> None:
+    """Draw an image (H, W, C) of values from 0 to 255; one channel is grey."""
+    pixels = image[..., 0] if image.shape[-1] == 1 else image
+    axes.imshow(pixels, cmap="gray", vmin=0, vmax=255, **how)
+
+
 def label_axes(axes: Axes, title: str, x: str, y: str) -> None:
     """Set the title and the labels of both axes."""
     axes.set_title(title)
@@ -252,6 +285,22 @@ def draw_interval(
     )
 
 
+def draw_curve(
+    axes: Axes,
+    places: NDArray[np.float64],
+    estimates: Sequence[Estimate],
+    style: MethodStyle,
+    bounds: tuple[float, float],
+    joined: NDArray[np.bool_] | slice = slice(None),
+) -> None:
+    """Draw means with their intervals at places on the x axis; a line connects those `joined`."""
+    means = np.asarray([estimate.mean for estimate in estimates])
+    line: dict[str, Any] = {"color": style.colour, "linestyle": style.line, "linewidth": 1.0}
+    axes.plot(places[joined], means[joined], **line)
+    for place, estimate in zip(places.tolist(), estimates, strict=True):
+        draw_interval(axes, place, estimate, style, bounds=bounds)
+
+
 def interval_of(
     estimate: Estimate, bounds: tuple[float, float] | None = None
 ) -> tuple[float, float]:
@@ -264,7 +313,7 @@ def interval_of(
 
 
 def focus(axes: Axes, estimates: Sequence[Estimate], bounds: tuple[float, float]) -> None:
-    """Let the y axis show all means, and all intervals but those far wider than most.
+    """Limit the y axis to all means, and all intervals but those far wider than most.
 
     From two seeds a single interval can be so wide that everything else becomes a line.
     """

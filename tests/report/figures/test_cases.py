@@ -9,7 +9,7 @@ import pytest
 from matplotlib.patches import Rectangle
 
 from harmoseg.metrics.measures import known_measure
-from harmoseg.report.figures.overlays import (
+from harmoseg.report.figures.cases import (
     PREDICTION_COLOUR,
     TRUTH_COLOUR,
     choose_cases,

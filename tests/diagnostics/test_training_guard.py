@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from harmoseg.diagnostics.overlap_disguise import describe_disguises
+from harmoseg.diagnostics.training_guard import describe_disguises
 
 
 @pytest.mark.parametrize("mode", ["binary", "multiclass", "multilabel"])

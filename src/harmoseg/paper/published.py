@@ -1,4 +1,4 @@
-"""Reading ``table1.csv`` to ``table6.csv``: one row per cell of a published table.
+"""The numbers of the paper's Tables 1 to 6, from ``data/table1.csv`` to ``table6.csv``.
 
 What in them is odd, and where the paper's text says something else, is on the page
 ``docs/explanation/published-numbers.md``.
@@ -14,12 +14,12 @@ from importlib.resources import files
 from harmoseg.errors import HarmosegError
 
 TABLES = (1, 2, 3, 4, 5, 6)
-_HERE = files("harmoseg.paper.published")
+_DATA = files("harmoseg.paper") / "data"
 
 
 @dataclass(frozen=True)
 class PublishedColumn:
-    """What a column of a published table shows.
+    """Content of a column of a published table.
 
     `trained_on` and `tested_on` are names of cards, `condition` is ``clean`` or the spelling of a
     corruption, `label` names a class of the card and is empty for the mean over the foreground
@@ -67,7 +67,7 @@ def read_published(table: int) -> tuple[PublishedCell, ...]:
     """
     if table not in TABLES:
         raise HarmosegError(f"published table {table!r}: the paper has the tables 1 to 6")
-    text = (_HERE / f"table{table}.csv").read_text(encoding="utf-8")
+    text = (_DATA / f"table{table}.csv").read_text(encoding="utf-8")
     rows = csv.DictReader(line for line in text.splitlines() if not line.startswith("#"))
     return tuple(
         PublishedCell(
