@@ -91,8 +91,8 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Evaluate and print the summary."""
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-    from harmoseg.evaluation.measuring import Measuring
     from harmoseg.evaluation.summary import format_summary
 
     out = arguments.out or arguments.run / "evaluations" / arguments.store.resolve().name

@@ -19,7 +19,7 @@ from harmoseg.diagnostics.predictions import (
     to_logits,
 )
 from harmoseg.diagnostics.probe import Answers, Loss, Question, value_and_gradient
-from harmoseg.losses.imported import ForeignLoss
+from harmoseg.losses.named import ForeignLoss
 
 Status = Literal["pass", "fail", "not applicable"]
 _STEPS = 100

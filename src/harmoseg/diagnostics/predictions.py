@@ -12,7 +12,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harmoseg.losses.modes import Mode
-from harmoseg.losses.truth_maps import signed_distances
+from harmoseg.losses.shelf import signed_distances
 
 Kind = Literal["noise", "near", "truth", "inverse"]
 Array = NDArray[np.float64]

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.diagnostics.predictions import State, graded_predictions, to_channels
-from harmoseg.losses.imported import ForeignLoss
 from harmoseg.losses.method import LossName, parse_loss
 from harmoseg.losses.modes import Mode
-from harmoseg.losses.named import make_loss
+from harmoseg.losses.named import ForeignLoss, make_loss
 
 Loss = Callable[[Tensor, Tensor], Tensor]
 REFERENCES = ("bce", "dice", "scc", "tversky", "focal", "rings")

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from harmoseg.evaluation.scores import CUTOFF, ConditionScores
-from harmoseg.evaluation.tables import CALIBRATION, calibration_measures
-from harmoseg.metrics import AGGREGATES, METRICS, Aggregated, Metric, aggregate, average
+from harmoseg.evaluation.case_scores import CALIBRATION, OVERLAP, calibration_measures
+from harmoseg.evaluation.condition_scores import CUTOFF, ConditionScores
+from harmoseg.metrics import AGGREGATES, Aggregated, aggregate, average, pool_calibration
 from harmoseg.metrics.measures import known_measure
-
-_OVERLAP: tuple[Metric, ...] = (*METRICS, "precision")
 
 Part = dict[str, Any]
 """What one condition or subset comes to.
@@ -29,63 +27,39 @@ convention, which pixels count, their measures pooled, and those of every case, 
 
 def summarise(scores: ConditionScores, classes: Sequence[str]) -> Part:
     """Sum up one condition; overlap and calibration lie in [0, 1], null is undefined."""
-    overlap = {
-        metric: {how: _entry(aggregate(how, metric, scores.counts)) for how in AGGREGATES}
-        for metric in _OVERLAP
-    }
     one_sided = scores.one_sided().tolist()
-    means = {
-        group: {
-            name: _entry(average(values[:, 1:])) for name, values in getattr(scores, group).items()
-        }
-        for group in ("distances", "spectral", "further")
-    }
+    measures = scores.measures()
     per_class = {
         name: {
             "one_sided": one_sided[c],
-            **{
-                measure: _entry(average(values[:, c : c + 1]))
-                for measure, values in scores.measures().items()
-            },
+            **{name: _entry(average(values[:, c : c + 1])) for name, values in measures.items()},
         }
         for c, name in enumerate(classes)
         if c > 0
     }
+    pooled = pool_calibration(case.calibration for case in scores.cases)
+    of_cases = [calibration_measures(case.calibration) for case in scores.cases]
     return {
-        "aggregates": overlap,
-        **means,
+        "aggregates": {
+            metric: {how: _entry(aggregate(how, metric, scores.counts)) for how in AGGREGATES}
+            for metric in OVERLAP
+        },
+        **{
+            group: {name: _entry(average(values[:, 1:])) for name, values in of_group.items()}
+            for group, of_group in scores.groups.items()
+        },
         "one_sided": sum(one_sided[1:]),
         "per_class": per_class,
-        "calibration": _calibration(scores),
-    }
-
-
-def summarise_subsets(
-    subsets: Sequence[str], scores: ConditionScores, classes: Sequence[str]
-) -> dict[str, Part]:
-    """Summarise every named subset of the cases apart.
-
-    Empty where there are not two names or more: one subset would repeat the whole.
-    """
-    names = sorted({name for name in subsets if name})
-    if len(names) < 2:
-        return {}
-    member = np.asarray(subsets)
-    return {name: summarise(scores.take(np.flatnonzero(member == name)), classes) for name in names}
-
-
-def _calibration(scores: ConditionScores) -> dict[str, Any]:
-    pooled = scores.pooled_calibration()
-    of_cases = [calibration_measures(bins) for bins in scores.calibration]
-    return {
-        "convention": pooled.convention,
-        "where": scores.calibrated_where,
-        "bins": pooled.count.size,
-        "pixels": pooled.pixels,
-        "pooled": {name: _number(value) for name, value in calibration_measures(pooled).items()},
-        "per_image": {
-            name: _entry(average(np.array([[case[name]] for case in of_cases])))
-            for name in CALIBRATION
+        "calibration": {
+            "convention": pooled.convention,
+            "where": scores.calibrated_where,
+            "bins": pooled.count.size,
+            "pixels": pooled.pixels,
+            "pooled": {name: _number(x) for name, x in calibration_measures(pooled).items()},
+            "per_image": {
+                name: _entry(average(np.array([[case[name]] for case in of_cases])))
+                for name in CALIBRATION
+            },
         },
     }
 
@@ -99,51 +73,36 @@ def _entry(result: Aggregated) -> dict[str, Any]:
 
 
 def _number(value: float) -> float | None:
-    """JSON has no NaN; null says that nothing could be scored."""
+    """Return None for NaN, which JSON has not: null says that nothing could be scored."""
     return None if math.isnan(value) else value
 
 
 def format_summary(summary: Mapping[str, Any]) -> str:
     """Write the summary of an evaluation as small tables with their units."""
-    parts = {"clean": summary, **summary["conditions"]}
     overlap = summary["aggregates"]
     # Names of distances carry definition and unit: HD95_pooled_mm.
-    columns = [*_further(summary), *summary["distances"], CUTOFF]
-    blocks = [
-        (
-            ("aggregate", *_OVERLAP),
-            [
-                (how, [_points(overlap[name][how]["value"]) for name in _OVERLAP])
-                for how in AGGREGATES
-            ],
-        ),
-        (
-            ("condition", "DSC", *columns, *_LAST),
-            [(name, _line(part, columns)) for name, part in parts.items()],
-        ),
+    columns = ["DSC", *_further(summary), *summary["distances"], CUTOFF]
+    last = ["scored", "one_sided"]
+    aggregates = [
+        (how, [_points(overlap[name][how]["value"]) for name in OVERLAP]) for how in AGGREGATES
     ]
-    if summary["subsets"]:
-        lines = [(name, _line(part, columns)) for name, part in summary["subsets"].items()]
-        blocks.append((("subset", "DSC", *columns, *_LAST), lines))
+    blocks = [_block(("aggregate", *OVERLAP), aggregates)]
+    tables = {"condition": {"clean": summary, **summary["conditions"]}}
+    tables |= {"subset": summary["subsets"]} if summary["subsets"] else {}
+    for title, parts in tables.items():
+        lines = [(name, _cells(_measures(part), columns, part)) for name, part in parts.items()]
+        blocks.append(_block((title, *columns, "ECE", "MCE", *last), lines))
     if len(summary["per_class"]) > 1:
-        header = ("class", "DSC", *columns, "scored", "one_sided")
-        blocks.append((header, _class_lines(summary["per_class"], columns)))
-    return "\n\n".join([*(_block(*block) for block in blocks), _notes(summary)])
+        found = summary["per_class"].items()
+        lines = [(name, _cells(measures, columns, measures)) for name, measures in found]
+        blocks.append(_block(("class", *columns, *last), lines))
+    return "\n\n".join([*blocks, _notes(summary)])
 
 
-_LAST = ("ECE", "MCE", "scored", "one_sided")
-
-
-def _line(part: Mapping[str, Any], columns: Sequence[str]) -> list[str]:
-    measures = {**_further(part), **part["distances"], **part["spectral"]}
-    pooled = part["calibration"]["pooled"]
-    return [
-        _points(part["aggregates"]["DSC"]["per_image"]["value"]),
-        *(_plain(name, measures[name]["value"]) for name in columns),
-        *(_points(pooled[name]) for name in ("ECE", "MCE")),
-        _scored(next(iter(part["distances"].values()))),
-        str(part["one_sided"]),
-    ]
+def _measures(part: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries of a part by the name of their measure."""
+    dsc = part["aggregates"]["DSC"]["per_image"]
+    return {"DSC": dsc, **_further(part), **part["distances"], **part["spectral"]}
 
 
 def _further(part: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -152,25 +111,18 @@ def _further(part: Mapping[str, Any]) -> Mapping[str, Any]:
     return found
 
 
-def _class_lines(
-    per_class: Mapping[str, Any], columns: Sequence[str]
-) -> list[tuple[str, list[str]]]:
+def _cells(
+    measures: Mapping[str, Any], columns: Sequence[str], part: Mapping[str, Any]
+) -> list[str]:
+    """Return a line: values of measures, calibration if the part has it, and what was scored."""
+    distance = measures[next(name for name in columns if name.startswith("HD"))]
+    calibration = part["calibration"]["pooled"] if "calibration" in part else {}
     return [
-        (
-            name,
-            [
-                _points(measures["DSC"]["value"]),
-                *(_plain(column, measures[column]["value"]) for column in columns),
-                _scored(measures[next(name for name in columns if name.startswith("HD"))]),
-                str(measures["one_sided"]),
-            ],
-        )
-        for name, measures in per_class.items()
+        *(_plain(name, measures[name]["value"]) for name in columns),
+        *(_points(calibration[name]) for name in ("ECE", "MCE") if calibration),
+        f"{distance['scored']}/{distance['scored'] + distance['undefined']}",
+        str(part["one_sided"]),
     ]
-
-
-def _scored(entry: Mapping[str, Any]) -> str:
-    return f"{entry['scored']}/{entry['scored'] + entry['undefined']}"
 
 
 def _points(value: float | None) -> str:

@@ -14,8 +14,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.explain.cam import grad_cam
 from harmoseg.explain.slices import ShownSlice
 from harmoseg.explain.spectral_maps import MapCorrelation, classes_in, map_correlation, spectral_map
-from harmoseg.inference.labels import labels_of_logits
-from harmoseg.inference.predictor import choose_device
+from harmoseg.inference.predictor import choose_device, labels_of_logits
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor
 

@@ -25,16 +25,20 @@ from harmoseg.datasets.pictures import quiet_decoding
 from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.files import printable, read_json
-from harmoseg.inference.input_reading import Case, problem_of, read_case
-from harmoseg.inference.inputs import Input, find_inputs, searched_folder
-from harmoseg.inference.options import Device, PredictionOptions
+from harmoseg.inference.inputs import (
+    Case,
+    Input,
+    find_inputs,
+    problem_of,
+    read_case,
+    searched_folder,
+)
+from harmoseg.inference.options import MODEL_FILE, Device, PredictionOptions, resolve_precision
 from harmoseg.inference.output_folder import FAILED, PredictionFolder, Row
-from harmoseg.inference.planes import Plane, gaussian, predict_planes, taper
+from harmoseg.inference.planes import Plane, Window, gaussian, predict_planes, taper
 from harmoseg.inference.predictor import BATCH, Predictor, choose_device
-from harmoseg.inference.saved_model import MODEL_FILE, ModelInfo, load_model
-from harmoseg.inference.windows import Window
+from harmoseg.inference.saved_model import ModelInfo, load_model
 from harmoseg.inference.writing import outputs_of, write_outputs
-from harmoseg.models.precision import resolve_precision
 from harmoseg.parallel import ordered_map
 from harmoseg.progress import Progress
 from harmoseg.store.output_check import check_apart

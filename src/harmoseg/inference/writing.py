@@ -15,8 +15,7 @@ from PIL import Image
 from harmoseg.colours import colour_codes
 from harmoseg.datasets.volumes import Volume
 from harmoseg.files import make_folder, whole_file
-from harmoseg.inference.input_reading import Case
-from harmoseg.inference.inputs import Input
+from harmoseg.inference.inputs import Case, Input
 from harmoseg.inference.mask_overlays import class_colours, draw_outlines, overlay_size
 from harmoseg.inference.options import PredictionOptions
 from harmoseg.store.card import Card

@@ -32,10 +32,8 @@ from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
-from harmoseg.inference.labels import labels_of
-from harmoseg.inference.planes import predict_planes
-from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.windows import cut_windows
+from harmoseg.inference.planes import cut_windows, predict_planes
+from harmoseg.inference.predictor import Predictor, labels_of
 from harmoseg.store.card import TaskMode
 
 _VOLUMES = (".nii", ".nii.gz")

@@ -9,11 +9,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from harmoseg.losses.modes import Mode, Pair, one_hot, probabilities
-from harmoseg.losses.shelf import MapLoss, ShelfLoss, check_option
-from harmoseg.losses.truth_maps import (
+from harmoseg.losses.shelf import (
+    MapLoss,
     Maps,
     Masks,
+    ShelfLoss,
     centre_tubes,
+    check_option,
     outline_distances,
     signed_distances,
 )

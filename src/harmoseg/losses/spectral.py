@@ -9,7 +9,6 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.fused import sweep
 from harmoseg.losses.modes import (
     Mode,
     Pair,
@@ -19,7 +18,7 @@ from harmoseg.losses.modes import (
     one_hot,
     probabilities,
 )
-from harmoseg.losses.overlap_sums import Averaging
+from harmoseg.losses.sums import Averaging, sweep
 from harmoseg.spectrum import (
     Partition,
     Reduction,

@@ -6,8 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Literal, NamedTuple
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.control_methods import Kind
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import Kind, parse_method
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block

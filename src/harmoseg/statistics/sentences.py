@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from harmoseg.losses.control_methods import Kind
+from harmoseg.losses.method import Kind
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.differences import FOR_THESE_NETWORKS, Difference, Where
 from harmoseg.statistics.intervals import Estimate

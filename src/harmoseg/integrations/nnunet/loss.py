@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.deep_supervision import DeepSupervisionLoss
-from harmoseg.losses.harmonized import HarmonizedLoss
+from harmoseg.losses.harmonized import DeepSupervisionLoss, HarmonizedLoss
 from harmoseg.losses.modes import Mode
 from harmoseg.losses.spectral import Bands
 
