@@ -22,7 +22,7 @@ from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.evaluation import evaluate as module
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate, open_evaluation
-from harmoseg.evaluation.summary import format_summary
+from harmoseg.evaluation.tables import format_summary
 from harmoseg.inference.saved_model import ModelInfo, SavedModel, load_model
 from harmoseg.locks import locked
 from harmoseg.metrics import multiclass_calibration, overlap_metric

@@ -35,7 +35,7 @@ _ARRAYS = ("counts", "distances", "cross", "power", "log_magnitude")
 
 @dataclass(frozen=True)
 class Measuring:
-    """How distances are measured.
+    """Options of distances and calibration.
 
     Args:
         definition: Of the Hausdorff distances: both directions pooled, or the larger of the two.
@@ -90,7 +90,7 @@ class Measuring:
 
 @dataclass(frozen=True, eq=False)
 class CaseScores:
-    """What was measured of a case, per class with the background first.
+    """Scores of a case, per class with the background first.
 
     `counts` (classes, 4), `distances` (classes, 4) in the order of `DISTANCES`, `cross` and `power`
     (classes, rings) at training resolution, `log_magnitude` (classes,). NaN is undefined; nothing
@@ -119,7 +119,7 @@ class CaseScores:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> CaseScores:
-        """Take back what `to_json` gave."""
+        """Return the scores that `to_json` wrote."""
         arrays: dict[str, NDArray[Any]] = {
             name: np.asarray(values[name], np.int64 if name == "counts" else np.float64)
             for name in _ARRAYS

@@ -25,10 +25,9 @@ from typing import Any
 
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.case_scores import CALIBRATION, CaseScores, Measuring
-from harmoseg.evaluation.condition_scores import ConditionScores, make_scores
 from harmoseg.evaluation.journal import Journal, unfinished
 from harmoseg.evaluation.measuring import distance_unit, measure_cases
-from harmoseg.evaluation.summary import summarise
+from harmoseg.evaluation.tables import ConditionScores, make_scores, summarise
 from harmoseg.files import (
     check_replaceable,
     check_schema,
@@ -60,7 +59,7 @@ _AGAIN = "evaluate again"
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What an evaluation folder holds: `scores` of one run on one test set, and `summary`."""
+    """Content of an evaluation folder: `scores` of one run on one test set, and `summary`."""
 
     folder: Path
     scores: Scores
@@ -133,13 +132,13 @@ def _read_before(
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is evaluated, and how.
+    """Options of an evaluation.
 
     Args:
         split: Which split is scored.
         corruption_seed: What, with the case, draws the corruptions.
         flips: Average over the image and its mirror images (test-time augmentation).
-        measuring: How distances are measured.
+        measuring: Options of distances and calibration.
     """
 
     split: Split = "test"

@@ -19,7 +19,7 @@ from harmoseg.locks import locked
 
 
 class Journal(AbstractContextManager["Journal"]):
-    """What was measured so far: lines of JSON, each with a key that says what determines it.
+    """Lines of JSON with what was measured so far, each with a key that says what determines it.
 
     `found` holds what an earlier process wrote; lines that are cut off or damaged are left out.
     """

@@ -230,7 +230,7 @@ def calibrate_map(
     another shape and for values that are no probabilities.
     """
     maps = read_map(path, truth.labels.shape)
-    labels, decided = (_as_places(found, values) for found in (truth.labels, decided))
+    labels, decided = (as_places(found, values) for found in (truth.labels, decided))
     where = None if band is None else boundary_band(labels, band, spacing=spacing)
     most = max(int(labels.max(initial=0)), len(values))
     if most >= max(2, len(maps)):
@@ -300,10 +300,11 @@ def _read_array(path: Path) -> NDArray[Any]:
         ) from error
 
 
-def _as_places(labels: NDArray[np.integer], values: tuple[int, ...]) -> NDArray[np.integer]:
-    """Replace the label of every class by its place among the classes."""
-    if not values or values == tuple(range(1, len(values) + 1)):
+def as_places(labels: NDArray[np.integer], values: Sequence[int]) -> NDArray[np.integer]:
+    """Replace the label of every class by its place among the classes, from 1."""
+    if tuple(values) == tuple(range(1, len(values) + 1)):
         return labels
-    table = np.zeros(max(int(labels.max(initial=0)), *values) + 1, np.int32)
+    dtype = np.uint8 if len(values) < 256 else np.int32
+    table = np.zeros(max(int(labels.max(initial=0)), *values) + 1, dtype)
     table[list(values)] = np.arange(1, len(values) + 1)
     return np.asarray(table[labels])

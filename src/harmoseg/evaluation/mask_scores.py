@@ -10,20 +10,19 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
-from harmoseg.errors import HarmosegError
+from harmoseg.colours import colour_codes
+from harmoseg.errors import HarmosegError, listed
 from harmoseg.evaluation.case_scores import (
     BOTH_EMPTY,
-    CALIBRATION,
     DISTANCES,
     OVERLAP,
     Measuring,
     bin_table,
     calibration_measures,
 )
-from harmoseg.evaluation.mask_files import MaskFile, calibrate_map, read_mask, values_of
-from harmoseg.evaluation.mask_runs import Run, Unmatched, few
+from harmoseg.evaluation.mask_files import MaskFile, as_places, calibrate_map, read_mask, values_of
+from harmoseg.evaluation.mask_runs import Run, Unmatched
 from harmoseg.metrics import (
     CalibrationBins,
     class_surface_distances,
@@ -34,12 +33,15 @@ from harmoseg.scores.files import read_table
 from harmoseg.scores.suspicions import find_suspicions
 from harmoseg.scores.table import BACKGROUND, COUNTS, Scores, natural_order
 
+Lookup = Mapping[str, str] | str | Path | None
 _CLOSE_MM = 1e-3
+_CONTRADICTED = 0.01
+"""Share of pixels: postprocessing changes less, another orientation or another model more."""
 
 
 @dataclass(frozen=True)
 class ScoringOptions:
-    """How masks are read and measured.
+    """Options of reading and measuring masks.
 
     Args:
         classes: Names of the foreground classes: of the labels 1, 2, ...; or a mapping from a name
@@ -48,7 +50,7 @@ class ScoringOptions:
         spacing: Pitch along the axes of a mask in mm, or ``pixel``; None takes that of NIfTI
             files, and pixels for pictures.
         unmatched: Whether a case without truth or without prediction is an error, or left out.
-        measuring: How distances are measured.
+        measuring: Options of distances and calibration.
     """
 
     classes: Sequence[str] | Mapping[str, int | str] | None = None
@@ -138,11 +140,7 @@ def _measure(
                 f"{mask.path}: label {min(strange)}, expected "
                 f"{', '.join(map(str, sorted(allowed)))}; declare the classes of all labels"
             )
-    ours, theirs = pred.labels, truth.labels
-    if values != list(range(len(values))):
-        table = np.zeros(values[-1] + 1, dtype=np.uint8 if len(values) < 256 else np.int32)
-        table[values] = np.arange(len(values))
-        ours, theirs = table[ours], table[theirs]
+    ours, theirs = (as_places(mask.labels, values[1:]) for mask in (pred, truth))
     counts = confusion_counts(ours, theirs, len(values))
     result = {"0": [counts[0].tolist(), [float("nan")] * len(DISTANCES)]}
     surfaces = class_surface_distances(ours, theirs, len(values), spacing=spacing_of(truth, how))
@@ -194,21 +192,15 @@ def parse_classes(given: Sequence[str] | Mapping[str, int | str] | None) -> Clas
         raise HarmosegError(f"classes {', '.join(names)}; expected distinct foreground classes")
     if all(isinstance(value, int) and value > 0 for value in given.values()):
         return Classes(names, tuple(int(value) for value in given.values()))
-    colours = []
     for name, value in given.items():
         if not re.fullmatch(r"#[0-9a-fA-F]{6}", str(value)) or value == "#000000":
             raise HarmosegError(
                 f"class {name!r} is {value!r}, expected a label above 0, or a colour as #rrggbb "
                 "for all classes"
             )
-        code = int(str(value)[1:], 16)
-        colours.append((code >> 16, code >> 8 & 255, code & 255))
-    return Classes(names, tuple(range(1, len(names) + 1)), tuple(colours))
-
-
-Lookup = Mapping[str, str] | str | Path | None
-_CONTRADICTED = 0.01
-"""Share of pixels: postprocessing changes less, another orientation or another model more."""
+    codes = colour_codes([str(value) for value in given.values()])
+    colours = tuple((int(red), int(green), int(blue)) for red, green, blue in codes)
+    return Classes(names, tuple(range(1, len(names) + 1)), colours)
 
 
 def make_scores(
@@ -228,42 +220,39 @@ def make_scores(
     units = {found["unit"] for found in measured.values()}
     if len(units) > 1:
         raise HarmosegError("some masks have a spacing in mm and others none; give spacing")
-    keys, counts, distances, calibration = [], [], [], []
+    keys: list[dict[str, str]] = []
+    values: list[dict[str, float]] = []
     bins: list[pd.DataFrame] = []
     apart: dict[str, float] = {}
-    undefined = [float("nan")] * len(CALIBRATION)
+    distance_names = how.measuring.distance_names(units.pop())
     for case, found in measured.items():
         absent = [[0, 0, 0, found["pixels"]], how.measuring.distances_of(BOTH_EMPTY)]
         for place, run in enumerate(runs):
             if (result := found["runs"].get(str(place))) is None:
                 continue
-            of_case = undefined
+            named = {"method": run.method, "seed": run.seed, "case": case, "tested_on": tested_on}
+            of_case: dict[str, float] = {}
             if "bins" in result:
                 filled = CalibrationBins.from_lists(result["bins"])
-                of_case = list(calibration_measures(filled).values())
-                named = {"method": run.method, "seed": run.seed, "case": case}
-                bins.append(bin_table({**named, "tested_on": tested_on}, filled))
+                of_case = calibration_measures(filled)
+                bins.append(bin_table(named, filled))
                 told = f"{run.method}, training {run.seed}"
                 apart[told] = max(apart.get(told, 0.0), result["apart"])
             for value, name in ((0, BACKGROUND), *names.items()):
-                count, distance = result["of"].get(str(value), absent)
-                keys.append((run.method, run.seed, case, name))
-                counts.append(count)
-                distances.append(distance)
-                calibration.append(of_case)
-    frame = pd.DataFrame(keys, columns=["method", "seed", "case", "class"])
-    of_counts: NDArray[np.int64] = np.asarray(counts)
-    foreground = (frame["class"] != BACKGROUND).to_numpy()
-    for metric in OVERLAP:
-        frame[metric] = np.where(foreground, overlap_metric(metric, of_counts), np.nan)
-    columns = (*how.measuring.distance_names(units.pop()), *(CALIBRATION if bins else ()))
-    for name, column in zip(
-        columns, (*np.transpose(distances), *np.transpose(calibration)), strict=False
-    ):
-        frame[name] = column
-    for name, column in zip(COUNTS, of_counts.T, strict=True):
-        frame[name] = column
-    frame["tested_on"] = tested_on
+                counts, distances = result["of"].get(str(value), absent)
+                keys.append({**named, "class": name})
+                values.append(
+                    dict(zip((*COUNTS, *distance_names), (*counts, *distances), strict=True))
+                    | of_case
+                )
+    named_rows, measured_rows = pd.DataFrame(keys), pd.DataFrame(values)
+    foreground = (named_rows["class"] != BACKGROUND).to_numpy()
+    of_counts = measured_rows[list(COUNTS)].to_numpy()
+    overlap = {
+        metric: np.where(foreground, overlap_metric(metric, of_counts), np.nan)
+        for metric in OVERLAP
+    }
+    frame = pd.concat([named_rows, pd.DataFrame(overlap), measured_rows], axis=1)
     remarks = [
         f"{told}: the probability map of some case decides otherwise than its mask on "
         f"{100 * share:.1f} % of the pixels; calibration is that of the map"
@@ -310,7 +299,7 @@ def _look_up(given: Mapping[str, str] | str | Path, cases: pd.Series, name: str)
         given = dict(zip(table["case"], table[name], strict=True))
     if isinstance(given, Mapping):
         if missing := natural_order(set(cases) - given.keys()):
-            raise HarmosegError(f"no {name} is given for {len(missing)} cases: {few(missing)}")
+            raise HarmosegError(f"no {name} is given for {len(missing)} cases: {listed(missing)}")
         return [given[case] for case in cases]
     try:
         pattern = re.compile(str(given))
@@ -318,5 +307,5 @@ def _look_up(given: Mapping[str, str] | str | Path, cases: pd.Series, name: str)
         raise HarmosegError(f"{name} pattern {given!r}: {error}") from error
     found = {case: pattern.search(case) for case in cases.unique()}
     if missing := natural_order(case for case, match in found.items() if match is None):
-        raise HarmosegError(f"{name} pattern {given!r} does not fit {few(missing)}")
+        raise HarmosegError(f"{name} pattern {given!r} does not fit {listed(missing)}")
     return [m[1] if m.re.groups else m[0] for case in cases if (m := found[case]) is not None]

@@ -168,7 +168,7 @@ def measure_cases(
 
 @dataclass(frozen=True, eq=False)
 class _Reference:
-    """What the prediction of a case is measured against.
+    """Truth that the prediction of a case is measured against.
 
     `band` marks the pixels (D, H, W) whose calibration counts, all where it is None. `spacing` is
     that of the distances.

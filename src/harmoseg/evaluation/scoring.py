@@ -20,7 +20,7 @@ from harmoseg.datasets.sources import in_parallel
 from harmoseg.datasets.volumes import read_nifti
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
-from harmoseg.evaluation.mask_files import NIFTI, MaskFile, suffix_of
+from harmoseg.evaluation.mask_files import NIFTI, MaskFile, as_places, suffix_of
 from harmoseg.evaluation.mask_runs import (
     Folders,
     Run,
@@ -47,6 +47,9 @@ from harmoseg.store.tiling import resize_image, resize_label
 
 _LOG = logging.getLogger(__name__)
 _JOURNAL = ".scored.jsonl"
+_SIDE = 320
+"""The longer side of a picture at most."""
+Volume = NDArray[np.integer]
 
 
 def score(
@@ -103,7 +106,7 @@ def score(
     work = partial(score_case, runs=runs, truths=truths, classes=classes, how=how)
     keys = {case: _key(case, runs, truths, how) for case in cases}
     with nullcontext() if folder is None else Journal(folder / _JOURNAL) as journal:
-        kept = {} if journal is None else journal.found
+        kept: dict[str, Any] = {} if journal is None else journal.found
         todo = [case for case in cases if keys[case] not in kept]
         for case, found in zip(todo, in_parallel(work, todo, "scoring"), strict=True):
             kept[keys[case]] = found
@@ -157,11 +160,6 @@ def _key(case: str, runs: Sequence[Run], truths: Mapping[str, Any], how: Scoring
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 
-Volume = NDArray[np.integer]
-_SIDE = 320
-"""The longer side of a picture at most."""
-
-
 def make_gallery(
     cases: Sequence[str],
     runs: Sequence[Run],
@@ -202,9 +200,7 @@ def _picture(
 
     def shown(part: NDArray[np.integer]) -> NDArray[np.uint8]:
         flat = part if plane is None else part[plane]
-        places = np.zeros(max(int(flat.max(initial=0)), *labels) + 1, np.uint8)
-        places[list(labels)] = np.arange(1, len(labels) + 1)
-        return resize_label(places[flat], *size)
+        return resize_label(as_places(flat, labels).astype(np.uint8), *size)
 
     image = np.zeros((height, width, 1), np.uint8)
     if case in images:

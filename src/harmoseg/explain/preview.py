@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmoseg.colours import colour_codes
+from harmoseg.colours import class_colours, colour_codes
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
-from harmoseg.inference.mask_overlays import class_colours
 from harmoseg.store.card import Card
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store

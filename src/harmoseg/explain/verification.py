@@ -12,13 +12,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from harmoseg.colours import class_colours, draw_outlines
 from harmoseg.datasets.verification.findings import SEVERITIES, Finding
 from harmoseg.datasets.verification.format import class_shares, closing_line, describe
 from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_text
-from harmoseg.inference.mask_overlays import class_colours, draw_outlines
 from harmoseg.report.page_template import page_template
 from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS

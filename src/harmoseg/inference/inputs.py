@@ -47,9 +47,19 @@ class Input:
     kind: Kind
     files: tuple[Path, ...]
     mask: str
-    overlay: str
-    probabilities: str
     problem: str = ""
+
+    @property
+    def overlay(self) -> str:
+        """Return the name of the picture with the outlines of the mask."""
+        return self.mask if self.kind == "image" else f"{self.mask}.png"
+
+    @property
+    def probabilities(self) -> str:
+        """Return the name of the file of probabilities: NIfTI in a frame, else an array."""
+        if self.kind in ("nifti", "dicom"):
+            return self.mask
+        return f"{self.mask.removesuffix('.png') if self.kind == 'image' else self.mask}.npy"
 
     @property
     def memory(self) -> int:
@@ -61,20 +71,13 @@ class Input:
         return packed * sum(file.stat().st_size for file in self.files if file.exists())
 
 
-@dataclass(frozen=True)
-class Found:
-    """The inputs below a path in order of their names, and the other files by their ending."""
+def find_inputs(source: Path) -> tuple[list[Input], Counter[str]]:
+    """Find what can be predicted, a file or all files below a folder, in order of their names.
 
-    inputs: tuple[Input, ...]
-    others: Counter[str]
-
-
-def find_inputs(source: Path) -> Found:
-    """Find what can be predicted: a file, or all files below a folder.
-
-    Hidden files and those of other kinds are counted. What a symbolic link leads out of the
-    folder to is an input with a problem. Raises HarmosegError where there is nothing to predict,
-    where two inputs would be written to one file, and where pydicom is needed and not installed.
+    Hidden files and those of other kinds are counted by their ending. What a symbolic link leads
+    out of the folder to is an input with a problem. Raises HarmosegError where there is nothing to
+    predict, where two inputs would be written to one file, and where pydicom is needed and not
+    installed.
     """
     if not source.exists():
         raise HarmosegError(f"{source}: no such file or folder; expected {EXPECTED}")
@@ -105,7 +108,7 @@ def find_inputs(source: Path) -> Found:
         )
     inputs.sort(key=lambda item: item.name)
     _check_names(inputs)
-    return Found(tuple(inputs), others)
+    return inputs, others
 
 
 def _ending(path: Path) -> str:
@@ -141,14 +144,13 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _one_file(path: Path, kind: Kind, root: Path) -> Input:
     name = relative_name(path, root)
-    plain = str(PurePosixPath(name).with_suffix(""))
+    mask = name
     if kind == "image":
-        return Input(name, kind, (path,), f"{plain}.png", f"{plain}.png", f"{plain}.npy")
-    if kind == "hdf5":
-        return Input(name, kind, (path,), name, f"{name}.png", f"{name}.npy")
-    ending = ".nii.gz" if name.lower().endswith(".gz") else ".nii"
-    mask = name[: -len(ending)] + ending  # in small letters, by which nibabel goes
-    return Input(name, kind, (path,), mask, f"{mask}.png", mask)
+        mask = str(PurePosixPath(name).with_suffix(".png"))
+    elif kind == "nifti":
+        ending = ".nii.gz" if name.lower().endswith(".gz") else ".nii"
+        mask = name[: -len(ending)] + ending  # in small letters, by which nibabel goes
+    return Input(name, kind, (path,), mask)
 
 
 def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
@@ -161,7 +163,7 @@ def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
     try:
         found = dicom.find_series(files)
     except HarmosegError as error:
-        yield _series_input(name, tuple(files), str(error))
+        yield Input(name, "dicom", tuple(files), f"{name}.nii.gz", str(error))
         return
     numbers = Counter(series.number for series in found)
     for series in found:
@@ -169,12 +171,7 @@ def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
         known = series.number.isdigit() and numbers[series.number] == 1
         part = series.number if known else "".join(c for c in series.uid if c in "0123456789.")
         own = f"{name}/series-{part or 'unnamed'}" if len(found) > 1 else name
-        yield _series_input(own, series.files)
-
-
-def _series_input(name: str, files: tuple[Path, ...], problem: str = "") -> Input:
-    mask = f"{name}.nii.gz"
-    return Input(name, "dicom", files, mask, f"{mask}.png", mask, problem)
+        yield Input(own, "dicom", series.files, f"{own}.nii.gz")
 
 
 def _leaving(path: Path, root: Path, target: Path) -> Input:

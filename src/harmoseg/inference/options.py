@@ -15,7 +15,7 @@ Precision = Literal["auto", "bf16", "fp32"]
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What determines the masks of a model, beside the model.
+    """Options of predictions: with the model, they determine its masks.
 
     Args:
         window: What the network sees of a plane: whole shows it as training did, resized to the

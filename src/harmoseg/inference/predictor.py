@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,7 +27,7 @@ def probabilities_of(logits: Tensor, mode: TaskMode) -> Tensor:
     return logits.sigmoid() if mode == "binary" else logits.softmax(1)
 
 
-def labels_of(probabilities: NDArray[np.float32]) -> NDArray[np.uint8]:
+def labels_of(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     """Return the class indices of probabilities (C, ...).
 
     One channel is foreground above 0.5; of several channels the most probable one counts.

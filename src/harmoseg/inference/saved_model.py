@@ -47,7 +47,7 @@ _AGAIN = "copy both files again from where the model was made, or train again"
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a network is, and what it expects.
+    """Description of a network and of the images that it expects.
 
     Args:
         name: ``unet``, ``transunet`` or an import path, with `encoder` and the constructor's

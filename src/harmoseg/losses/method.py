@@ -130,11 +130,6 @@ class Method:
         return named if self.base is None else (self.base, *named)
 
     @property
-    def is_imported(self) -> bool:
-        """Return whether the method names a loss by its import path."""
-        return any(loss.is_imported for loss in self.losses)
-
-    @property
     def weightless(self) -> Method:
         """Return the method with all weights 0: methods that differ in weights alone are equal."""
         return replace(self, terms=tuple(replace(term, weight=0.0) for term in self.terms))

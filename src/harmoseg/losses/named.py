@@ -20,11 +20,14 @@ from harmoseg.losses.frequencies import FocalFrequencyLoss, WaveletInformationLo
 from harmoseg.losses.harmonized import HarmonizedLoss
 from harmoseg.losses.method import LossName, Option
 from harmoseg.losses.modes import Mode, check_mode
-from harmoseg.losses.outlines import BoundaryLoss, ClDiceLoss, HausdorffLoss, SkeletonRecallLoss
 from harmoseg.losses.regions import (
+    BoundaryLoss,
+    ClDiceLoss,
     FocalLoss,
     GeneralisedDiceLoss,
+    HausdorffLoss,
     LovaszLoss,
+    SkeletonRecallLoss,
     TopKLoss,
     TverskyLoss,
 )

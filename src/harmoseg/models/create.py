@@ -81,8 +81,11 @@ def create_model(
             "install it with: pip install 'harmoseg[train]'"
         )
     # Here and not above: `create_model` is a name of the light core, which has torch alone.
+    from segmentation_models_pytorch import Unet
+
     from harmoseg.models.activation_checkpointing import checkpoint_blocks
     from harmoseg.models.encoders import check_encoder, freeze_unused
+    from harmoseg.models.transunet import TransUNet
     from harmoseg.models.weights import load_encoder_weights
 
     from_library = weights == "imagenet"
@@ -90,9 +93,9 @@ def create_model(
     _check_options(name, encoder, options)
     # For timm's encoders the name says which weights, and they only want to know whether.
     asked = (True if encoder.startswith("tu-") else "imagenet") if from_library else None
-    network: nn.Module
+    constructor: Any = Unet if name == "unet" else TransUNet
     try:
-        network = _constructor(name)(
+        network: nn.Module = constructor(
             encoder, encoder_weights=asked, in_channels=in_channels, classes=classes, **options
         )
     except HarmosegError:
@@ -111,16 +114,6 @@ def create_model(
     if checkpointing:
         checkpoint_blocks(network)
     return network
-
-
-def _constructor(name: str) -> Any:
-    if name == "unet":
-        from segmentation_models_pytorch import Unet
-
-        return Unet
-    from harmoseg.models.transunet import TransUNet
-
-    return TransUNet
 
 
 def _check_options(name: str, encoder: str, options: Mapping[str, Any]) -> None:

@@ -18,7 +18,7 @@ from segmentation_models_pytorch.encoders import encoders as library_encoders
 from segmentation_models_pytorch.encoders import get_encoder
 from torch import Tensor, nn
 
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, listed
 from harmoseg.files import sha256_of
 from harmoseg.store.tensors import normalisation
 
@@ -26,6 +26,11 @@ _HEAD_PREFIXES = ("fc.", "_fc.", "classifier.", "head.", "last_linear.")
 """The classification head of an ImageNet network; an encoder has no use for it."""
 
 _COUNTER = "num_batches_tracked"
+
+_CARDS = files("harmoseg.models") / "weight_cards"
+_SIDE_FIELDS = ("source", "licence", "top1", "notes")
+_PLACES = 3
+"""Decimals to which a mean or deviation has to agree with ours to be called the same."""
 
 
 def load_encoder_weights(network: nn.Module, path: Path, *, encoder: str) -> None:
@@ -141,17 +146,8 @@ def _adapt_channels(value: Tensor, expected: Tensor) -> Tensor:
     return torch.mul(repeated, 3 / wanted)
 
 
-def _list(what: str, names: list[str], most: int = 3) -> str:
-    if not names:
-        return ""
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} {what} ({', '.join(names[:most])}{rest})"
-
-
-_CARDS = files("harmoseg.models") / "weight_cards"
-_SIDE_FIELDS = ("source", "licence", "top1", "notes")
-_PLACES = 3
-"""Decimals to which a mean or deviation has to agree with ours to be called the same."""
+def _list(what: str, names: list[str]) -> str:
+    return f"{len(names)} {what} ({listed(names, 3)})" if names else ""
 
 
 @dataclass(frozen=True)
