@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from harmoseg.models.precision import bfloat16_units
+from harmoseg.inference.options import bfloat16_units
 from harmoseg.training.run_costs import processor_name
 
 

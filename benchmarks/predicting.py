@@ -22,11 +22,10 @@ from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from harmoseg.datasets.pictures import read_image
-from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.options import PredictionOptions, resolve_precision
 from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import BATCH, choose_device
 from harmoseg.inference.saved_model import ModelInfo, load_model, save_model
-from harmoseg.models.precision import resolve_precision
 from harmoseg.store.card import Card
 from harmoseg.store.tensors import images_to_tensor, normalise
 from harmoseg.store.tiling import resize_image

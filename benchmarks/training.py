@@ -22,7 +22,7 @@ from common import Target, interleaved_medians, markdown_table, publish, targets
 
 from harmoseg import HarmonizedLoss, create_model
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.models.precision import resolve_precision
+from harmoseg.inference.options import resolve_precision
 from harmoseg.training.network import TrainedNetwork
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train

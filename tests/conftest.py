@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, settings
 from PIL import Image
 
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.evaluation.predicting import predict_store
+from harmoseg.evaluation.measuring import predict_store
 from harmoseg.inference.predictor import Predictor
 from harmoseg.messages import show_messages
 from harmoseg.store.reading import Store

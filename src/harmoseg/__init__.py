@@ -26,10 +26,9 @@ if TYPE_CHECKING:
     from harmoseg.diagnostics.loss_card import LossCard, xray
     from harmoseg.evaluation.scoring import score
     from harmoseg.inference.saved_model import load_model as load
-    from harmoseg.losses.deep_supervision import DeepSupervisionLoss
-    from harmoseg.losses.harmonized import HarmonizedLoss
+    from harmoseg.losses.harmonized import DeepSupervisionLoss, HarmonizedLoss
     from harmoseg.losses.spectral import SpectralCorrelationLoss
-    from harmoseg.models import create_model
+    from harmoseg.models.create import create_model
     from harmoseg.report.gallery import Gallery
     from harmoseg.report.html import write_report
     from harmoseg.scores.files import read_scores
@@ -99,9 +98,9 @@ _PLACES = {
     "plan": ("statistics.planning", "plan"),
     "score": ("evaluation.scoring", "score"),
     "read_scores": ("scores.files", "read_scores"),
-    "create_model": ("models", "create_model"),
+    "create_model": ("models.create", "create_model"),
     "load": ("inference.saved_model", "load_model"),
-    "DeepSupervisionLoss": ("losses.deep_supervision", "DeepSupervisionLoss"),
+    "DeepSupervisionLoss": ("losses.harmonized", "DeepSupervisionLoss"),
     "HarmonizedLoss": ("losses.harmonized", "HarmonizedLoss"),
     "SpectralCorrelationLoss": ("losses.spectral", "SpectralCorrelationLoss"),
 }

@@ -19,8 +19,7 @@ from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.sources import SourceOptions
 from harmoseg.datasets.splitting import SplitRule
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls
-from harmoseg.losses.method import MethodSpelling, parse_method
+from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, MethodSpelling, parse_method
 from harmoseg.scores.table import Scores
 
 PathLike = str | Path
@@ -119,9 +118,9 @@ def evaluate(
 
     Raises HarmosegError as `harmoseg.evaluation.evaluate.evaluate` does.
     """
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.evaluate import EvaluationOptions
     from harmoseg.evaluation.evaluate import evaluate as evaluate_run
-    from harmoseg.evaluation.measuring import Measuring
 
     _check_known(options, EvaluationOptions, Measuring)
     measuring, rest = _split_off(options, Measuring)

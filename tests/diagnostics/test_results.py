@@ -12,9 +12,8 @@ import numpy as np
 import pytest
 
 from harmoseg import xray
-from harmoseg.losses.imported import ForeignLoss
 from harmoseg.losses.method import LOSSES, parse_loss
-from harmoseg.losses.named import make_loss
+from harmoseg.losses.named import ForeignLoss, make_loss
 
 RESULTS = Path(__file__).parents[2] / "results" / "xray"
 MASKS = {"kvasir-seg", "acdc", "monuseg", "chase-db1", "phantom"}

@@ -13,8 +13,8 @@ import pytest
 import torch
 
 from harmoseg import HarmosegError
-from harmoseg.evaluation.ensemble_members import measure_members, sum_members
 from harmoseg.evaluation.evaluate import evaluate
+from harmoseg.evaluation.measuring import measure_members, sum_members
 from harmoseg.inference.saved_model import load_model, save_model
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import train

@@ -16,9 +16,9 @@ from torch import nn
 
 from harmoseg import HarmosegError
 from harmoseg.evaluation import evaluate as module
+from harmoseg.evaluation.case_scores import Measuring
 from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-from harmoseg.evaluation.measuring import Measuring
-from harmoseg.evaluation.summary import format_summary
+from harmoseg.evaluation.tables import format_summary
 from harmoseg.inference.saved_model import ModelInfo, SavedModel
 from harmoseg.metrics import (
     binary_calibration,

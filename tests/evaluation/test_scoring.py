@@ -13,8 +13,8 @@ from PIL import Image
 
 from harmoseg import HarmosegError, compare, read_scores, score
 from harmoseg.cli.main import main
-from harmoseg.evaluation import mask_pairs, scoring
-from harmoseg.evaluation.measuring import Measuring
+from harmoseg.evaluation import mask_scores, scoring
+from harmoseg.evaluation.case_scores import Measuring
 
 CHASE = Path(__file__).parents[3] / "shared" / "data" / "chase-db1"
 
@@ -148,7 +148,7 @@ def test_interrupted_scoring_continues(folders, monkeypatch) -> None:
         seen.append(case)
         if case == "2" and seen.count("2") == 1:
             raise KeyboardInterrupt
-        return mask_pairs.score_case(case, **named)
+        return mask_scores.score_case(case, **named)
 
     monkeypatch.setattr(scoring, "score_case", interrupted)
     given = ({"b": folders / "b"}, folders / "truth")

@@ -25,10 +25,9 @@ from harmoseg.inference import predict as module
 from harmoseg.inference import writing
 from harmoseg.inference.options import PredictionOptions
 from harmoseg.inference.output_folder import PredictionFolder
-from harmoseg.inference.planes import predict_planes
+from harmoseg.inference.planes import cut_windows, predict_planes
 from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.windows import cut_windows
 from harmoseg.store.reading import open_store
 
 EXACT = PredictionOptions(precision="fp32")

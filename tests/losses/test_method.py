@@ -61,7 +61,6 @@ def test_spellings(text, canonical, term, weight, reduction) -> None:
     assert str(method) == canonical
     assert (method.term, method.weight, method.reduction) == (term, weight, reduction)
     assert parse_method(canonical) == method
-    assert method.is_imported == any(loss.is_imported for loss in method.losses)
 
 
 @pytest.mark.parametrize(

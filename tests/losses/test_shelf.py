@@ -13,8 +13,8 @@ from harmoseg import HarmosegError
 from harmoseg.losses.frequencies import _conditional_log_det, steerable_pyramid
 from harmoseg.losses.method import LOSSES, SHELF, parse_loss
 from harmoseg.losses.named import _MAKERS, make_loss
-from harmoseg.losses.outlines import soft_centre_line
-from harmoseg.losses.truth_maps import centre_tubes, outline_distances, signed_distances
+from harmoseg.losses.regions import soft_centre_line
+from harmoseg.losses.shelf import centre_tubes, outline_distances, signed_distances
 
 DRAW = torch.Generator().manual_seed(3)
 BINARY = (

@@ -10,7 +10,7 @@ from segmentation_models_pytorch import encoders as library
 
 from harmoseg import HarmosegError, create_model
 from harmoseg.models.encoders import examine
-from harmoseg.models.local_weights import _whole_network
+from harmoseg.models.weights import _whole_network
 
 SMALL = {"depth": 1, "width": 32, "heads": 4, "decoder_channels": (16, 16, 8, 8)}
 FAMILIES = [

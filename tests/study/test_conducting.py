@@ -18,9 +18,9 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.evaluation import reading
-from harmoseg.inference.saved_model import WEIGHTS_FILE
-from harmoseg.losses.control_methods import references_of, with_controls
+from harmoseg.evaluation import evaluate as evaluating
+from harmoseg.inference.options import WEIGHTS_FILE
+from harmoseg.losses.method import references_of, with_controls
 from harmoseg.store.reading import open_store
 from harmoseg.study import jobs
 from harmoseg.study.executors import executor_for, side_by_side
@@ -323,7 +323,7 @@ def test_the_light_names_are_those_of_the_engine() -> None:
     from harmoseg.training import run
 
     assert (layout.DONE_FILE, layout.LOG_FILE) == (run.DONE_FILE, run.LOG_FILE)
-    assert layout.SUMMARY_FILE == reading.SUMMARY_FILE
+    assert layout.SUMMARY_FILE == evaluating.SUMMARY_FILE
 
 
 def test_a_method_is_compared_with_its_controls() -> None:
@@ -481,7 +481,7 @@ def test_an_evaluation_of_an_older_schema_is_made_anew(study, phantom_store, tmp
     old.write_text(json.dumps({**json.loads(old.read_text()), "schema": 2}))
     found = run_study(plan(phantom_store), folder)
     assert not found.failures and found.unfinished == 0
-    assert json.loads(old.read_text())["schema"] == reading.SCHEMA
+    assert json.loads(old.read_text())["schema"] == evaluating.SCHEMA
 
 
 def test_a_run_that_is_not_what_its_name_says_is_no_result(study, phantom_store, tmp_path) -> None:

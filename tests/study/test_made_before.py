@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from harmoseg import read_scores
-from harmoseg.evaluation.reading import open_evaluation
+from harmoseg.evaluation.evaluate import open_evaluation
 from harmoseg.study import jobs
 from harmoseg.study.report import write_study_report
 from harmoseg.study.results import open_study, write_study_scores

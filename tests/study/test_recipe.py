@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from harmoseg import HarmosegError
-from harmoseg.losses.control_methods import with_controls
+from harmoseg.losses.method import with_controls
 from harmoseg.study.recipe import read_recipe, with_options
 
 RECIPES = Path(__file__).parents[2] / "recipes"

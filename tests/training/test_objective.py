@@ -10,7 +10,7 @@ from torch.nn import functional as F
 
 from harmoseg import HarmonizedLoss, HarmosegError, imports
 from harmoseg.diagnostics.training_guard import check_objective
-from harmoseg.losses import imported
+from harmoseg.losses import named
 from harmoseg.losses.method import parse_method
 from harmoseg.training.objective import Objective
 
@@ -26,7 +26,7 @@ MULTICLASS = (
 
 
 def source_of(method: str) -> str | None:
-    return imported.source_hash(parse_method(method).losses)
+    return named.source_hash(parse_method(method).losses)
 
 
 def check(text: str, mode: str = "binary", *, refuse: bool = True) -> list[str]:

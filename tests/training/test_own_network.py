@@ -11,8 +11,7 @@ import torch
 
 from harmoseg import HarmosegError, load
 from harmoseg.losses.method import parse_method
-from harmoseg.models.create import create_model
-from harmoseg.models.imported import build_imported, check_imported
+from harmoseg.models.create import build_imported, check_imported, create_model
 from harmoseg.store.training_view import open_training_view
 from harmoseg.training.experiment import resolve_experiment
 from harmoseg.training.options import TrainingOptions

@@ -12,7 +12,7 @@ from jsonargparse import Namespace
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser, columns
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls
+from harmoseg.losses.method import DEFAULT_CONTROLS, Controls
 from harmoseg.messages import LOGGER
 from harmoseg.store.layout import INFO_FILE
 from harmoseg.training.options import TrainingOptions

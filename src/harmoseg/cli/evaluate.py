@@ -91,9 +91,9 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Evaluate and print the summary."""
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-    from harmoseg.evaluation.measuring import Measuring
-    from harmoseg.evaluation.summary import format_summary
+    from harmoseg.evaluation.tables import format_summary
 
     out = arguments.out or arguments.run / "evaluations" / arguments.store.resolve().name
     check_apart_from_sources(out, arguments.store)

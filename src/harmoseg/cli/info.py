@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.errors import HarmosegError
-from harmoseg.models.names import is_model
+from harmoseg.inference.options import is_model
 
 SUMMARY = SUMMARIES["info"]
 

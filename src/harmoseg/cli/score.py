@@ -115,7 +115,7 @@ def make_parser() -> Parser:
 
 def run(arguments: Namespace) -> None:
     """Score, write the table, and print what it holds."""
-    from harmoseg.evaluation.measuring import Measuring
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.scoring import score
 
     measuring = Measuring(

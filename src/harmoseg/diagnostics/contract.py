@@ -24,7 +24,7 @@ from harmoseg.diagnostics.probe import (
     to_logits,
     value_and_gradient,
 )
-from harmoseg.losses.imported import ForeignLoss
+from harmoseg.losses.named import ForeignLoss
 
 Status = Literal["pass", "fail", "not applicable"]
 _STEPS = 100

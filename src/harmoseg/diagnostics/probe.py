@@ -18,12 +18,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.datasets.phantom import phantom_image
+from harmoseg.diagnostics.probe import State, graded_predictions, to_channels
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.imported import ForeignLoss
 from harmoseg.losses.method import LossName, parse_loss
 from harmoseg.losses.modes import Mode
-from harmoseg.losses.named import make_loss
-from harmoseg.losses.truth_maps import signed_distances
+from harmoseg.losses.named import ForeignLoss, make_loss
+from harmoseg.losses.shelf import signed_distances
 from harmoseg.store.reading import open_store
 
 Loss = Callable[[Tensor, Tensor], Tensor]

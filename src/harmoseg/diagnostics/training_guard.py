@@ -14,9 +14,9 @@ from harmoseg.diagnostics.contract import Check, order_checks, refusing_checks
 from harmoseg.diagnostics.gradients import measure_likeness
 from harmoseg.diagnostics.probe import Question, as_loss, ask, make_question, phantom_masks
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.imported import CALLING, ForeignLoss
 from harmoseg.losses.method import LossName, parse_method
 from harmoseg.losses.modes import Mode
+from harmoseg.losses.named import CALLING, ForeignLoss
 
 _COUNT = 3  # one mask of each kind: large, small and thin objects
 _ALONE = ("one finite number", "has a gradient", "not constant")
@@ -93,7 +93,7 @@ def _passes(loss: Any, question: Question, options: dict[str, Any]) -> str | Non
             name = LossName(loss.name, tuple(sorted({**own, **options}.items())))
             spelled, made = as_loss(name, question.mode)
         else:
-            spelled = "harmoseg.losses.imported.ForeignLoss(loss, mode, "
+            spelled = "harmoseg.losses.named.ForeignLoss(loss, mode, "
             spelled += ", ".join(f"{key}={value!r}" for key, value in options.items()) + ")"
             made = ForeignLoss(loss, question.mode, **options)
         answers = ask(made, question)

@@ -18,45 +18,127 @@ journal beside the folder, so that an interrupted evaluation continues where it 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.journal import Journal
-from harmoseg.evaluation.measuring import CaseScores, Measuring, distance_unit, measure_cases
-from harmoseg.evaluation.reading import SCHEMA, SUMMARY_FILE, Evaluation, open_evaluation
-from harmoseg.evaluation.scores import ConditionScores
-from harmoseg.evaluation.summary import summarise, summarise_subsets
-from harmoseg.evaluation.tables import make_scores
+from harmoseg.evaluation.case_scores import CALIBRATION, CaseScores, Measuring
+from harmoseg.evaluation.journal import Journal, unfinished
+from harmoseg.evaluation.measuring import distance_unit, measure_cases
+from harmoseg.evaluation.tables import ConditionScores, make_scores, summarise
 from harmoseg.files import (
     check_replaceable,
+    check_schema,
     folder_in_progress,
+    make_folder,
+    read_json,
     sha256_of,
     write_json,
 )
+from harmoseg.inference.options import WEIGHTS_FILE, resolve_precision
 from harmoseg.inference.predictor import Predictor, choose_device
-from harmoseg.inference.saved_model import WEIGHTS_FILE, ModelInfo
-from harmoseg.models.precision import resolve_precision
+from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.progress import Progress
-from harmoseg.scores.files import write_scores
-from harmoseg.scores.table import CLEAN
+from harmoseg.scores.files import read_table, read_written_scores, write_scores
+from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores
 from harmoseg.store.corruptions import Corruption, parse_corruption
-from harmoseg.store.layout import Split
+from harmoseg.store.layout import Case, Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.run import open_run
 
+SCHEMA = 4
+SUMMARY_FILE = "summary.json"
+PROBABILITIES = "probabilities"
+_BEFORE = 3
+"""Schema of harmoseg 0.1.0: several tables without groups, which are read as they are."""
+_AGAIN = "evaluate again"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Content of an evaluation folder: `scores` of one run on one test set, and `summary`."""
+
+    folder: Path
+    scores: Scores
+    summary: dict[str, Any]
+
+    @property
+    def conditions(self) -> tuple[str, ...]:
+        """Return the conditions that were scored, ``clean`` first."""
+        return (CLEAN, *self.summary["conditions"])
+
+
+def open_evaluation(path: Path, *, groups: Mapping[str, str] | None = None) -> Evaluation:
+    """Read an evaluation folder.
+
+    `groups` names the patient of every case, which evaluations of harmoseg 0.1.0 do not hold;
+    without it every case of theirs counts as a patient. Raises HarmosegError where the folder is
+    missing or damaged.
+    """
+    file = path / SUMMARY_FILE
+    summary = read_json(file, what="the summary of an evaluation")
+    before = summary.get("schema") == _BEFORE
+    if not before:
+        check_schema(summary.get("schema"), SCHEMA, file, cure=_AGAIN)
+    try:
+        tables = (1 + len(summary["conditions"])) * int(summary["cases"])
+        expected = tables * len(summary["classes"])
+        scores = _read_before(path, summary, groups) if before else read_written_scores(path)
+    except (KeyError, TypeError, ValueError) as error:
+        raise HarmosegError(f"{file}: damaged, {error} is missing or wrong; {_AGAIN}") from error
+    if len(scores) != expected:
+        raise HarmosegError(
+            f"{path}: {len(scores)} rows of scores do not fit {SUMMARY_FILE}, which expects "
+            f"{expected}; {_AGAIN}"
+        )
+    if scores.rings is None or scores.bins is None:
+        missing = "ring sums" if scores.rings is None else "calibration bins"
+        raise HarmosegError(f"{path}: the table of {missing} is missing; {_AGAIN}")
+    return Evaluation(path, scores, summary)
+
+
+def _read_before(
+    path: Path, summary: Mapping[str, Any], groups: Mapping[str, str] | None
+) -> Scores:
+    """Read the tables of harmoseg 0.1.0: cases, their calibration, ring sums and pooled bins."""
+    keys = {
+        "method": summary["method"],
+        "seed": str(summary["seed"]),
+        "tested_on": summary["store"],
+    }
+    cases = read_table(path / "cases.csv").rename(columns={name.lower(): name for name in COUNTS})
+    calibration = read_table(path / "calibration.csv")[["condition", "case", *CALIBRATION]]
+    frame = cases.merge(calibration, on=["condition", "case"], how="left")
+    background = frame["class"] == summary["classes"][0]
+    frame.loc[background, "class"] = BACKGROUND
+    if groups is not None:
+        frame["group"] = [groups.get(case, case) for case in frame["case"]]
+    bins = read_table(path / "bins.csv")
+    bins["confidence_sum"] = bins.pop("confidence").fillna(0) * bins["count"]
+    bins["right_sum"] = bins.pop("frequency").fillna(0) * bins["count"]
+    rings = read_table(path / "rings.csv").drop(columns="correlation")
+    remarks = [] if groups is not None else [f"{path}: no patients, so every case counts as one"]
+    return Scores.of(
+        frame.assign(**keys),
+        source=str(path),
+        rings=rings.assign(**keys),
+        bins=bins.assign(**keys),
+        remarks=remarks,
+    )
+
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """What is evaluated, and how.
+    """Options of an evaluation.
 
     Args:
         split: Which split is scored.
         corruption_seed: What, with the case, draws the corruptions.
         flips: Average over the image and its mirror images (test-time augmentation).
-        measuring: How distances are measured.
+        measuring: Options of distances and calibration.
     """
 
     split: Split = "test"
@@ -78,8 +160,8 @@ def evaluate(
     """Predict and score a split of a store with a finished run or a model, into the folder `out`.
 
     Several runs are one ensemble: their probabilities are averaged. Scores the images as they are,
-    and under every corruption that `conditions` names. Interrupted
-    and called again, it continues with the first case that was not measured.
+    and under every corruption that `conditions` names. Interrupted and called again, it continues
+    with the first case that was not measured.
 
     Raises HarmosegError for an unknown condition, where the run is unfinished, where store and run,
     or two members of an ensemble, do not fit, where the split is empty, or where `out` exists
@@ -107,7 +189,6 @@ def evaluate(
         "store_fingerprint": data.info.fingerprint,
         "options": asdict(options),
     }
-    scores: dict[str, list[CaseScores]] = {}
     device = choose_device()
     predictor = Predictor(
         [model.network for model in models],
@@ -116,9 +197,14 @@ def evaluate(
         bf16=resolve_precision(info.trained.get("precision", "auto"), device) == "bf16",
         flips=options.flips,
     )
-    with Journal.beside(out, determined_by) as journal:
-        for name, corruption in corruptions.items():
-            scores[name] = _measure(
+    with unfinished(out, determined_by) as journal:
+        # A colon in a file's name is not allowed everywhere.
+        kept = {
+            name: journal.path.parent / PROBABILITIES / name.replace(":", "-")
+            for name in corruptions
+        }
+        scores = {
+            name: _measure(
                 predictor,
                 data,
                 numbers,
@@ -126,27 +212,30 @@ def evaluate(
                 journal,
                 name,
                 corruption,
-                info.trained.get("temperature"),
-                keep_probabilities,
+                # A temperature is judged on images as they are, on each test set.
+                info.trained.get("temperature") if corruption is None else None,
+                kept[name] if keep_probabilities else None,
             )
+            for name, corruption in corruptions.items()
+        }
         parts = {
             name: ConditionScores.of(found, data, options.measuring)
             for name, found in scores.items()
         }
-        summary = _summarise(info, data, numbers, parts, options)
+        cases = [data.cases[number] for number in numbers]
+        run_keys = {
+            "trained_on": _trained_on(info),
+            "method": info.method,
+            "seed": str(info.seed),
+            "tested_on": data.info.card.name,
+        }
         with folder_in_progress(out, mark=SUMMARY_FILE, overwrite=overwrite) as folder:
-            run_keys = {
-                "trained_on": _trained_on(info),
-                "method": info.method,
-                "seed": str(info.seed),
-                "tested_on": data.info.card.name,
-            }
-            cases = [data.cases[number] for number in numbers]
             write_scores(make_scores(run_keys, parts, cases, data.info.card.classes), folder)
             if keep_probabilities:
-                journal.move_probabilities(corruptions, folder / "probabilities")
-            write_json(folder / SUMMARY_FILE, summary)
-        journal.remove()
+                make_folder(folder / PROBABILITIES)
+                for probabilities in kept.values():
+                    probabilities.rename(folder / PROBABILITIES / probabilities.name)
+            write_json(folder / SUMMARY_FILE, _summarise(info, data, cases, parts, options))
     return open_evaluation(out)
 
 
@@ -159,13 +248,22 @@ def _measure(
     condition: str,
     corruption: Corruption | None,
     temperature: float | None,
-    keep_probabilities: bool,
+    keep: Path | None,
 ) -> list[CaseScores]:
-    """Score the cases under one condition, except those in the journal, and note each there."""
-    keep = journal.probabilities(condition) if keep_probabilities else None
-    found = journal.found(condition)
-    todo = [n for n in numbers if n not in found or (keep and not keep(n).is_file())]
-    with Progress(len(numbers), condition, done=len(numbers) - len(todo)) as progress:
+    """Score the cases under one condition, except those in the journal, and note each there.
+
+    `keep` is the folder of their probabilities.
+    """
+    keys = {number: f"{condition} {number}" for number in numbers}
+    files = {number: keep / f"{number:06d}.npy" for number in numbers} if keep else {}
+    found: dict[int, CaseScores] = {}
+    for number in numbers:
+        if keys[number] in journal.found and (not keep or files[number].is_file()):
+            # Damaged: measuring again costs minutes, a wrong score costs more.
+            with suppress(ValueError, KeyError, TypeError, HarmosegError):
+                found[number] = CaseScores.from_json(journal.found[keys[number]])
+    todo = [number for number in numbers if number not in found]
+    with Progress(len(numbers), condition, done=len(found)) as progress:
         for number, case in measure_cases(
             predictor,
             data,
@@ -173,11 +271,10 @@ def _measure(
             options.measuring,
             corruption=corruption,
             seed=options.corruption_seed,
-            # A temperature is judged on images as they are, on each test set.
-            temperature=temperature if corruption is None else None,
-            keep=keep,
+            temperature=temperature,
+            keep=files.__getitem__ if keep else None,
         ):
-            journal.add(condition, number, case)
+            journal.add(keys[number], case.to_json())
             found[number] = case
             progress.update()
     return [found[number] for number in numbers]
@@ -244,13 +341,16 @@ def _parse_conditions(texts: Sequence[str]) -> dict[str, Corruption | None]:
 def _summarise(
     info: ModelInfo,
     data: Store,
-    numbers: Sequence[int],
+    cases: Sequence[Case],
     parts: Mapping[str, ConditionScores],
     options: EvaluationOptions,
 ) -> dict[str, Any]:
     classes = data.info.card.classes
-    clean = parts[CLEAN]
-    subsets = [data.cases[number].subset for number in numbers]
+    summaries = {name: summarise(part, classes) for name, part in parts.items()}
+    named = [case.subset for case in cases]
+    # One subset would repeat the whole.
+    subsets = sorted({name for name in named if name}) if len({*named} - {""}) > 1 else []
+    clean = parts[CLEAN].cases
     return {
         "schema": SCHEMA,
         "trained_on": _trained_on(info),
@@ -259,14 +359,22 @@ def _summarise(
         "run_key": info.trained.get("run"),
         "store": data.info.card.name,
         "store_fingerprint": data.info.fingerprint,
-        "cases": len(numbers),
+        "cases": len(cases),
         "classes": list(classes),
         **asdict(options),
         "trained_classes": list(info.classes),
         "unit": distance_unit(data),
-        **summarise(clean, classes),
-        "conditions": {
-            name: summarise(part, classes) for name, part in parts.items() if name != CLEAN
+        **summaries.pop(CLEAN),
+        "conditions": summaries,
+        "subsets": {
+            name: summarise(
+                ConditionScores.of(
+                    [case for case, subset in zip(clean, named, strict=True) if subset == name],
+                    data,
+                    options.measuring,
+                ),
+                classes,
+            )
+            for name in subsets
         },
-        "subsets": summarise_subsets(subsets, clean, classes),
     }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, listed
 from harmoseg.evaluation.mask_files import ARRAYS, MASKS, NIFTI, find_masks, split_by_class
 from harmoseg.scores.nnunet import find_validations
 from harmoseg.scores.table import natural_order
@@ -18,7 +18,6 @@ Unmatched = Literal["error", "skip"]
 _SEED_FOLDER = re.compile(r"(?:seed|run|rep|fold)[_-]?(\w+)", re.IGNORECASE)
 _CHANNEL = "_0000"
 """nnU-Net's mark of the first channel of an image."""
-_FEW = 4
 
 
 @dataclass(frozen=True)
@@ -55,12 +54,26 @@ def find_runs(
         predictions = {folder.resolve().name: folder}
         if isinstance(probabilities, str | Path):
             probabilities = {folder.resolve().name: probabilities}
-    runs = [
-        Run(method, seed, folder, of_cases(folder, f"predictions of {method}", classes, per_class))
-        for method, given in predictions.items()
-        for seed, folder in _trainings(method, given, truth).items()
-    ]
-    return _with_maps(runs, probabilities, truth) if probabilities is not None else runs
+    maps = {} if probabilities is None else _maps(probabilities, predictions, truth)
+    runs = []
+    for method, given in predictions.items():
+        for seed, folder in _trainings(method, given, truth).items():
+            files = of_cases(folder, f"predictions of {method}", classes, per_class)
+            runs.append(Run(method, seed, folder, files, maps.pop((method, seed), {})))
+    if maps:
+        method, seed = next(iter(maps))
+        seeds = [run.seed for run in runs if run.method == method]
+        raise HarmosegError(
+            f"probabilities of {method!r}, training {seed}, belong to no masks; expected "
+            + (f"trainings {', '.join(seeds)}" if seeds else f"one of {', '.join(predictions)}")
+        )
+    for run in runs:
+        if run.maps and (missing := natural_order(run.files.keys() - run.maps.keys())):
+            raise HarmosegError(
+                f"probabilities of {run.method}, training {run.seed}: none for {len(missing)} "
+                f"cases: {listed(missing)}; a map has the name of its mask"
+            )
+    return runs
 
 
 def of_cases(
@@ -82,8 +95,8 @@ def find_images(source: str | Path, cases: Sequence[str]) -> dict[str, Path]:
     images = {case: file for case, file in found.items() if file is not None}
     if not images:
         raise HarmosegError(
-            f"images {source}: none is of a case: the cases are {few(cases)}, the images "
-            f"{few(list(files))}; an image has the name of its mask"
+            f"images {source}: none is of a case: the cases are {listed(cases)}, the images "
+            f"{listed(files)}; an image has the name of its mask"
         )
     return images
 
@@ -97,12 +110,12 @@ def match_cases(
         extra = natural_order(run.files.keys() - truths.keys())
         if len(missing) == len(truths):
             raise HarmosegError(
-                f"no case in common: {truth} has {few(list(truths))}, {run.source} has "
-                f"{few(list(run.files))}; a prediction has the name of its truth"
+                f"no case in common: {truth} has {listed(truths)}, {run.source} has "
+                f"{listed(run.files)}; a prediction has the name of its truth"
             )
         if unmatched == "error" and (missing or extra):
             parts = [
-                f"{len(names)} {which}: {few(names)}"
+                f"{len(names)} {which}: {listed(names)}"
                 for names, which in (
                     (missing, "cases of the truth have no prediction"),
                     (extra, "predictions have no truth"),
@@ -114,12 +127,6 @@ def match_cases(
                 "unmatched='skip'"
             )
     return natural_order({case for run in runs for case in run.files if case in truths})
-
-
-def few(names: Sequence[str]) -> str:
-    """Return the first names of a list for an error, and how many more there are."""
-    shown = ", ".join(list(names)[:_FEW])
-    return shown if len(names) <= _FEW else f"{shown} and {len(names) - _FEW} more"
 
 
 def _trainings(
@@ -137,36 +144,19 @@ def _trainings(
     return named
 
 
-def _with_maps(
-    runs: Sequence[Run], probabilities: Folders | str | Path, truth: str | Path
-) -> list[Run]:
-    methods = list(dict.fromkeys(run.method for run in runs))
+def _maps(
+    probabilities: Folders | str | Path, methods: Iterable[str], truth: str | Path
+) -> dict[tuple[str, str], dict[str, Path]]:
+    """Return the probability maps of every training, by method and seed."""
     if isinstance(probabilities, str | Path):
         raise HarmosegError(
             f"probabilities {probabilities}: of which method? Name it: one of {', '.join(methods)}"
         )
-    found: dict[tuple[str, str], dict[str, Path]] = {}
-    for method, given in probabilities.items():
-        for seed, folder in _trainings(method, given, truth).items():
-            found[method, seed] = _find_maps(folder, f"probabilities of {method}")
-    made = [
-        Run(run.method, run.seed, run.source, run.files, found.pop((run.method, run.seed), {}))
-        for run in runs
-    ]
-    if found:
-        method, seed = next(iter(found))
-        seeds = [run.seed for run in runs if run.method == method]
-        raise HarmosegError(
-            f"probabilities of {method!r}, training {seed}, belong to no masks; expected "
-            + (f"trainings {', '.join(seeds)}" if seeds else f"one of {', '.join(methods)}")
-        )
-    for run in made:
-        if run.maps and (missing := natural_order(run.files.keys() - run.maps.keys())):
-            raise HarmosegError(
-                f"probabilities of {run.method}, training {run.seed}: none for {len(missing)} "
-                f"cases: {few(missing)}; a map has the name of its mask"
-            )
-    return made
+    return {
+        (method, seed): _find_maps(folder, f"probabilities of {method}")
+        for method, given in probabilities.items()
+        for seed, folder in _trainings(method, given, truth).items()
+    }
 
 
 def _find_maps(folder: Path, what: str) -> dict[str, Path]:

@@ -1,136 +1,71 @@
-"""Measure one case: everything that is known of a prediction once its truth is there.
+"""Predict the cases of a store, and measure all that is known of a case once its truth is there.
 
-Planes are measured as they come, beside the network; surfaces once the case is whole.
+Planes are measured as they come, beside the network; surfaces once the case is whole. Agreement and
+confidence of the members of an ensemble are known without the truth, so that they may tell which
+cases fail; they are measured at training resolution, where all members are at hand.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from torch import Tensor
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.ensemble_members import MemberSums, measure_members, sum_members
-from harmoseg.evaluation.predicting import predict_store
-from harmoseg.evaluation.probabilities import ProbabilityFile
-from harmoseg.inference.labels import labels_of
-from harmoseg.inference.planes import Plane
-from harmoseg.inference.predictor import Predictor
+from harmoseg.evaluation.case_scores import (
+    BETTI0_ERROR,
+    CENTRELINE_DICE,
+    DISTANCES,
+    CaseScores,
+    Measuring,
+    fill_bins,
+)
+from harmoseg.evaluation.journal import ProbabilityFile
+from harmoseg.inference.planes import Plane, Window, predict_planes
+from harmoseg.inference.predictor import Predictor, labels_of
 from harmoseg.metrics import (
     CalibrationBins,
-    Definition,
-    OnEmpty,
-    binary_calibration,
     boundary_band,
     class_surface_distances,
     confusion_counts,
     mean_of_defined,
-    multiclass_calibration,
     pool_calibration,
     spectral_fidelity,
 )
 from harmoseg.metrics.calibration import rescale
-from harmoseg.metrics.overlap import betti0_error, centreline_dice
+from harmoseg.metrics.overlap import betti0_error, centreline_dice, divide_defined
 from harmoseg.parallel import ordered_map
 from harmoseg.spectrum import Rings, make_rings
-from harmoseg.store.corruptions import Corruption
+from harmoseg.store.corruptions import Corruption, corrupt
 from harmoseg.store.reading import Store
 
-DISTANCES = ("HD95", "HD", "ASSD", "NSD")
-CENTRELINE_DICE, BETTI0_ERROR = "clDice", "betti0_error"
 _THREADS = 2
 """NumPy, SciPy and the network leave Python's lock alone for most of their time."""
 
 
-@dataclass(frozen=True)
-class Measuring:
-    """How distances are measured.
+class MemberSums(NamedTuple):
+    """Sums over pixels, by class with the background first.
 
-    Args:
-        definition: Of the Hausdorff distances: both directions pooled, or the larger of the two.
-        on_empty: What a distance is where prediction or truth is empty: nan leaves it out and
-            counts it, diagonal punishes it by that of the image, transunet is the legacy rule of
-            published tables.
-        tolerance: Of the normalised surface Dice, in the unit of the distances.
-        thin: Measure what matters for thin structures too: centreline Dice and the error in the
-            number of connected parts. None does so where the dataset's card names clDice.
-        calibration_band: Calibration counts the pixels within this distance of a boundary of the
-            truth (of a volume its surface), in the unit of the distances; all where it is None.
+    `both` and `either` (pairs, classes) count the pixels that both members of a pair gave a class,
+    and the sum of what each gave. `confidence` and `pixels` (classes,) are the summed probability
+    of the class over the pixels that the ensemble gave it, and their number.
     """
 
-    definition: Definition = "pooled"
-    on_empty: OnEmpty = "nan"
-    tolerance: float = 2.0
-    calibration_band: float | None = None
-    thin: bool | None = None
-
-    def __post_init__(self) -> None:
-        """Raise HarmosegError for a value that cannot be meant."""
-        for name, words in (("definition", get_args(Definition)), ("on_empty", get_args(OnEmpty))):
-            if getattr(self, name) not in words:
-                raise HarmosegError(
-                    f"{name} is {getattr(self, name)!r}, expected one of {', '.join(words)}"
-                )
-        for name in ("tolerance", "calibration_band"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value < math.inf:
-                raise HarmosegError(f"{name} is {value}, expected a distance of 0 or more")
+    both: NDArray[np.int64]
+    either: NDArray[np.int64]
+    confidence: NDArray[np.float64]
+    pixels: NDArray[np.int64]
 
 
-@dataclass(frozen=True, eq=False)
-class CaseScores:
-    """What was measured of a case, per class with the background first.
-
-    `counts` (classes, 4), `distances` (classes, 4) in the order of `DISTANCES`, `cross` and `power`
-    (classes, rings) at training resolution, `log_magnitude` (classes,). NaN is undefined; nothing
-    but counts is measured of the background. `calibration` are the bins of the pixels that count,
-    `rescaled` the same under the temperature of the network. `further` are measures that not every
-    evaluation has, (classes,) by the name of their column.
-    """
-
-    counts: NDArray[np.int64]
-    distances: NDArray[np.float64]
-    calibration: CalibrationBins
-    cross: NDArray[np.float64]
-    power: NDArray[np.float64]
-    log_magnitude: NDArray[np.float64]
-    further: dict[str, NDArray[np.float64]] = field(default_factory=dict)
-    rescaled: CalibrationBins | None = None
-
-    def to_json(self) -> dict[str, Any]:
-        """Return everything as lists, exactly."""
-        further = {name: array.tolist() for name, array in self.further.items()}
-        arrays = {name: getattr(self, name).tolist() for name in _ARRAYS}
-        rescaled = None if self.rescaled is None else self.rescaled.to_lists()
-        bins = {"calibration": self.calibration.to_lists(), "rescaled": rescaled}
-        return {**bins, "further": further, **arrays}
-
-    @classmethod
-    def from_json(cls, values: dict[str, Any]) -> CaseScores:
-        """Take back what `to_json` gave."""
-        arrays: dict[str, NDArray[Any]] = {
-            name: np.asarray(values[name], np.int64 if name == "counts" else np.float64)
-            for name in _ARRAYS
-        }
-        bins = CalibrationBins.from_lists(values["calibration"])
-        further = {name: np.asarray(value) for name, value in values["further"].items()}
-        after = values["rescaled"]
-        rescaled = None if after is None else CalibrationBins.from_lists(after)
-        return cls(calibration=bins, further=further, rescaled=rescaled, **arrays)
-
-
-_ARRAYS = ("counts", "distances", "cross", "power", "log_magnitude")
-
-
-@dataclass(frozen=True, eq=False)
-class _PlaneScores:
+class _PlaneScores(NamedTuple):
     label: NDArray[np.uint8]
     counts: NDArray[np.int64]
     calibration: CalibrationBins
@@ -141,16 +76,6 @@ class _PlaneScores:
     members: MemberSums | None
 
 
-def distance_names(unit: str, how: Measuring) -> tuple[str, ...]:
-    """Name the distances as they were measured, in the order of `DISTANCES`."""
-    return (
-        f"HD95_{how.definition}_{unit}",
-        f"HD_{unit}",
-        f"ASSD_{unit}",
-        f"NSD_{how.tolerance:g}{unit}",
-    )
-
-
 def training_rings(store: Store) -> Rings:
     """Make the octave rings of a store's training resolution, in cycles per pixel."""
     return make_rings((store.info.height, store.info.width), kind="octave")
@@ -159,6 +84,36 @@ def training_rings(store: Store) -> Rings:
 def distance_unit(store: Store) -> str:
     """Return the unit of distances on a store: mm where every case has a spacing, else px."""
     return "mm" if all(case.spacing for case in store.cases) else "px"
+
+
+def predict_store(
+    predictor: Predictor,
+    store: Store,
+    cases: Sequence[int],
+    *,
+    corruption: Corruption | None = None,
+    seed: int = 0,
+) -> Iterator[Plane[int]]:
+    """Yield the prediction of every plane of the cases, in order; planes are named by their case.
+
+    The slices of a store are the windows that the network sees. A `corruption` is applied to them,
+    drawn from `seed` and the case.
+    """
+
+    def windows(number: int) -> Iterator[Window]:
+        rows = store.rows_of(number)
+        images = store.images[rows.start : rows.stop]
+        if corruption is not None:
+            case = store.cases[number].case
+            images = corrupt(images, corruption, case=case, seed=seed)
+        for row, image in zip(rows, images, strict=True):
+            place = store.slice(row)
+            yield Window(place.plane, place.top, place.left, place.height, place.width, image)
+
+    shapes = ((store.cases[n].depth, store.cases[n].height, store.cases[n].width) for n in cases)
+    return predict_planes(
+        predictor, ((n, shape, windows(n)) for n, shape in zip(cases, shapes, strict=True))
+    )
 
 
 def measure_cases(
@@ -193,28 +148,26 @@ def measure_cases(
     def whole_cases() -> Generator[tuple[_Reference, list[_PlaneScores]]]:
         planes: list[_PlaneScores] = []
         with ExitStack() as stack:
-            kept: ProbabilityFile | None = None
             work = partial(_measure_plane, temperature=temperature)
             measured = ordered_map(work, with_truth(), threads=_THREADS, eager=True)
             for reference, plane, scores in stack.enter_context(closing(measured)):
-                if keep and not planes:
-                    shape = (len(reference.truth), *plane.probabilities.shape)
-                    kept = stack.enter_context(ProbabilityFile(keep(plane.item), shape))
-                if kept is not None:
-                    kept.append(plane.probabilities)
+                if keep:
+                    if not planes:
+                        shape = (len(reference.truth), *plane.probabilities.shape)
+                        kept = ProbabilityFile(keep(plane.item), shape)
+                        stack.enter_context(closing(kept))
+                    kept.append(plane.probabilities, last=plane.last)
                 planes.append(scores)
                 if plane.last:
-                    if kept is not None:
-                        kept.finish()
                     yield reference, planes
-                    planes, kept = [], None
+                    planes = []
 
     yield from ordered_map(_measure_case, whole_cases(), threads=_THREADS, eager=True)
 
 
 @dataclass(frozen=True, eq=False)
 class _Reference:
-    """What the prediction of a case is measured against.
+    """Truth that the prediction of a case is measured against.
 
     `band` marks the pixels (D, H, W) whose calibration counts, all where it is None. `spacing` is
     that of the distances.
@@ -248,12 +201,6 @@ class _Reference:
             band = boundary_band(flat, how.calibration_band, spacing=spacing).reshape(truth.shape)
         return cls(store, number, truth, band, spacing, rings, how)
 
-    @property
-    def is_thin(self) -> bool:
-        """Return whether the measures of thin structures are asked for."""
-        named = CENTRELINE_DICE in self.store.info.card.metrics
-        return named if self.how.thin is None else self.how.thin
-
     @contextmanager
     def named(self) -> Iterator[None]:
         """Name the case in an error."""
@@ -275,9 +222,9 @@ def _measure_plane(
     where = None if reference.band is None else reference.band[plane.number]
     rescaled = None
     with reference.named():
-        bins = _calibration(plane.probabilities, truth, where)
+        bins = fill_bins(plane.probabilities, truth, where)
         if temperature is not None:
-            rescaled = _calibration(rescale(plane.probabilities, temperature), truth, where)
+            rescaled = fill_bins(rescale(plane.probabilities, temperature), truth, where)
     cross, power = np.zeros((2, classes, len(rings)))
     correlations = np.full((len(plane.parts), classes), np.nan)
     for place, (_, probabilities) in enumerate(plane.parts):
@@ -299,34 +246,28 @@ def _measure_plane(
     return reference, plane, scores
 
 
-def _calibration(
-    probabilities: NDArray[np.float32], truth: NDArray[np.uint8], where: NDArray[np.bool_] | None
-) -> CalibrationBins:
-    if len(probabilities) == 1:
-        return binary_calibration(probabilities[0], truth, where=where)
-    return multiclass_calibration(probabilities, truth, where=where)
-
-
 def _measure_case(
     measured: tuple[_Reference, Sequence[_PlaneScores]],
 ) -> tuple[int, CaseScores]:
     reference, parts = measured
-    classes, how = len(reference.store.info.card.classes), reference.how
+    card, how = reference.store.info.card, reference.how
     predicted, truth = np.stack([part.label for part in parts]), reference.truth
     if len(truth) == 1:  # a plain image: a surface is its outline
         predicted, truth = predicted[0], truth[0]
+    classes = len(card.classes)
     distances = np.full((classes, len(DISTANCES)), np.nan)
     with reference.named():
         found = class_surface_distances(predicted, truth, classes, spacing=reference.spacing)
-    # The legacy rule speaks of Hausdorff distances alone.
-    milder = "nan" if how.on_empty == "transunet" else how.on_empty
     for c, surface in found.items():
-        distances[c] = (
-            surface.hausdorff(95, definition=how.definition, on_empty=how.on_empty),
-            surface.hausdorff(100, definition=how.definition, on_empty=how.on_empty),
-            surface.assd(on_empty=milder),
-            surface.surface_dice(how.tolerance, on_empty=milder),
-        )
+        distances[c] = how.distances_of(surface)
+    further = measure_members([part.members for part in parts if part.members is not None])
+    if CENTRELINE_DICE in card.metrics if how.thin is None else how.thin:
+        thin = {CENTRELINE_DICE: centreline_dice, BETTI0_ERROR: betti0_error}
+        values = {
+            name: [np.nan, *(of(predicted == c, truth == c) for c in range(1, classes))]
+            for name, of in thin.items()
+        }
+        further = {name: np.array(value) for name, value in values.items()} | further
     rescaled = [part.rescaled for part in parts if part.rescaled is not None]
     scores = CaseScores(
         counts=np.sum([part.counts for part in parts], axis=0),
@@ -336,19 +277,44 @@ def _measure_case(
         power=np.sum([part.power for part in parts], axis=0),
         log_magnitude=mean_of_defined(np.stack([part.log_magnitude for part in parts])),
         rescaled=pool_calibration(rescaled) if rescaled else None,
-        further={
-            **(_measure_thin(predicted, truth, classes) if reference.is_thin else {}),
-            **measure_members([part.members for part in parts if part.members is not None]),
-        },
+        further=further,
     )
     return reference.number, scores
 
 
-def _measure_thin(
-    predicted: NDArray[np.uint8], truth: NDArray[np.uint8], classes: int
-) -> dict[str, NDArray[np.float64]]:
-    found = {CENTRELINE_DICE: centreline_dice, BETTI0_ERROR: betti0_error}
-    return {
-        name: np.array([np.nan, *(of(predicted == c, truth == c) for c in range(1, classes))])
-        for name, of in found.items()
-    }
+def sum_members(parts: Sequence[Tensor], classes: int) -> MemberSums:
+    """Sum over the parts of a plane, each with the probabilities (members, C, h, w)."""
+    pairs = list(combinations(range(len(parts[0])), 2))
+    both, either = np.zeros((2, len(pairs), classes), np.int64)
+    confidence, pixels = np.zeros(classes), np.zeros(classes, np.int64)
+    for part in parts:
+        found = part.cpu().numpy()
+        labels = np.stack([labels_of(member) for member in found])
+        mean = found.mean(0)
+        whole = np.concatenate([1 - mean, mean]) if len(mean) == 1 else mean
+        decided = labels_of(mean)
+        for c in range(classes):
+            given = labels == c
+            size = given.sum((1, 2))
+            for place, (i, j) in enumerate(pairs):
+                both[place, c] += int((given[i] & given[j]).sum())
+                either[place, c] += size[i] + size[j]
+            chosen = decided == c
+            confidence[c] += whole[c][chosen].sum(dtype=np.float64)
+            pixels[c] += int(chosen.sum())
+    return MemberSums(both, either, confidence, pixels)
+
+
+def measure_members(planes: Sequence[MemberSums]) -> dict[str, NDArray[np.float64]]:
+    """Return agreement and confidence of a case by class (classes,); nothing without planes.
+
+    Agreement is the mean Dice over the pairs of members that marked the class at all, NaN where
+    none did. Confidence is NaN where the ensemble marked nothing. Both are NaN of the background.
+    """
+    if not planes:
+        return {}
+    both, either, confidence, pixels = (np.sum(sums, axis=0) for sums in zip(*planes, strict=True))
+    agreement = mean_of_defined(divide_defined(2 * both, either))
+    mean_confidence = divide_defined(confidence, pixels)
+    agreement[0] = mean_confidence[0] = np.nan
+    return {"agreement": agreement, "confidence": mean_confidence}

@@ -1,26 +1,26 @@
-"""`score`: folders of predicted masks against a folder of truth, as a table of scores."""
+"""`score`: folders of predicted masks against a folder of truth, as scores and pictures."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.datasets.pictures import is_grey, read_image
 from harmoseg.datasets.sources import in_parallel
+from harmoseg.datasets.volumes import read_nifti
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.mask_gallery import make_gallery
-from harmoseg.evaluation.mask_pairs import (
-    ScoringOptions,
-    parse_classes,
-    read_labels,
-    score_case,
-)
+from harmoseg.evaluation.journal import Journal
+from harmoseg.evaluation.mask_files import NIFTI, MaskFile, as_places, suffix_of
 from harmoseg.evaluation.mask_runs import (
     Folders,
     Run,
@@ -29,14 +29,27 @@ from harmoseg.evaluation.mask_runs import (
     match_cases,
     of_cases,
 )
-from harmoseg.evaluation.mask_tables import Lookup, label_names, make_scores
+from harmoseg.evaluation.mask_scores import (
+    Lookup,
+    ScoringOptions,
+    label_names,
+    make_scores,
+    parse_classes,
+    read_labels,
+    score_case,
+)
 from harmoseg.files import make_folder
+from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, spread_evenly
 from harmoseg.scores.files import SCORES_FILE, write_scores
 from harmoseg.scores.nnunet import find_validations
 from harmoseg.scores.table import Scores
+from harmoseg.store.tiling import resize_image, resize_label
 
 _LOG = logging.getLogger(__name__)
 _JOURNAL = ".scored.jsonl"
+_SIDE = 320
+"""The longer side of a picture at most."""
+Volume = NDArray[np.integer]
 
 
 def score(
@@ -92,27 +105,25 @@ def score(
     folder = _free_folder(out, overwrite, with_gallery)
     work = partial(score_case, runs=runs, truths=truths, classes=classes, how=how)
     keys = {case: _key(case, runs, truths, how) for case in cases}
-    journal = None if folder is None else folder / _JOURNAL
-    kept = {} if journal is None else _read_journal(journal)
-    todo = [case for case in cases if keys[case] not in kept]
-    with nullcontext() if journal is None else journal.open("a", encoding="utf-8") as stream:
+    with nullcontext() if folder is None else Journal(folder / _JOURNAL) as journal:
+        kept: dict[str, Any] = {} if journal is None else journal.found
+        todo = [case for case in cases if keys[case] not in kept]
         for case, found in zip(todo, in_parallel(work, todo, "scoring"), strict=True):
             kept[keys[case]] = found
-            if stream is not None:
-                stream.write(json.dumps({"key": keys[case], "found": found}) + "\n")
-                stream.flush()
+            if journal is not None:
+                journal.add(keys[case], found)
     measured = {case: kept[keys[case]] for case in cases}
     names = label_names(measured, classes)
     scores = make_scores(
         measured, runs, names, how, groups=groups, subsets=subsets, tested_on=tested_on
     )
-    if folder is not None and journal is not None:
+    if folder is not None:
         if with_gallery:
             reader = partial(read_labels, classes=classes, how=how)
             pictures = make_gallery(cases, runs, truths, shown, names, reader, tested_on)
             pictures.write(folder)
         write_scores(scores, folder)
-        journal.unlink(missing_ok=True)
+        (folder / _JOURNAL).unlink(missing_ok=True)
     for line in (scores.summary(), *scores.remarks):
         _LOG.info(line)
     return scores
@@ -149,14 +160,82 @@ def _key(case: str, runs: Sequence[Run], truths: Mapping[str, Any], how: Scoring
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 
-def _read_journal(file: Path) -> dict[str, Any]:
-    """Return the cases that were scored before an interruption; a line cut off is left out."""
-    found = {}
-    if file.is_file():
-        for line in file.read_text(encoding="utf-8").splitlines():
-            try:
-                entry = json.loads(line)
-                found[entry["key"]] = entry["found"]
-            except (ValueError, KeyError):
-                continue
+def make_gallery(
+    cases: Sequence[str],
+    runs: Sequence[Run],
+    truths: Mapping[str, Any],
+    images: Mapping[str, Path],
+    names: Mapping[int, str],
+    read: Callable[[Any], MaskFile],
+    tested_on: str,
+) -> Gallery:
+    """Return pictures of cases that are spread evenly over their names: no score chooses them.
+
+    `names` are the classes by label, and `read` reads a mask. A case without an image is drawn on
+    black. Raises HarmosegError for an image of another size than its mask.
+    """
+    chosen = [cases[place] for place in spread_evenly(len(cases))]
+    work = partial(_picture, runs=runs, truths=truths, images=images, labels=list(names), read=read)
+    found = tuple(in_parallel(work, chosen, "pictures"))
+    return Gallery((GalleryPart("", tested_on, tuple(names.values()), found),))
+
+
+def _picture(
+    case: str,
+    *,
+    runs: Sequence[Run],
+    truths: Mapping[str, Any],
+    images: Mapping[str, Path],
+    labels: Sequence[int],
+    read: Callable[[Any], MaskFile],
+) -> GalleryCase:
+    mask = read(truths[case])
+    found = {
+        (run.method, run.seed): read(run.files[case]).labels for run in runs if case in run.files
+    }
+    plane = None if mask.labels.ndim == 2 else _fullest_plane(mask.labels, list(found.values()))
+    height, width = mask.labels.shape[-2:]
+    scale = min(1.0, _SIDE / max(height, width))
+    size = (max(1, round(height * scale)), max(1, round(width * scale)))
+
+    def shown(part: NDArray[np.integer]) -> NDArray[np.uint8]:
+        flat = part if plane is None else part[plane]
+        return resize_label(as_places(flat, labels).astype(np.uint8), *size)
+
+    image = np.zeros((height, width, 1), np.uint8)
+    if case in images:
+        image = _read_plane(images[case], plane)
+        if image.shape[:2] != (height, width):
+            raise HarmosegError(
+                f"{images[case]}: {image.shape[0]} x {image.shape[1]}, its mask {mask.path} is "
+                f"{height} x {width}; expected the image that was segmented"
+            )
+    pitch = mask.spacing[-2:] if mask.spacing else (1.0, 1.0)
+    return GalleryCase(
+        case,
+        resize_image(image, *size),
+        shown(mask.labels),
+        "" if plane is None else f"plane {plane + 1}",
+        height * pitch[0] / (width * pitch[1]),
+        {run: shown(part) for run, part in found.items()},
+    )
+
+
+def _fullest_plane(truth: Volume, predictions: Sequence[Volume]) -> int:
+    """Return the plane with the most foreground of the truth, or else of the predictions."""
+    for volumes in ([truth], predictions):
+        counts = np.sum([np.count_nonzero(volume, axis=(1, 2)) for volume in volumes], axis=0)
+        if np.any(counts):
+            return int(np.argmax(counts))
+    return len(truth) // 2
+
+
+def _read_plane(path: Path, plane: int | None) -> NDArray[np.uint8]:
+    """Read an image as (H, W, C) in bytes."""
+    if suffix_of(path) not in NIFTI:
+        return read_image(path, 1 if is_grey(path) else 3).pixels
+    slices = read_nifti(path, window=None, assume_spacing=(1, 1, 1)).slices
+    if plane is None or plane >= len(slices):
+        raise HarmosegError(f"{path}: a volume of {len(slices)} planes, its mask has others")
+    found: NDArray[np.uint8] = slices[plane][..., None]
     return found

@@ -23,8 +23,7 @@ from torch import Tensor, nn
 from harmoseg.errors import HarmosegError
 from harmoseg.explain.slices import ShownSlice
 from harmoseg.explain.spectra import MapCorrelation, classes_in, map_correlation, spectral_map
-from harmoseg.inference.labels import labels_of_logits
-from harmoseg.inference.predictor import choose_device
+from harmoseg.inference.predictor import choose_device, labels_of_logits
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor, normalise
 

@@ -10,10 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmoseg.colours import paint_labels
+from harmoseg.colours import class_colours, paint_labels
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_bytes
-from harmoseg.inference.mask_overlays import class_colours
 from harmoseg.report.figures.style import show_image
 from harmoseg.store.corruptions import LADDERS, Corruption, corrupt
 from harmoseg.store.reading import Store

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.colours import class_colours, draw_outlines
 from harmoseg.datasets.verification.findings import SEVERITIES
 from harmoseg.datasets.verification.format import class_shares, closing_line, describe
 from harmoseg.datasets.verification.subjects import Subject, View
 from harmoseg.datasets.verification.verifying import Verification
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, open_template, write_text
-from harmoseg.inference.mask_overlays import class_colours, draw_outlines
 from harmoseg.report.page import picture_address
 from harmoseg.store.layout import SPLITS
 

@@ -11,11 +11,11 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import sha256_of
-from harmoseg.inference.saved_model import WEIGHTS_FILE, load_model
+from harmoseg.inference.options import WEIGHTS_FILE
+from harmoseg.inference.saved_model import load_model
 from harmoseg.models.create import create_model
 from harmoseg.models.encoders import check_encoder
-from harmoseg.models.local_weights import fit, misfits, read_weights
-from harmoseg.models.provenance import file_card, library_card
+from harmoseg.models.weights import file_card, fit, library_card, misfits, read_weights
 
 
 def count_flops(network: nn.Module, shape: tuple[int, int, int]) -> int:

@@ -1,16 +1,25 @@
-"""What lies in a hospital's folder: images, volumes, series; and what each output is called."""
+"""Inputs of predictions: images, volumes, series in a folder; how each is read and named."""
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
-from typing import Literal
+from typing import Literal, cast
 
-from harmoseg.datasets import dicom, pictures
-from harmoseg.datasets.sources import Folder, relative_name, walk
+import numpy as np
+from numpy.typing import NDArray
+
+from harmoseg.datasets import dicom, pictures, volumes
+from harmoseg.datasets.dicom import read_series
+from harmoseg.datasets.pictures import read_grey_image, read_image
+from harmoseg.datasets.sources import Folder, hash_files, relative_name, walk
 from harmoseg.errors import HarmosegError
+from harmoseg.inference.options import PredictionOptions
+from harmoseg.inference.planes import Window, cut_windows
+from harmoseg.inference.saved_model import ModelInfo
 
 Kind = Literal["image", "nifti", "dicom", "hdf5"]
 
@@ -38,9 +47,19 @@ class Input:
     kind: Kind
     files: tuple[Path, ...]
     mask: str
-    overlay: str
-    probabilities: str
     problem: str = ""
+
+    @property
+    def overlay(self) -> str:
+        """Return the name of the picture with the outlines of the mask."""
+        return self.mask if self.kind == "image" else f"{self.mask}.png"
+
+    @property
+    def probabilities(self) -> str:
+        """Return the name of the file of probabilities: NIfTI in a frame, else an array."""
+        if self.kind in ("nifti", "dicom"):
+            return self.mask
+        return f"{self.mask.removesuffix('.png') if self.kind == 'image' else self.mask}.npy"
 
     @property
     def memory(self) -> int:
@@ -52,20 +71,13 @@ class Input:
         return packed * sum(file.stat().st_size for file in self.files if file.exists())
 
 
-@dataclass(frozen=True)
-class Found:
-    """The inputs below a path in order of their names, and the other files by their ending."""
+def find_inputs(source: Path) -> tuple[list[Input], Counter[str]]:
+    """Find what can be predicted, a file or all files below a folder, in order of their names.
 
-    inputs: tuple[Input, ...]
-    others: Counter[str]
-
-
-def find_inputs(source: Path) -> Found:
-    """Find what can be predicted: a file, or all files below a folder.
-
-    Hidden files and those of other kinds are counted. What a symbolic link leads out of the
-    folder to is an input with a problem. Raises HarmosegError where there is nothing to predict,
-    where two inputs would be written to one file, and where pydicom is needed and not installed.
+    Hidden files and those of other kinds are counted by their ending. What a symbolic link leads
+    out of the folder to is an input with a problem. Raises HarmosegError where there is nothing to
+    predict, where two inputs would be written to one file, and where pydicom is needed and not
+    installed.
     """
     if not source.exists():
         raise HarmosegError(f"{source}: no such file or folder; expected {EXPECTED}")
@@ -96,7 +108,7 @@ def find_inputs(source: Path) -> Found:
         )
     inputs.sort(key=lambda item: item.name)
     _check_names(inputs)
-    return Found(tuple(inputs), others)
+    return inputs, others
 
 
 def _ending(path: Path) -> str:
@@ -132,14 +144,13 @@ def _may_be_dicom(path: Path) -> bool:
 
 def _one_file(path: Path, kind: Kind, root: Path) -> Input:
     name = relative_name(path, root)
-    plain = str(PurePosixPath(name).with_suffix(""))
+    mask = name
     if kind == "image":
-        return Input(name, kind, (path,), f"{plain}.png", f"{plain}.png", f"{plain}.npy")
-    if kind == "hdf5":
-        return Input(name, kind, (path,), name, f"{name}.png", f"{name}.npy")
-    ending = ".nii.gz" if name.lower().endswith(".gz") else ".nii"
-    mask = name[: -len(ending)] + ending  # in small letters, by which nibabel goes
-    return Input(name, kind, (path,), mask, f"{mask}.png", mask)
+        mask = str(PurePosixPath(name).with_suffix(".png"))
+    elif kind == "nifti":
+        ending = ".nii.gz" if name.lower().endswith(".gz") else ".nii"
+        mask = name[: -len(ending)] + ending  # in small letters, by which nibabel goes
+    return Input(name, kind, (path,), mask)
 
 
 def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
@@ -152,7 +163,7 @@ def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
     try:
         found = dicom.find_series(files)
     except HarmosegError as error:
-        yield _series_input(name, tuple(files), str(error))
+        yield Input(name, "dicom", tuple(files), f"{name}.nii.gz", str(error))
         return
     numbers = Counter(series.number for series in found)
     for series in found:
@@ -160,12 +171,7 @@ def _series(folder: Path, files: list[Path], source: Path) -> Iterator[Input]:
         known = series.number.isdigit() and numbers[series.number] == 1
         part = series.number if known else "".join(c for c in series.uid if c in "0123456789.")
         own = f"{name}/series-{part or 'unnamed'}" if len(found) > 1 else name
-        yield _series_input(own, series.files)
-
-
-def _series_input(name: str, files: tuple[Path, ...], problem: str = "") -> Input:
-    mask = f"{name}.nii.gz"
-    return Input(name, "dicom", files, mask, f"{mask}.png", mask, problem)
+        yield Input(own, "dicom", series.files, f"{own}.nii.gz")
 
 
 def _leaving(path: Path, root: Path, target: Path) -> Input:
@@ -188,3 +194,99 @@ def _check_names(inputs: list[Input]) -> None:
                     f"{other.name} and {item.name} would both be written to {getattr(item, what)}; "
                     "rename one of them, or predict them apart"
                 )
+
+
+@dataclass(frozen=True, eq=False)
+class Case:
+    """An input in memory: `image` (D, H, W, C), and what the network sees of it.
+
+    `volume` has the geometry of a NIfTI file or a DICOM series. `sha256` is a hash of all files,
+    `seconds` what reading took.
+    """
+
+    item: Input
+    image: NDArray[np.uint8]
+    volume: volumes.Volume | None
+    windows: list[Window]
+    sha256: str
+    seconds: float
+
+    @property
+    def spacing(self) -> tuple[float, ...]:
+        """Return (depth, height, width) in mm, or nothing where the file has no geometry."""
+        return () if self.volume is None else self.volume.spacing
+
+
+def problem_of(item: Input, info: ModelInfo, options: PredictionOptions) -> str:
+    """Return why a model does not take an input of this kind; empty if it does."""
+    if item.problem or item.kind == "image":
+        return item.problem
+    if info.channels == 3:
+        return (
+            f"{item.files[0]}: a volume, but this model was trained on colour images; expected an "
+            "image, or a model trained on volumes"
+        )
+    if not info.volumes and not options.slices:
+        return (
+            f"{item.files[0]}: a volume, but this model was trained on plain images; to predict "
+            "each of its slices as such an image, pass --slices true"
+        )
+    return ""
+
+
+def read_case(item: Input, info: ModelInfo, options: PredictionOptions) -> Case:
+    """Read an input and cut its windows; raise HarmosegError naming the file if it is no good."""
+    started = time.perf_counter()
+    window = cast(volumes.Window, info.card.window) or None
+    axes = info.card.axes or None
+    path = item.files[0]
+    volume = None
+    if item.kind == "image":
+        image = _read_picture(path, info)[None]
+    elif item.kind == "hdf5":
+        image = _read_hdf5(path, window)[..., None]
+    else:
+        volume = (
+            read_series(item.files, window=window, axes=axes)
+            if item.kind == "dicom"
+            else volumes.read_nifti(
+                path, window=window, axes=axes, assume_spacing=options.assume_spacing
+            )
+        )
+        image = volume.slices[..., None]
+    return Case(
+        item,
+        image,
+        volume,
+        cut_windows(
+            image,
+            (info.height, info.width),
+            tile=info.card.tile,
+            overlap=options.overlap if options.window == "sliding" else None,
+        ),
+        hash_files(item.files),
+        time.perf_counter() - started,
+    )
+
+
+def _read_picture(path: Path, info: ModelInfo) -> NDArray[np.uint8]:
+    if not info.volumes:
+        return read_image(path, info.channels).pixels
+    # A slice of a volume is grey; it may be written in the form of a colour image.
+    grey = read_grey_image(path, info.channels)
+    if grey is None:
+        raise HarmosegError(
+            f"{path}: a colour image, but this model was trained on volumes; expected a grey image "
+            "of one slice, or a model trained on colour images"
+        )
+    return grey
+
+
+def _read_hdf5(path: Path, window: volumes.Window | None) -> NDArray[np.uint8]:
+    (array,) = volumes.read_hdf5(path, "image")
+    if array.ndim != 3 or min(array.shape) < 1:
+        raise HarmosegError(
+            f"{path}: image of shape {array.shape}, expected (slices, height, width)"
+        )
+    volumes.check_slices_first(array.shape, path)
+    return volumes.scale_intensities(array, window, path)

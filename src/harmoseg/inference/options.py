@@ -1,19 +1,21 @@
-"""What may be chosen about predictions; importing it needs no torch."""
+"""Options of predictions, arithmetic of devices, and the names of a model's files; no torch."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from harmoseg.errors import HarmosegError
 
 Windowing = Literal["whole", "sliding"]
 Device = Literal["auto", "cpu", "cuda"]
+Precision = Literal["auto", "bf16", "fp32"]
 
 
 @dataclass(frozen=True)
 class PredictionOptions:
-    """What determines the masks of a model, beside the model.
+    """Options of predictions: with the model, they determine its masks.
 
     Args:
         window: What the network sees of a plane: whole shows it as training did, resized to the
@@ -32,7 +34,7 @@ class PredictionOptions:
     window: Windowing = "whole"
     overlap: float = 0.5
     tta: bool = False
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
+    precision: Precision = "auto"
     slices: bool = False
     assume_spacing: tuple[float, ...] | None = None
     probabilities: bool = False
@@ -47,3 +49,43 @@ class PredictionOptions:
             raise HarmosegError(
                 f"assume_spacing must be three sizes above 0, in mm, got {list(spacing)}"
             )
+
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+def resolve_precision(asked: Precision, device: str | None = None) -> Precision:
+    """Choose bfloat16 autocast where the device multiplies in it, float32 elsewhere.
+
+    `device` is ``cpu`` or ``cuda``; absent, the accelerator if there is one. On a CPU without AMX
+    or AVX512-bf16 PyTorch emulates bfloat16, slower than float32. What the processor says of itself
+    decides, and no clock: timed on a busy machine the same command could resolve to another run
+    than before. `benchmarks/training.py` measures that the rule is right.
+    """
+    if asked != "auto":
+        return asked
+    import torch  # here: the options of every command name a precision
+
+    if torch.cuda.is_available() and device != "cpu":
+        return "bf16" if torch.cuda.is_bf16_supported(including_emulation=False) else "fp32"
+    return "bf16" if bfloat16_units() else "fp32"
+
+
+def bfloat16_units() -> list[str]:
+    """Return the units of the CPU that multiply in bfloat16, as Linux lists them."""
+    # Not PyTorch's own answer, which is public from 2.10 on alone.
+    lines = _CPUINFO.read_text(encoding="utf-8").splitlines() if _CPUINFO.is_file() else []
+    flags = next((line.split() for line in lines if line.startswith("flags")), [])
+    units = {"AMX": "amx_bf16", "AVX512-bf16": "avx512_bf16"}
+    return [name for name, flag in units.items() if flag in flags]
+
+
+MODEL_FILE = "model.json"
+WEIGHTS_FILE = "weights.safetensors"
+_RUN_FILE = "experiment.yaml"
+"""What an unfinished run has already: it is no model yet, and no store either."""
+
+
+def is_model(path: Path) -> bool:
+    """Return whether a folder is, or is about to be, a model rather than a store."""
+    return any((path / name).is_file() for name in (MODEL_FILE, WEIGHTS_FILE, _RUN_FILE))

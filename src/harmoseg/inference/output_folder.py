@@ -14,14 +14,13 @@ from __future__ import annotations
 import csv
 import shutil
 from collections.abc import Mapping, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, nullcontext, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TextIO
 
-from filelock import BaseFileLock
-
+from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.files import (
     PARTIAL,
@@ -35,8 +34,9 @@ from harmoseg.files import (
     write_csv,
     write_json,
 )
+from harmoseg.inference.inputs import Input
 from harmoseg.inference.writing import MASKS, OVERLAYS, PROBABILITIES
-from harmoseg.locks import drop_lock, take_lock
+from harmoseg.locks import locked
 
 SCHEMA = 1
 CLAIM_FILE = "predictions.json"
@@ -49,7 +49,7 @@ _LAST_COLUMNS = ("status", "error", "mask", "sha256")
 
 @dataclass(frozen=True)
 class Row:
-    """What became of one input.
+    """Outcome of one input.
 
     `shape` is (D, H, W) of a volume, (H, W) of an image; `spacing` in mm in that order, empty where
     it is not known; `voxels` counts each foreground class; `mask` names what was written.
@@ -88,7 +88,7 @@ class Row:
 
     @classmethod
     def from_mapping(cls, row: Mapping[str, str], columns: Sequence[str]) -> Row:
-        """Take back what `to_mapping` gave; raise ValueError for a damaged row."""
+        """Return the row that `to_mapping` wrote; raise ValueError for a damaged row."""
         counts = [row[name] for name in columns]
         found = cls(
             row["input"],
@@ -119,7 +119,7 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
     classes: Sequence[str]
     overwrite: bool = False
     rows: dict[str, Row] = field(default_factory=dict, init=False)
-    _lock: BaseFileLock | None = field(default=None, init=False)
+    _held: ExitStack = field(default_factory=ExitStack, init=False)
     _stream: TextIO | None = field(default=None, init=False)
 
     def __enter__(self) -> PredictionFolder:
@@ -129,16 +129,14 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         """
         claimed = self._check()
         make_folder(self.path)
-        self._lock = take_lock(
-            self.path / ".lock",
-            busy=f"{self.path}: another process is predicting into it; wait for it, or choose "
-            "another output",
+        busy = (
+            f"{self.path}: another process is predicting into it; wait for it, or choose another "
+            "output"
         )
-        try:
+        with ExitStack() as stack:
+            stack.enter_context(locked(self.path / ".lock", busy=busy))
             self._begin(claimed)
-        except BaseException:
-            self._release()
-            raise
+            self._held = stack.pop_all()
         return self
 
     def _begin(self, claimed: bool) -> None:
@@ -165,33 +163,20 @@ class PredictionFolder(AbstractContextManager["PredictionFolder"]):
         trace: TracebackType | None,
     ) -> None:
         """Write the table in order of the names, and let the folder go."""
-        try:
+        with self._held:
             if self._stream is not None:
                 with suppress(OSError):  # the table is written anew in the next line
                     self._stream.close()
-            self._write_table()
-        except HarmosegError:
-            if error is None:
-                raise
-        finally:
-            self._release()
+            with suppress(HarmosegError) if error else nullcontext():
+                self._write_table()
 
-    def _release(self) -> None:
-        if self._lock is not None:
-            drop_lock(self._lock)
-            self._lock = None
-
-    def row(self, name: str) -> Row | None:
-        """Return what became of an input, by the name that its file has."""
-        return self.rows.get(printable(name))
-
-    def is_done(self, name: str, sha256: str, outputs: Sequence[str]) -> bool:
+    def is_done(self, item: Input, outputs: Sequence[str]) -> bool:
         """Return whether an input with this content was predicted, and all is still there."""
-        row = self.row(name)
+        row = self.rows.get(printable(item.name))
         return (
             row is not None
             and row.status == DONE
-            and row.sha256 == sha256
+            and row.sha256 == hash_files(item.files)
             and all((self.path / output).is_file() for output in outputs)
         )
 

@@ -22,19 +22,22 @@ import torch
 from numpy.typing import NDArray
 
 from harmoseg.datasets.pictures import quiet_decoding
-from harmoseg.datasets.sources import hash_files
 from harmoseg.errors import HarmosegError
 from harmoseg.files import printable, read_json
-from harmoseg.inference.input_reading import Case, problem_of, read_case
-from harmoseg.inference.inputs import Input, find_inputs, searched_folder
-from harmoseg.inference.options import Device, PredictionOptions
+from harmoseg.inference.inputs import (
+    Case,
+    Input,
+    find_inputs,
+    problem_of,
+    read_case,
+    searched_folder,
+)
+from harmoseg.inference.options import MODEL_FILE, Device, PredictionOptions, resolve_precision
 from harmoseg.inference.output_folder import FAILED, PredictionFolder, Row
-from harmoseg.inference.planes import Plane, gaussian, predict_planes, taper
+from harmoseg.inference.planes import Plane, Window, gaussian, predict_planes, taper
 from harmoseg.inference.predictor import BATCH, Predictor, choose_device
-from harmoseg.inference.saved_model import MODEL_FILE, ModelInfo, load_model
-from harmoseg.inference.windows import Window
+from harmoseg.inference.saved_model import ModelInfo, load_model
 from harmoseg.inference.writing import outputs_of, write_outputs
-from harmoseg.models.precision import resolve_precision
 from harmoseg.parallel import ordered_map
 from harmoseg.progress import Progress
 from harmoseg.store.output_check import check_apart
@@ -42,7 +45,7 @@ from harmoseg.store.output_check import check_apart
 
 @dataclass(frozen=True)
 class Predictions:
-    """What became of the inputs, in order of their names.
+    """Outcomes of the inputs, in order of their names.
 
     `done_before` counts those that an earlier call had predicted, `others` the files of other kinds
     by their ending. `remark` is what a person should know of the options, if anything.
@@ -102,11 +105,8 @@ def predict(
     options = replace(options, precision=resolve_precision(options.precision, chosen))
     opened = load_model(model)
     info = opened.info
-    found = find_inputs(source)
-    inputs = [
-        replace(item, problem=problem_of(item, info, options)) if not item.problem else item
-        for item in found.inputs
-    ]
+    found, others = find_inputs(source)
+    inputs = [replace(item, problem=problem_of(item, info, options)) for item in found]
     if all(item.problem for item in inputs):
         more = f" (and {len(inputs) - 1} more like it)" if len(inputs) > 1 else ""
         raise HarmosegError(f"{inputs[0].problem}{more}")
@@ -121,7 +121,7 @@ def predict(
     with PredictionFolder(out, claim, info.card.classes[1:], overwrite) as folder:
         before = _predict_all(folder, inputs, info, predictor, options, batch_size)
         rows = tuple(folder.rows[printable(item.name)] for item in inputs)
-    return Predictions(rows, before, found.others, _remark(info, options))
+    return Predictions(rows, before, others, _remark(info, options))
 
 
 def _remark(info: ModelInfo, options: PredictionOptions) -> str:
@@ -175,9 +175,7 @@ def _predict_all(
         try:
             if item.problem:
                 raise HarmosegError(item.problem)
-            if folder.row(item.name) and folder.is_done(
-                item.name, hash_files(item.files), outputs_of(item, options)
-            ):
+            if folder.is_done(item, outputs_of(item, options)):
                 return None
             return read_case(item, info, options)
         except Exception as error:  # a stranger's file: decoders raise whatever it leads them to

@@ -1,4 +1,4 @@
-"""From images to probabilities: a network or several, and their mirror images."""
+"""From images to probabilities to labels: a network or several, and their mirror images."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from itertools import chain
 from threading import Barrier
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -17,9 +17,30 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.inference.labels import probabilities_of
+from harmoseg.metrics import top_label
 from harmoseg.store.card import TaskMode
 from harmoseg.store.tensors import images_to_tensor, normalise
+
+
+def probabilities_of(logits: Tensor, mode: TaskMode) -> Tensor:
+    """Return probabilities (B, C, H, W): of the foreground for binary, else of every class."""
+    return logits.sigmoid() if mode == "binary" else logits.softmax(1)
+
+
+def labels_of(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
+    """Return the class indices of probabilities (C, ...).
+
+    One channel is foreground above 0.5; of several channels the most probable one counts.
+    """
+    if len(probabilities) == 1:
+        return np.asarray(probabilities[0] > 0.5, np.uint8)
+    return top_label(probabilities)[0]
+
+
+def labels_of_logits(logits: Tensor, mode: TaskMode) -> Tensor:
+    """Return the class indices (B, H, W) of logits (B, C, H, W)."""
+    return (logits[:, 0] > 0).long() if mode == "binary" else logits.argmax(1)
+
 
 BATCH = 16
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))

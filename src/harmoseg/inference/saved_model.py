@@ -34,23 +34,20 @@ from harmoseg.files import (
     write_json,
 )
 from harmoseg.imports import hash_object
-from harmoseg.inference.planes import predict_planes
+from harmoseg.inference.options import MODEL_FILE, WEIGHTS_FILE
+from harmoseg.inference.planes import cut_windows, predict_planes
 from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.windows import cut_windows
-from harmoseg.models import names
 from harmoseg.models.create import create_model
 from harmoseg.store.card import Card, TaskMode, card_from_mapping
 
 SCHEMA = 1
-MODEL_FILE = names.MODEL_FILE
-WEIGHTS_FILE = names.WEIGHTS_FILE
 
 _AGAIN = "copy both files again from where the model was made, or train again"
 
 
 @dataclass(frozen=True)
 class ModelInfo:
-    """What a network is, and what it expects.
+    """Description of a network and of the images that it expects.
 
     Args:
         name: ``unet``, ``transunet`` or an import path, with `encoder` and the constructor's

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import h5py
@@ -12,12 +13,10 @@ from nibabel.nifti1 import Nifti1Pair
 from numpy.typing import NDArray
 from PIL import Image
 
-from harmoseg.colours import colour_codes
+from harmoseg.colours import class_colours, colour_codes, draw_outlines, overlay_size
 from harmoseg.datasets.volumes import Volume
 from harmoseg.files import make_folder, whole_file
-from harmoseg.inference.input_reading import Case
-from harmoseg.inference.inputs import Input
-from harmoseg.inference.mask_overlays import class_colours, draw_outlines, overlay_size
+from harmoseg.inference.inputs import Case, Input
 from harmoseg.inference.options import PredictionOptions
 from harmoseg.store.card import Card
 
@@ -49,17 +48,29 @@ def write_outputs(
     the disk is full.
     """
     if probabilities is not None:
-        _write_probabilities(out / PROBABILITIES / case.item.probabilities, case, probabilities)
+        with _new_file(out / PROBABILITIES / case.item.probabilities) as file:
+            _save_probabilities(file, case, probabilities)
     if overlay:
-        _write_overlay(out / OVERLAYS / case.item.overlay, case.image, label, card)
-    path = out / MASKS / case.item.mask
-    if case.item.kind == "image":
-        _save(path, lambda partial: _save_mask(partial, label[0], card))
-    elif case.volume is None:
-        _save(path, lambda partial: _save_hdf5(partial, label))
-    else:
-        made = _like(case.volume, label, np.dtype(np.uint8))
-        _save(path, lambda partial: nibabel.save(made, partial))
+        plane = int(np.count_nonzero(label, axis=(1, 2)).argmax())  # with the most foreground
+        size = overlay_size(*label.shape[1:])
+        drawn = draw_outlines(case.image[plane], label[plane], class_colours(card), size)
+        with _new_file(out / OVERLAYS / case.item.overlay) as file:
+            Image.fromarray(drawn).save(file, compress_level=1)
+    with _new_file(out / MASKS / case.item.mask) as file:
+        if case.item.kind == "image":
+            _save_mask(file, label[0], card)
+        elif case.volume is None:
+            with h5py.File(file, "w") as stored:
+                stored.create_dataset("label", data=label, compression="gzip", compression_opts=1)
+        else:
+            nibabel.save(_like(case.volume, label, np.dtype(np.uint8)), file)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    make_folder(path.parent)
+    with whole_file(path) as partial:
+        yield partial
 
 
 def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
@@ -75,35 +86,14 @@ def _save_mask(path: Path, label: NDArray[np.uint8], card: Card) -> None:
     picture.save(path, compress_level=1)
 
 
-def _save_hdf5(path: Path, label: NDArray[np.uint8]) -> None:
-    with h5py.File(path, "w") as file:
-        file.create_dataset("label", data=label, compression="gzip", compression_opts=1)
-
-
-def _write_probabilities(path: Path, case: Case, probabilities: NDArray[np.float32]) -> None:
+def _save_probabilities(path: Path, case: Case, probabilities: NDArray[np.float32]) -> None:
     if case.volume is not None:
-        made = _like(case.volume, probabilities.transpose(0, 2, 3, 1), np.dtype(np.float32))
-        _save(path, lambda partial: nibabel.save(made, partial))
+        channels_last = probabilities.transpose(0, 2, 3, 1)
+        nibabel.save(_like(case.volume, channels_last, np.dtype(np.float32)), path)
         return
     array = probabilities.transpose(1, 0, 2, 3).astype(np.float16)
-    if case.item.kind == "image":
-        array = array[:, 0]
-
-    def save(partial: Path) -> None:
-        with partial.open("wb") as stream:
-            np.save(stream, array)
-
-    _save(path, save)
-
-
-def _write_overlay(
-    path: Path, image: NDArray[np.uint8], label: NDArray[np.uint8], card: Card
-) -> None:
-    """Draw the plane with the most foreground."""
-    plane = int(np.count_nonzero(label, axis=(1, 2)).argmax())
-    size = overlay_size(*label.shape[1:])
-    drawn = draw_outlines(image[plane], label[plane], class_colours(card), size)
-    _save(path, lambda partial: Image.fromarray(drawn).save(partial, compress_level=1))
+    with path.open("wb") as stream:
+        np.save(stream, array[:, 0] if case.item.kind == "image" else array)
 
 
 def _like(volume: Volume, slices: NDArray[np.generic], dtype: np.dtype[np.generic]) -> Nifti1Pair:
@@ -121,9 +111,3 @@ def _like(volume: Volume, slices: NDArray[np.generic], dtype: np.dtype[np.generi
         if name in header:  # NIfTI-2 has no db_name
             header[name] = b""
     return type(volume.source)(voxels, volume.source.affine, header)
-
-
-def _save(path: Path, save: Callable[[Path], None]) -> None:
-    make_folder(path.parent)
-    with whole_file(path) as partial:
-        save(partial)

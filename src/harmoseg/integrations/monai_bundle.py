@@ -22,7 +22,8 @@ from typing import Any
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import folder_in_progress, make_folder, write_json, write_text
-from harmoseg.inference.saved_model import MODEL_FILE, WEIGHTS_FILE, ModelInfo, load_model
+from harmoseg.inference.options import MODEL_FILE, WEIGHTS_FILE
+from harmoseg.inference.saved_model import ModelInfo, load_model
 
 METADATA_FILE = "configs/metadata.json"
 INFERENCE_FILE = "configs/inference.json"

@@ -17,25 +17,18 @@ from monai.data.meta_tensor import MetaTensor
 from monai.inferers.inferer import Inferer
 from monai.transforms.io.array import SaveImage
 from monai.transforms.transform import MapTransform
-from nibabel.orientations import (
-    apply_orientation,
-    axcodes2ornt,
-    inv_ornt_aff,
-    io_orientation,
-    ornt_transform,
-)
+from nibabel.orientations import aff2axcodes
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from harmoseg.datasets.frames import Frame
 from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
 from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
-from harmoseg.inference.labels import labels_of
-from harmoseg.inference.planes import predict_planes
-from harmoseg.inference.predictor import Predictor
-from harmoseg.inference.windows import cut_windows
+from harmoseg.inference.planes import cut_windows, predict_planes
+from harmoseg.inference.predictor import Predictor, labels_of
 from harmoseg.store.card import TaskMode
 
 _VOLUMES = (".nii", ".nii.gz")
@@ -100,7 +93,7 @@ class PrepareAsStored(MapTransform):
         if image.ndim == 3:
             return image
         if self.axes:
-            image = _turned(image, axcodes2ornt(self.axes))
+            image = _turned(image, self.axes)
         planes = np.asarray(image.as_tensor())[0].transpose(2, 1, 0)
         scaled = scale_intensities(planes, self.window, path)
         return _with_meta(scaled.transpose(2, 1, 0)[None], image)
@@ -178,7 +171,7 @@ class SaveMask(MapTransform):
         for key in self.key_iterator(saved):
             mask = saved[key]
             if mask.ndim == 4:
-                mask = _turned(mask, io_orientation(np.asarray(mask.meta["original_affine"])))
+                mask = _turned(mask, "".join(aff2axcodes(np.asarray(mask.meta["original_affine"]))))
             saved[key] = self.writers[mask.ndim - 1](mask)
         return saved
 
@@ -205,14 +198,13 @@ class Prediction:
             self.postprocessing({**item, "pred": _with_meta(found, image)})
 
 
-def _turned(image: MetaTensor, wanted: NDArray[Any]) -> MetaTensor:
-    """Turn (C, X, Y, Z) to an orientation, its affine with it."""
-    affine = np.asarray(image.affine.cpu(), np.float64)
-    turn = ornt_transform(io_orientation(affine), wanted)
+def _turned(image: MetaTensor, axes: str) -> MetaTensor:
+    """Turn (C, X, Y, Z) to `axes`, its affine with it."""
     values = np.asarray(image.as_tensor().cpu())
-    turned = np.stack([apply_orientation(channel, turn) for channel in values])
+    frame = Frame.of(np.asarray(image.affine.cpu()), values.shape[1:], axes)
+    turned = np.stack([frame.slices(channel).transpose(2, 1, 0) for channel in values])
     result = _with_meta(turned, image)
-    result.affine = torch.as_tensor(affine @ inv_ornt_aff(turn, values.shape[1:]))
+    result.affine = torch.as_tensor(frame.affine)
     return result
 
 

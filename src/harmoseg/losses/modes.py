@@ -56,15 +56,14 @@ def align(mode: Mode, logits: Tensor, target: Tensor, ignore_index: int | None) 
     logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
     if mode != "multilabel":
         target = target.reshape(logits.shape[0], 1, *logits.shape[2:])
-    labels = target if mode == "multilabel" else target.reshape(len(logits), 1, *logits.shape[2:])
     valid = None
     if ignore_index is not None:
-        kept = labels != ignore_index
+        kept = target != ignore_index
         valid = kept.to(logits.dtype)
         logits = torch.where(kept, logits, 0.0)
-        labels = torch.where(kept, labels, 0)
-    labels = labels.long() if mode == "multiclass" else labels.to(logits.dtype)
-    return Pair(logits, labels, valid)
+        target = torch.where(kept, target, 0)
+    target = target.long() if mode == "multiclass" else target.to(logits.dtype)
+    return Pair(logits, target, valid)
 
 
 class TargetCheck:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.fused import sweep
 from harmoseg.losses.modes import (
     Mode,
     Pair,
@@ -19,7 +18,7 @@ from harmoseg.losses.modes import (
     one_hot,
     probabilities,
 )
-from harmoseg.losses.overlap_sums import Averaging
+from harmoseg.losses.sums import Averaging, sweep
 from harmoseg.spectrum import (
     Partition,
     Reduction,
@@ -175,16 +174,14 @@ def _make_named_partition(
     device: torch.device,
     dtype: torch.dtype,
 ) -> Partition:
+    index = torch.zeros(shape, dtype=torch.long)
+    weights = torch.ones(shape, dtype=torch.float64)
     if bands == "rings":
         index = make_rings(shape, spacing=spacing).index
-        weights = torch.ones(shape, dtype=torch.float64)
     elif bands == "midrings":
         index = _midring_index(shape, spacing)
-        weights = torch.ones(shape, dtype=torch.float64)
     else:
-        window: Window = bands  # type: ignore[assignment]  # checked by _check_bands
-        index = torch.zeros(shape, dtype=torch.long)
-        weights = window_weights(window, shape, spacing=spacing)
+        weights = window_weights(cast(Window, bands), shape, spacing=spacing)
     return make_partition(index, weights, device=device, dtype=dtype)
 
 

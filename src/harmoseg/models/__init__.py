@@ -1,6 +1,1 @@
-"""Segmentation networks, built by name or opened; the network is never touched unasked."""
-
-from harmoseg.losses.method import MODEL_NAMES
-from harmoseg.models.create import create_model
-
-__all__ = ["MODEL_NAMES", "create_model"]
+"""Segmentation networks, built by name or imported; nothing is downloaded unasked."""

@@ -14,7 +14,7 @@ _CONTAINERS = (nn.Sequential, nn.ModuleList, nn.ModuleDict)
 
 
 def checkpoint_blocks(network: nn.Module) -> None:
-    """Make every block of a network forget its inside in training, for less memory and more time.
+    """Apply activation checkpointing to every block: less memory, and more time, in training.
 
     A block is what an encoder, a transformer or a decoder is a row of: a residual unit, an
     attention block, a decoder stage. Loss, gradients and running statistics stay as they were.
@@ -68,7 +68,7 @@ class _Checkpointed:
 
 
 class _OnCopiesOfBuffers:
-    """While a block is computed again, let it write to copies of its buffers.
+    """Context in which a block that is computed again writes to copies of its buffers.
 
     Batch normalisation would otherwise count every batch twice in its running statistics. Entered
     once per backward pass, so again where a graph is kept for several.

@@ -58,7 +58,7 @@ def _check_timm(encoder: str, *, imagenet: bool) -> None:
 
 @dataclass(frozen=True)
 class Examination:
-    """What an encoder does: the shapes (C, H, W) of its features, the parameters they ignore."""
+    """Shapes (C, H, W) of an encoder's features, and the parameters that they ignore."""
 
     shapes: tuple[tuple[int, ...], ...]
     unused: frozenset[str]
@@ -100,7 +100,7 @@ def examine(encoder: nn.Module, name: str, in_channels: int) -> Examination:
 
 
 def freeze_unused(encoder: nn.Module, name: str, in_channels: int) -> None:
-    """Ask no gradient for parameters that no feature depends on.
+    """Freeze encoder parameters that no feature depends on.
 
     Distributed training waits for the gradient of every parameter that wants one: some families
     carry layers for classification, and most build all stages whatever the depth.
@@ -134,7 +134,7 @@ def drop_unused(encoder: nn.Module, name: str, in_channels: int) -> Examination:
 
 
 class _Dropped(nn.Module):
-    """Where a layer was.
+    """Placeholder of a removed layer.
 
     Some families still call the layers behind the last feature, and leave their result unused.
     """

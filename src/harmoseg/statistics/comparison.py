@@ -12,8 +12,7 @@ import numpy as np
 import pandas as pd
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.control_methods import Kind, references_of
-from harmoseg.losses.method import parse_method
+from harmoseg.losses.method import Kind, parse_method, references_of
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.blocks import WHOLE, Block, Values, Where, split_into_blocks

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.control_methods import Kind
+from harmoseg.losses.method import Kind
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import WHOLE, Block, Where
+from harmoseg.statistics.comparison import Comparison, Difference
 from harmoseg.statistics.intervals import Estimate
 from harmoseg.statistics.printing import (
     FOR_THESE_NETWORKS,

@@ -10,8 +10,7 @@ import hashlib
 from pathlib import Path
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-from harmoseg.evaluation.reading import SUMMARY_FILE, open_evaluation
+from harmoseg.evaluation.evaluate import SUMMARY_FILE, EvaluationOptions, evaluate, open_evaluation
 from harmoseg.messages import LOGGER
 from harmoseg.scores.table import Scores
 from harmoseg.study.plan import readable_name

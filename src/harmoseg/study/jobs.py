@@ -22,8 +22,13 @@ from typing import Any
 from filelock import BaseFileLock
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.evaluate import EvaluationOptions, evaluate
-from harmoseg.evaluation.reading import SUMMARY_FILE, Evaluation, open_evaluation
+from harmoseg.evaluation.evaluate import (
+    SUMMARY_FILE,
+    Evaluation,
+    EvaluationOptions,
+    evaluate,
+    open_evaluation,
+)
 from harmoseg.files import make_folder
 from harmoseg.locks import LockedError, take_lock
 from harmoseg.messages import LOGGER

@@ -15,7 +15,7 @@ from typing import Any
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.evaluate import check_fit
 from harmoseg.files import make_folder, write_json
-from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls, with_controls
+from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.layout import Split
 from harmoseg.store.leave_out import leave_each_centre_out

@@ -14,8 +14,7 @@ import jsonargparse
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_yaml
-from harmoseg.losses.control_methods import DEFAULT_CONTROLS, Controls
-from harmoseg.losses.method import parse_method, takes_weight
+from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, parse_method, takes_weight
 from harmoseg.store.layout import SPLITS, Split
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.options import TrainingOptions

@@ -14,7 +14,7 @@ import torch
 from harmoseg.diagnostics.training_guard import describe_disguises
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
-from harmoseg.models.provenance import file_card
+from harmoseg.models.weights import file_card
 from harmoseg.report.html import REPORT_FILE, write_report
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.printing import Table

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from harmoseg.errors import HarmosegError
-from harmoseg.evaluation.reading import Evaluation
+from harmoseg.evaluation.evaluate import Evaluation
 from harmoseg.files import read_csv
 from harmoseg.report.figures.curves import LOG_COLUMNS
 from harmoseg.report.html import REPORT_FILE

@@ -23,8 +23,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.explain.cam import explain_slices
 from harmoseg.explain.slices import ShownSlice, choose_planes, choose_slices
 from harmoseg.files import make_folder, write_bytes
-from harmoseg.inference.labels import labels_of
-from harmoseg.inference.predictor import choose_device
+from harmoseg.inference.predictor import choose_device, labels_of
 from harmoseg.report.gallery import MOST_PLANES, spread_evenly
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store

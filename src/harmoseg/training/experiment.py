@@ -14,9 +14,9 @@ import yaml
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, sha256_of
 from harmoseg.imports import hash_object
-from harmoseg.losses.imported import source_hash
+from harmoseg.inference.options import resolve_precision
 from harmoseg.losses.method import is_imported_model, parse_method
-from harmoseg.models.precision import resolve_precision
+from harmoseg.losses.named import source_hash
 from harmoseg.store.card import Card, TaskMode
 from harmoseg.store.training_view import TrainingView
 from harmoseg.training.options import TrainingOptions

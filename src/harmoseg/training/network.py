@@ -10,12 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from harmoseg.inference.labels import labels_of_logits
+from harmoseg.inference.predictor import labels_of_logits
 from harmoseg.inference.saved_model import ModelInfo
-from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import is_imported_model, parse_method
+from harmoseg.losses.named import Moment
 from harmoseg.metrics import aggregate, confusion_counts
-from harmoseg.models.imported import check_imported
+from harmoseg.models.create import check_imported
 from harmoseg.store.augmentation import apply_transforms, draw_transforms
 from harmoseg.store.strong_augmentation import apply_strong, draw_strong
 from harmoseg.store.tensors import normalise

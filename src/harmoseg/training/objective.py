@@ -9,9 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.losses.harmonized import HarmonizedLoss
-from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import BANDS, Method
-from harmoseg.losses.named import make_loss
+from harmoseg.losses.named import Moment, make_loss
 from harmoseg.store.card import TaskMode
 
 

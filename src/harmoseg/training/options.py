@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from harmoseg.errors import HarmosegError
-from harmoseg.models.precision import Precision
+from harmoseg.inference.options import Precision
 
 _MOST_OF_ADAMW = 0.005
 

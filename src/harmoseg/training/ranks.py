@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.distributed import sum_over_ranks
+from harmoseg.losses.sums import sum_over_ranks
 
 
 def world_size() -> int:

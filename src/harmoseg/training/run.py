@@ -43,18 +43,12 @@ from harmoseg.files import (
     write_json,
     write_text,
 )
+from harmoseg.inference.options import MODEL_FILE, WEIGHTS_FILE
 from harmoseg.inference.predictor import Predictor, choose_device
-from harmoseg.inference.saved_model import (
-    MODEL_FILE,
-    WEIGHTS_FILE,
-    ModelInfo,
-    SavedModel,
-    load_model,
-    save_model,
-)
+from harmoseg.inference.saved_model import ModelInfo, SavedModel, load_model, save_model
 from harmoseg.locks import locked
-from harmoseg.losses.imported import Moment
 from harmoseg.losses.method import parse_method
+from harmoseg.losses.named import Moment
 from harmoseg.messages import LOGGER
 from harmoseg.models.activation_checkpointing import checkpoint_blocks
 from harmoseg.store.training_view import TrainingView, open_training_view

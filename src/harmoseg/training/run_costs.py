@@ -17,7 +17,7 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from harmoseg.models.precision import bfloat16_units
+from harmoseg.inference.options import bfloat16_units
 
 resource: ModuleType | None
 try:

@@ -8,8 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from harmoseg.losses.deep_supervision import DeepSupervisionLoss
-from harmoseg.losses.harmonized import HarmonizedLoss
+from harmoseg.losses.harmonized import DeepSupervisionLoss, HarmonizedLoss
 from harmoseg.losses.modes import Mode
 from harmoseg.losses.spectral import Bands
 
@@ -19,7 +18,7 @@ _IGNORED = -1
 
 @dataclass(frozen=True)
 class NNUNetSettings:
-    """What nnU-Net's plans and labels say of a training.
+    """Settings of a training from nnU-Net's plans and labels.
 
     `regions`: labels overlap, and targets have a channel for each (sigmoid); else one label per
     voxel (softmax). `ignore_label` is the label without annotation, if there is one. `batch_dice`

@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from harmoseg.losses.control_methods import Kind
+from harmoseg.losses.method import Kind
 from harmoseg.report.figures.style import (
     COLUMNS,
     PALETTE,

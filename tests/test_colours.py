@@ -1,4 +1,4 @@
-"""The colours of classes."""
+"""Colours of classes: distinct, and those of a card."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from itertools import combinations
 
 import numpy as np
 
-from harmoseg.colours import colour_codes, distinct_colours
-from harmoseg.inference.mask_overlays import class_colours
+from harmoseg.colours import class_colours, colour_codes, distinct_colours
 from harmoseg.store.card import Card
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from harmoseg.models import precision
+from harmoseg.inference import options
 
 
 @pytest.mark.parametrize(
@@ -20,10 +20,10 @@ from harmoseg.models import precision
 def test_the_flags_of_the_processor_decide(tmp_path, monkeypatch, flags, units, chosen) -> None:
     if flags is not None:
         (tmp_path / "cpuinfo").write_text(f"processor\t: 0\nflags\t\t: {flags}\n\nprocessor\t: 1\n")
-    monkeypatch.setattr(precision, "_CPUINFO", tmp_path / "cpuinfo")
-    assert precision.bfloat16_units() == units
-    assert precision.resolve_precision("auto", "cpu") == chosen
-    assert precision.resolve_precision("fp32", "cpu") == "fp32"
+    monkeypatch.setattr(options, "_CPUINFO", tmp_path / "cpuinfo")
+    assert options.bfloat16_units() == units
+    assert options.resolve_precision("auto", "cpu") == chosen
+    assert options.resolve_precision("fp32", "cpu") == "fp32"
 
 
 def test_the_flags_agree_with_pytorch() -> None:
@@ -31,4 +31,4 @@ def test_the_flags_agree_with_pytorch() -> None:
     if "amx_bf16" not in capabilities:
         pytest.skip(f"PyTorch {torch.__version__} does not list the units of this processor")
     expected = {"AMX": capabilities["amx_bf16"], "AVX512-bf16": capabilities["avx512_bf16"]}
-    assert precision.bfloat16_units() == [name for name, present in expected.items() if present]
+    assert options.bfloat16_units() == [name for name, present in expected.items() if present]

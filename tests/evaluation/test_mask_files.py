@@ -14,8 +14,8 @@ from PIL import Image
 import harmoseg
 from harmoseg import HarmosegError, read_scores, score
 from harmoseg.cli.main import main
-from harmoseg.evaluation.mask_calibration import read_map
-from harmoseg.evaluation.measuring import Measuring
+from harmoseg.evaluation.case_scores import Measuring
+from harmoseg.evaluation.mask_files import read_map
 from harmoseg.metrics import boundary_band
 
 

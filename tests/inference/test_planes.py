@@ -9,10 +9,9 @@ from monai.inferers import sliding_window_inference
 from torch import nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.inference.planes import batched, gaussian, predict_planes
+from harmoseg.inference.planes import batched, cut_windows, gaussian, predict_planes
 from harmoseg.inference.predictor import Predictor
 from harmoseg.inference.saved_model import ModelInfo
-from harmoseg.inference.windows import cut_windows
 from harmoseg.store.card import Card
 from harmoseg.store.tiling import Sample, cut
 

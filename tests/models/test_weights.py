@@ -9,7 +9,7 @@ from segmentation_models_pytorch.encoders import encoders
 from torchvision.models import get_model_weights
 
 from harmoseg import HarmosegError
-from harmoseg.models.provenance import _packaged, file_card, library_card
+from harmoseg.models.weights import _packaged, file_card, library_card
 
 
 def with_imagenet() -> list[str]:

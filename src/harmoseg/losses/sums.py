@@ -1,13 +1,14 @@
-"""One sweep over the pixels for all sums of the objective.
+"""Sums over pixels, samples, classes and processes, and their means.
 
 BCE (or cross-entropy), Dice and the full-spectrum correlation are all made of a few sums over the
-same probabilities. They are taken together here, and gone back through together, with a backward
-derived by hand: it keeps the probabilities and nothing else, and needs no more passes over memory
-than BCE alone, once compiled (docs/explanation/derivations.md).
+same probabilities. They are taken together in one sweep, and gone back through together, with a
+backward derived by hand: it keeps the probabilities and nothing else, and needs no more passes over
+memory than BCE alone, once compiled (docs/explanation/derivations.md).
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 
 from harmoseg.losses.modes import Mode, Pair
+from harmoseg.spectrum import Reduction
 
 _BLOCK = 1024
 """Pixels that are added one after the other when classes are summed."""
@@ -194,3 +196,70 @@ def _sum_of_squares(values: Tensor) -> Tensor:
     """Sum the squares of (B, C, *S) to (B, C), without an array of squares."""
     norm: Tensor = torch.linalg.vector_norm(values, dim=tuple(range(2, values.ndim)))
     return norm * norm
+
+
+@dataclass(frozen=True)
+class Averaging:
+    """How values per sample and class become one number.
+
+    `reduction` ``"batch"`` sums overlaps over the batch first, ``"sample"`` averages over samples
+    last. `background` says whether class 0 of a multiclass problem counts. `across_ranks` sums over
+    all processes of a distributed training too, so that the batch is the global one.
+    """
+
+    mode: Mode
+    reduction: Reduction
+    background: bool
+    across_ranks: bool
+
+    def pool(self, *sums: Tensor) -> tuple[Tensor, ...]:
+        """Sum (B, C, ...) over the batch where the reduction says so."""
+        if self.reduction == "sample":
+            return sums
+        return tuple(self.over_ranks(value.sum(0)) for value in sums)
+
+    def over_ranks(self, value: Tensor) -> Tensor:
+        """Sum over the processes of a distributed training, if asked to and if there are any."""
+        return sum_over_ranks(value) if self.across_ranks else value
+
+    def over_classes(self, values: Tensor, class_weights: Tensor | None) -> Tensor:
+        """Average (C,) or (B, C) over the classes that count, weighted, then over samples."""
+        if self.mode == "multiclass" and not self.background:
+            values = values[..., 1:]
+            class_weights = None if class_weights is None else class_weights[1:]
+        return class_mean(values, class_weights)
+
+
+def class_mean(values: Tensor, class_weights: Tensor | None) -> Tensor:
+    """Average (..., C) over the classes, weighted where weights are given, then over the rest."""
+    if class_weights is None:
+        return values.mean()
+    weights = class_weights.to(values.dtype)
+    return ((values * weights).sum(-1) / weights.sum()).mean()
+
+
+def sum_over_ranks(value: Tensor) -> Tensor:
+    """Sum a tensor over all processes; unchanged where there is only one.
+
+    Every process sees the same sum, so the gradient of one's own part is the sum of what all of
+    them send back.
+    """
+    if not torch.distributed.is_initialized():
+        return value
+    total: Tensor = _SumOverRanks.apply(value)
+    return total
+
+
+class _SumOverRanks(torch.autograd.Function):
+    # PyTorch's own differentiable form is deprecated without a public successor.
+    @staticmethod
+    def forward(_: Any, value: Tensor) -> Tensor:
+        total = value.clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(_: Any, *gradients: Tensor) -> Tensor:
+        total = gradients[0].clone(memory_format=torch.contiguous_format)
+        torch.distributed.all_reduce(total)
+        return total

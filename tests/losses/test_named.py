@@ -8,10 +8,9 @@ import torch
 from torch.nn import functional as F
 
 from harmoseg import HarmosegError
-from harmoseg.losses.imported import ForeignLoss, Moment, source_hash
 from harmoseg.losses.method import parse_loss
-from harmoseg.losses.named import make_loss
-from harmoseg.losses.truth_maps import signed_distances
+from harmoseg.losses.named import ForeignLoss, Moment, make_loss, source_hash
+from harmoseg.losses.shelf import signed_distances
 
 DRAW = torch.Generator().manual_seed(5)
 LOGITS = torch.randn(2, 3, 12, 10, generator=DRAW)
