@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from harmoseg.store.strong_augmentation import (
+from harmoseg.store.transforms import (
     BEND,
     FACTORS,
     SCALES,

@@ -9,8 +9,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets.frames import Frame
-from harmoseg.datasets.volumes import open_nifti, read_voxels
+from harmoseg.datasets.volumes import Frame, open_nifti, read_voxels
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.mask_files import NIFTI, MaskFile, suffix_of
 from harmoseg.metrics import (

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError
-from harmoseg.store.tensors import normalise
+from harmoseg.store.transforms import normalise
 
 LAYERS = ("encoder", "bottleneck", "decoder")
 """The named layers, the same for every network and encoder.

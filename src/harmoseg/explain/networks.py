@@ -17,7 +17,7 @@ from harmoseg.explain.spectral_maps import MapCorrelation, classes_in, map_corre
 from harmoseg.inference.labels import labels_of_logits
 from harmoseg.inference.predictor import choose_device
 from harmoseg.store.card import TaskMode
-from harmoseg.store.tensors import images_to_tensor
+from harmoseg.store.transforms import images_to_tensor
 
 
 @dataclass(frozen=True, eq=False)

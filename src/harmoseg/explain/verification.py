@@ -12,15 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from harmoseg.datasets.verification.findings import SEVERITIES, Finding
-from harmoseg.datasets.verification.format import class_shares, closing_line, describe
-from harmoseg.datasets.verification.subjects import Subject, View
-from harmoseg.datasets.verification.verifying import Verification
+from harmoseg.datasets.checks import SEVERITIES, Finding
+from harmoseg.datasets.scan import VerifiedCase, View
+from harmoseg.datasets.verifying import (
+    Verification,
+    class_shares,
+    closing_line,
+    describe,
+)
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, write_text
 from harmoseg.inference.mask_overlays import class_colours, draw_outlines
 from harmoseg.report.page_template import page_template
-from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS
 
 _SIDE = 208
@@ -53,7 +56,8 @@ def write_verification(verification: Verification, path: Path) -> None:
     that have pictures) and twelve random cases of every split.
     """
     check_page(path)
-    subject, card = verification.subject, verification.card
+    cases, card = verification.cases, verification.card
+    colours = class_colours(card) if card else []
     shown = [item for item in verification.findings if item.shown]
     page = page_template("verification.html.j2").render(
         title=f"{card.title if card else verification.name}, verified",
@@ -62,11 +66,11 @@ def write_verification(verification: Verification, path: Path) -> None:
         facts=describe(verification),
         findings=verification.findings[:_MOST_ROWS],
         left_out=len(verification.findings[_MOST_ROWS:]),
-        exhibits=[_exhibit(subject, item) for item in shown[:_MOST_SHOWN]] if subject else [],
+        exhibits=[_exhibit(cases, item, colours) for item in shown[:_MOST_SHOWN]],
         not_shown=len(shown[_MOST_SHOWN:]),
         shares=class_shares(verification),
-        samples=_samples(subject) if subject else {},
-        legend=_legend(card) if card else [],
+        samples=_samples(cases, colours),
+        legend=list(zip(card.classes[1:], colours, strict=True)) if card else [],
     )
     make_folder(path.resolve().parent)
     write_text(path, page)
@@ -94,30 +98,29 @@ def draw_thumbnail(view: View, number: int, colours: Sequence[str]) -> NDArray[n
     return draw_outlines(view.images[number], part, colours, size)
 
 
-def _exhibit(subject: Subject, finding: Finding) -> Exhibit:
-    pictures = [_picture(subject, case, number) for case, number in finding.shown]
+def _exhibit(cases: Sequence[VerifiedCase], finding: Finding, colours: Sequence[str]) -> Exhibit:
+    pictures = [_picture(cases[case], number, colours) for case, number in finding.shown]
     return Exhibit(finding, pictures)
 
 
-def _samples(subject: Subject) -> dict[str, list[Thumbnail]]:
+def _samples(cases: Sequence[VerifiedCase], colours: Sequence[str]) -> dict[str, list[Thumbnail]]:
     random = np.random.default_rng(0)
     samples = {}
     for split in SPLITS:
-        numbers = [i for i, item in enumerate(subject.cases) if item.split == split]
+        numbers = [i for i, item in enumerate(cases) if item.split == split]
         chosen = random.permutation(len(numbers))[:_SAMPLES]
         if numbers:
-            samples[split] = [_picture(subject, numbers[i], None) for i in sorted(chosen)]
+            samples[split] = [_picture(cases[numbers[i]], None, colours) for i in sorted(chosen)]
     return samples
 
 
-def _picture(subject: Subject, number: int, place: int | None) -> Thumbnail:
+def _picture(item: VerifiedCase, place: int | None, colours: Sequence[str]) -> Thumbnail:
     """Draw one image of a case, the one with the most foreground when `place` is None."""
-    item = subject.cases[number]
     try:
         view = item.view()
         if place is None:
             place = _fullest(view)
-        pixels = draw_thumbnail(view, place, class_colours(subject.card))
+        pixels = draw_thumbnail(view, place, colours)
     except (HarmosegError, ValueError) as error:
         return Thumbnail(item.case, f"{item.split}; cannot be drawn: {error}", "")
     buffer = io.BytesIO()
@@ -135,7 +138,3 @@ def _fullest(view: View) -> int:
         for w in view.windows
     ]
     return int(np.argmax(counts))
-
-
-def _legend(card: Card) -> list[tuple[str, str]]:
-    return list(zip(card.classes[1:], class_colours(card), strict=True))

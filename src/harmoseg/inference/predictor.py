@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harmoseg.errors import HarmosegError
 from harmoseg.inference.labels import probabilities_of
 from harmoseg.store.card import TaskMode
-from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.transforms import images_to_tensor, normalise
 
 BATCH = 16
 _FLIPS: tuple[tuple[int, ...], ...] = ((), (2,), (3,), (2, 3))

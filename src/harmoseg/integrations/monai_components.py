@@ -28,9 +28,9 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
+from harmoseg.datasets.arrays import scale_intensities
 from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
-from harmoseg.datasets.volumes import scale_intensities
 from harmoseg.errors import HarmosegError
 from harmoseg.inference.labels import labels_of
 from harmoseg.inference.planes import predict_planes

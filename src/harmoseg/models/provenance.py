@@ -13,7 +13,7 @@ from segmentation_models_pytorch.encoders import encoders as library_encoders
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import sha256_of
-from harmoseg.store.tensors import normalisation
+from harmoseg.store.transforms import normalisation
 
 _CARDS = files("harmoseg.models") / "weight_cards"
 _SIDE_FIELDS = ("source", "licence", "top1", "notes")

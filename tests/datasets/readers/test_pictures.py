@@ -19,10 +19,10 @@ from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.readers import READERS, btseg, list_dataset, skin
+from harmoseg.datasets.readers import READERS, btseg, list_dataset, photographs
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.verification.verifying import verify
-from harmoseg.store.describing import remarks_of
+from harmoseg.datasets.verifying import verify
+from harmoseg.store.inspecting import remarks_of
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -203,11 +203,11 @@ def test_etis_in_its_original_form(tmp_path) -> None:
         mask(root / "Ground Truth" / f"p{number}.tif")
     assert set(sides(prepared("etis-larib", root))) == {"1", "2", "10"}
     (root / "Ground Truth" / "p2.tif").unlink()
-    with pytest.raises(HarmosegError, match=r"2.tif: no mask; expected p2.tif"):
+    with pytest.raises(HarmosegError, match=r"1 image\(s\) without a mask: 2.tif"):
         list_dataset("etis-larib", root, PART)
     (root / "ETIS-LaribPolypDB" / "2.tif").unlink()
     mask(root / "Ground Truth" / "p3.tif")
-    with pytest.raises(HarmosegError, match=r"p3.tif: a mask without an image"):
+    with pytest.raises(HarmosegError, match=r"1 mask\(s\) without an image: p3.tif"):
         list_dataset("etis-larib", root, PART)
 
 
@@ -276,8 +276,8 @@ FOLDERS_2018 = ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_Grou
 
 
 def test_isic_2018_is_drawn_in_the_published_sizes(tmp_path, monkeypatch) -> None:
-    assert skin._DRAWN == {"train": 1815, "val": 259, "test": 520}
-    monkeypatch.setattr(skin, "_DRAWN", {"train": 70, "val": 10, "test": 20})
+    assert photographs._DRAWN == {"train": 1815, "val": 259, "test": 520}
+    monkeypatch.setattr(photographs, "_DRAWN", {"train": 70, "val": 10, "test": 20})
     root = tmp_path / "s"
     isic(root, FOLDERS_2018, range(100))
     isic(
@@ -329,7 +329,7 @@ def test_an_unpaired_file_has_a_cure_that_the_command_knows(tmp_path) -> None:
 
 
 def test_isic_2018_in_folders_of_another_copy(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(skin, "_DRAWN", {"train": 7, "val": 1, "test": 2})
+    monkeypatch.setattr(photographs, "_DRAWN", {"train": 7, "val": 1, "test": 2})
     isic(tmp_path / "plain" / "s", FOLDERS_2018, range(10))
     isic(tmp_path / "x2" / "s", tuple(f"{name}_x2" for name in FOLDERS_2018), range(10))
     isic(tmp_path / "parts" / "s", ("train/images", "train/masks"), range(6))
@@ -485,7 +485,7 @@ def test_monuseg_takes_masks_where_polygons_are_not_complete(tmp_path) -> None:
 def test_two_files_of_one_tile_are_named(tmp_path) -> None:
     names = tiles(tmp_path / "s")
     tile(tmp_path / "s" / "copy", names[0], annotation(SQUARE))
-    with pytest.raises(HarmosegError, match=rf"two files of one name: .*{names[0]}.tif and .*copy"):
+    with pytest.raises(HarmosegError, match=rf"two files with one id: .*{names[0]}.tif and .*copy"):
         list_dataset("monuseg", tmp_path / "s", PART)
 
 
@@ -858,7 +858,7 @@ def test_an_incomplete_download_is_not_prepared_unasked(tmp_path) -> None:
 def test_a_part_that_is_not_there_at_all_is_left_out(tmp_path, monkeypatch) -> None:
     isic(tmp_path / "s", TEST_2017, range(3))
     card = replace(load_card("isic-2017"), counts={"train": 9, "test": 3})
-    monkeypatch.setattr(skin, "load_card", lambda _: card)
+    monkeypatch.setattr(photographs, "load_card", lambda _: card)
     options = PrepareOptions(tmp_path / "store", size=16)
     assert prepare_dataset("isic-2017", tmp_path / "s", options)
     isic(tmp_path / "s", TEST_2017, range(3, 4))  # one that the dataset does not have

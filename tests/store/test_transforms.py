@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from harmoseg.store.augmentation import MAX_ANGLE, apply_transforms, draw_transforms
+from harmoseg.store.transforms import MAX_ANGLE, apply_transforms, draw_transforms
 
 
 def pair(height: int = 8, width: int = 8, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
