@@ -20,11 +20,11 @@ from common import Target, markdown_table, publish, targets_table
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harmoseg.store.augmentation import apply_transforms, draw_transforms
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case
 from harmoseg.store.tiling import Sample, cut
 from harmoseg.store.training_view import open_training_view
+from harmoseg.store.transforms import apply_transforms, draw_transforms
 from harmoseg.store.writing import writing_store
 from harmoseg.training import network, run
 from harmoseg.training.batches import Batch, seeded_generator, training_loader

@@ -21,7 +21,7 @@ from common import Target, markdown_table, publish, targets_table
 
 from harmoseg.evaluation.evaluate import evaluate
 from harmoseg.store.reading import open_store
-from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.transforms import images_to_tensor, normalise
 from harmoseg.training.run import open_run
 
 ROUNDS = 5

@@ -27,8 +27,8 @@ from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import BATCH, choose_device
 from harmoseg.inference.saved_model import ModelInfo, load_model, save_model
 from harmoseg.store.card import Card
-from harmoseg.store.tensors import images_to_tensor, normalise
 from harmoseg.store.tiling import resize_image
+from harmoseg.store.transforms import images_to_tensor, normalise
 
 SIZE = 224
 LEAST = 0.9

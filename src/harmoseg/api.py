@@ -12,12 +12,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, TypeVar
 
-from harmoseg.datasets.folder import FolderOptions
-from harmoseg.datasets.folder import prepare_folder as _prepare_folder
+from harmoseg.datasets.folder import FolderOptions, SplitRule
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.preparing import prepare_folder as _prepare_folder
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.splitting import SplitRule
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, MethodSpelling, parse_method
 from harmoseg.scores.table import Scores

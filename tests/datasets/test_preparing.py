@@ -19,11 +19,15 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.folder import FolderOptions, prepare_folder, store_of_folder
-from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.folder import FolderOptions, SplitRule
+from harmoseg.datasets.preparing import (
+    PrepareOptions,
+    prepare_dataset,
+    prepare_folder,
+    store_of_folder,
+)
 from harmoseg.datasets.sources import READING, list_files
-from harmoseg.datasets.splitting import SplitRule
-from harmoseg.datasets.verification.integrity import is_native_label
+from harmoseg.store.inspecting import is_native_label
 from harmoseg.store.reading import open_store
 
 

@@ -12,7 +12,7 @@ from torch import nn
 
 from harmoseg import HarmosegError, create_model
 from harmoseg.explain.cam import LAYERS, grad_cam
-from harmoseg.store.tensors import normalise
+from harmoseg.store.transforms import normalise
 
 SMALL = {"depth": 1, "width": 32, "heads": 8}
 

@@ -14,9 +14,9 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.verification.findings import Finding
-from harmoseg.datasets.verification.subjects import View
-from harmoseg.datasets.verification.verifying import Verification, verify
+from harmoseg.datasets.checks import Finding
+from harmoseg.datasets.scan import View
+from harmoseg.datasets.verifying import Verification, verify
 from harmoseg.explain.verification import draw_thumbnail, write_verification
 from harmoseg.store.layout import Slice
 
@@ -65,10 +65,9 @@ def test_many_findings_are_cut_and_counted(verification, tmp_path) -> None:
 
 
 def test_names_from_outside_are_escaped(verification, tmp_path) -> None:
-    subject = verification.subject
-    card = replace(subject.card, title="<script>alert(1)</script>")
-    cases = tuple(replace(case, case=f"<b>{case.case}") for case in subject.cases)
-    hostile = replace(verification, card=card, subject=replace(subject, card=card, cases=cases))
+    card = replace(verification.card, title="<script>alert(1)</script>")
+    cases = tuple(replace(case, case=f"<b>{case.case}") for case in verification.cases)
+    hostile = replace(verification, card=card, cases=cases)
     page = page_of(hostile, tmp_path)
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page
 

@@ -18,7 +18,7 @@ from harmoseg.inference import exporting
 from harmoseg.inference.exporting import export_onnx, export_torch
 from harmoseg.inference.saved_model import ModelInfo, SavedModel, save_model
 from harmoseg.store.card import Card
-from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.transforms import images_to_tensor, normalise
 
 CARD = Card("heart", "Heart", "MR", "multiclass", ("background", "left", "right"))
 OPTIONS = {

@@ -17,9 +17,8 @@ from nibabel.orientations import axcodes2ornt, inv_ornt_aff, io_orientation, orn
 from PIL import Image
 
 from harmoseg import HarmosegError, load
-from harmoseg.datasets.folder import FolderOptions, prepare_folder
-from harmoseg.datasets.preparing import PrepareOptions
-from harmoseg.datasets.splitting import SplitRule
+from harmoseg.datasets.folder import FolderOptions, SplitRule
+from harmoseg.datasets.preparing import PrepareOptions, prepare_folder
 from harmoseg.inference import planes as planes_module
 from harmoseg.inference import predict as module
 from harmoseg.inference import writing

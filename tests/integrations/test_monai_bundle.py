@@ -15,10 +15,9 @@ from PIL import Image
 import harmoseg
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
-from harmoseg.datasets.folder import FolderOptions, list_folder
+from harmoseg.datasets.folder import FolderOptions, SplitRule, list_folder
 from harmoseg.datasets.preparing import PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, SourceCase, make_listing
-from harmoseg.datasets.splitting import SplitRule
 from harmoseg.datasets.volumes import read_nifti_pair
 from harmoseg.files import sha256_of
 from harmoseg.inference.saved_model import ModelInfo, save_model

@@ -17,9 +17,8 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.folder import FolderOptions, prepare_folder
-from harmoseg.datasets.preparing import PrepareOptions
-from harmoseg.datasets.splitting import SplitRule
+from harmoseg.datasets.folder import FolderOptions, SplitRule
+from harmoseg.datasets.preparing import PrepareOptions, prepare_folder
 from harmoseg.explain import preview
 from harmoseg.explain.preview import write_preview
 from harmoseg.metrics import METRICS, overlap_metric

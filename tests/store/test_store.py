@@ -13,7 +13,7 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.files import folder_in_progress, write_csv
 from harmoseg.store.card import parse_card
-from harmoseg.store.describing import describe_shapes, describe_store
+from harmoseg.store.inspecting import describe_shapes, describe_store
 from harmoseg.store.layout import Case
 from harmoseg.store.reading import open_store
 from harmoseg.store.tiling import Sample, cut, resize_label
@@ -253,7 +253,7 @@ def test_a_volume_is_a_case_of_several_slices(tmp_path) -> None:
     assert store.cases[1].affine == tuple(float(value) for value in range(12))
     text = describe_store(store)
     assert "12, 3 of them without foreground (kept in training)" in text
-    assert "1.50 x 1.25 x 8.00 to 1.50 x 1.25 x 8.00 mm" in text
+    assert "1.50 x 1.25 x 8.00 mm (width, height, depth)" in text
 
 
 def test_empty_slices_are_trained_on_or_not_as_the_card_says(tmp_path) -> None:

@@ -12,11 +12,15 @@ from harmoseg import HarmosegError
 from harmoseg.statistics.heterogeneity import measure_spread
 from harmoseg.store.card import Card
 from harmoseg.store.layout import Case, Slice
-from harmoseg.store.leave_out import centres_of, leave_centre_out, leave_each_centre_out
 from harmoseg.store.reading import open_store
 from harmoseg.store.tiling import CutSample
 from harmoseg.store.training_view import open_training_view
-from harmoseg.store.writing import writing_store
+from harmoseg.store.writing import (
+    centres_of,
+    leave_centre_out,
+    leave_each_centre_out,
+    writing_store,
+)
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.recipe import read_recipe
 from harmoseg.study.report import write_study_report

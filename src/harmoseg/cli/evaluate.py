@@ -10,7 +10,7 @@ from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.metrics import Definition, OnEmpty
 from harmoseg.store.layout import Split
-from harmoseg.store.output_check import check_apart_from_sources
+from harmoseg.store.writing import check_apart_from_sources
 
 SUMMARY = SUMMARIES["evaluate"]
 

@@ -9,7 +9,7 @@ from jsonargparse import Namespace
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.store.layout import Split
-from harmoseg.store.output_check import check_apart_from_sources
+from harmoseg.store.writing import check_apart_from_sources
 
 SUMMARY = SUMMARIES["explain"]
 

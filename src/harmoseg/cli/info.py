@@ -82,9 +82,9 @@ def run(arguments: Namespace) -> None:
 
 
 def _describe_store(arguments: Namespace) -> None:
-    from harmoseg.store.describing import describe_store
-    from harmoseg.store.output_check import check_apart_from_sources
+    from harmoseg.store.inspecting import describe_store
     from harmoseg.store.reading import open_store
+    from harmoseg.store.writing import check_apart_from_sources
 
     store = open_store(arguments.path)
     for picture in (arguments.preview, arguments.corruptions):

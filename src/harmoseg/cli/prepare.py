@@ -11,14 +11,13 @@ from jsonargparse import Namespace
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.catalogue import load_card
-from harmoseg.datasets.folder import FolderOptions, prepare_folder
+from harmoseg.datasets.folder import FolderOptions, SplitRule
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
-from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
+from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset, prepare_folder
 from harmoseg.datasets.readers import READERS
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.splitting import SplitRule
 from harmoseg.errors import HarmosegError
-from harmoseg.store.describing import remarks_of
+from harmoseg.store.inspecting import remarks_of
 from harmoseg.store.reading import read_info
 
 SUMMARY = SUMMARIES["prepare"]

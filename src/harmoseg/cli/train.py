@@ -59,8 +59,8 @@ def make_parser() -> Parser:
 def run(arguments: Namespace) -> None:
     """Train."""
     # Here and not above: the engine takes seconds to import, and --help should not wait for it.
-    from harmoseg.datasets.folder import store_of_folder
-    from harmoseg.store.output_check import check_apart_from_sources
+    from harmoseg.datasets.preparing import store_of_folder
+    from harmoseg.store.writing import check_apart_from_sources
     from harmoseg.training.ranks import process_number
     from harmoseg.training.run import train
 

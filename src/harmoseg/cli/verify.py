@@ -9,8 +9,7 @@ from jsonargparse import Namespace
 from harmoseg.cli.commands import SUMMARIES
 from harmoseg.cli.parsing import Parser
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.verification.format import as_json, tell
-from harmoseg.datasets.verification.verifying import verify
+from harmoseg.datasets.verifying import as_json, tell, verify
 from harmoseg.files import make_folder, write_json
 
 SUMMARY = SUMMARIES["verify"]

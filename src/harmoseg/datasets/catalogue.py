@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
 
+from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card, parse_card
 from harmoseg.store.layout import Split
 
 
 @dataclass(frozen=True)
 class Change:
-    """What a version of a card labels otherwise than the one before, for verifying old stores.
+    """Difference in labels between a version of a card and the one before, to verify old stores.
 
     `concerns` is what such stores were determined by: others are the same in both versions.
     """
@@ -33,7 +34,7 @@ CHANGES: Mapping[str, tuple[Change, ...]] = {
         ),
     ),
 }
-"""By the name of the card, the changes in order."""
+"""Changes in order, by the name of the card."""
 
 _HERE = files("harmoseg.datasets")
 
@@ -57,3 +58,33 @@ def load_list(name: str) -> list[dict[str, str]]:
     """Read a published list with its own columns; lines that begin with ``#`` say its source."""
     text = (_HERE / "splits" / f"{name}.csv").read_text(encoding="utf-8")
     return list(csv.DictReader(line for line in text.splitlines() if not line.startswith("#")))
+
+
+def check_listed(
+    cases: Collection[str],
+    listed: Collection[str],
+    source: str,
+    *,
+    allow_missing: bool = False,
+    cure: str = "",
+) -> None:
+    """Raise HarmosegError unless the split list `source` names exactly these cases.
+
+    With `allow_missing` it may name cases that have no files; a case that it does not name is an
+    error all the same, for nobody knows on which side it belongs. `cure` says what to do.
+    """
+    absent = [] if allow_missing else sorted(set(listed) - set(cases))
+    extra = sorted(set(cases) - set(listed))
+    problems = [
+        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        for names, what in (
+            (absent, "listed case(s) have no files"),
+            (extra, "case(s) with files are not listed"),
+        )
+        if names
+    ]
+    if problems:
+        raise HarmosegError(
+            f"the split list {source} does not fit the files: {'; '.join(problems)}"
+            f"{cure and '; '}{cure}"
+        )

@@ -16,8 +16,8 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Pair
 from numpy.typing import NDArray
 
-from harmoseg.datasets.frames import Frame
-from harmoseg.datasets.volumes import Volume, Window, check_size, scale_intensities
+from harmoseg.datasets.arrays import Window, check_size, scale_intensities
+from harmoseg.datasets.volumes import Frame, Volume
 from harmoseg.errors import HarmosegError
 
 SUFFIXES = frozenset({".dcm", ".dicom", ".ima"})
@@ -25,9 +25,9 @@ _DIRECTORY = "1.2.840.10008.1.3.10"
 """The class of DICOMDIR, a table of contents."""
 _CONVERT = "convert the series to NIfTI (for example with dcm2niix) and give that"
 _EVEN = 0.02
-"""By what share of their distance slices may stand unevenly, as rounding makes them."""
+"""Largest unevenness of slices, as a share of their distance: rounding makes some."""
 _TURNED = 1e-3
-"""By how much direction cosines may differ within a series."""
+"""Largest difference of direction cosines within a series."""
 
 
 @dataclass(frozen=True)
@@ -159,11 +159,14 @@ class _Slice:
 
     path: Path
     header: Any
-    uid: str
-    shape: tuple[int, int]
     directions: NDArray[np.float64]
     position: NDArray[np.float64]
-    spacing: tuple[float, float]
+    spacing: NDArray[np.float64]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Return the height and the width in pixels."""
+        return int(self.header.Rows), int(self.header.Columns)
 
     @classmethod
     def of(cls, header: Any, path: Path) -> _Slice:
@@ -202,15 +205,7 @@ class _Slice:
                 f"{path}: directions {directions.tolist()} and pixel spacing {spacing.tolist()} "
                 f"cannot be; {_CONVERT}"
             )
-        return cls(
-            path,
-            header,
-            str(header.get("SeriesInstanceUID", "")),
-            (int(header.Rows), int(header.Columns)),
-            directions,
-            position,
-            (float(spacing[0]), float(spacing[1])),
-        )
+        return cls(path, header, directions, position, spacing)
 
     def values(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
         """Decode the pixels (H, W) in the scanner's units, and which of them are padding."""
@@ -291,9 +286,10 @@ def _check_decodable(header: Any, path: Path) -> None:
 
 def _check_alike(slices: Sequence[_Slice]) -> None:
     first = slices[0]
+    uid = first.header.get("SeriesInstanceUID")
     for item in slices[1:]:
         differing = {
-            "series": item.uid == first.uid,
+            "series": item.header.get("SeriesInstanceUID") == uid,
             "size in pixels": item.shape == first.shape,
             "direction": np.allclose(item.directions, first.directions, atol=_TURNED),
             "pixel spacing": np.allclose(item.spacing, first.spacing, rtol=1e-3),

@@ -1,30 +1,31 @@
-"""Anybody's folder of images with a folder of masks."""
+"""A folder of images and a folder of masks: their cases, classes and split."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import cast
 
+import numpy as np
+
+from harmoseg.datasets.catalogue import check_listed
 from harmoseg.datasets.label_values import LabelRule, ValueSurvey, count_values
-from harmoseg.datasets.pairing import Pair, pair_files
-from harmoseg.datasets.picture_cases import picture_case, read_picture_pair
+from harmoseg.datasets.pairing import Pair, pair_files, picture_case, read_picture_pair
 from harmoseg.datasets.pictures import is_grey
-from harmoseg.datasets.preparing import REPLACE, PrepareOptions, prepare_listing
 from harmoseg.datasets.sources import Listing, in_parallel, make_listing
-from harmoseg.datasets.splitting import SplitRule, split_cases
 from harmoseg.errors import HarmosegError
-from harmoseg.files import check_replaceable, read_json
+from harmoseg.files import read_csv
 from harmoseg.store.card import Card, check_class_names
-from harmoseg.store.layout import INFO_FILE, Split
-from harmoseg.store.output_check import check_apart
+from harmoseg.store.layout import SPLITS, Split
 from harmoseg.store.tiling import Sample
 
 
 @dataclass(frozen=True)
 class FolderOptions:
-    """What may be told about a folder of images and masks.
+    """Options of a folder of images and masks.
 
     Args:
         images: Folder of images (PNG, JPEG, TIFF or BMP; subfolders included).
@@ -55,68 +56,27 @@ class FolderOptions:
         check_class_names("classes", self.classes or ())
 
 
-def prepare_folder(
-    folder: FolderOptions, split: SplitRule, options: PrepareOptions, *, cure: str = REPLACE
-) -> bool:
-    """Prepare a folder; return False where the store is there already, made from the same.
+@dataclass(frozen=True)
+class SplitRule:
+    """Options of splitting a folder of cases.
 
-    `cure` as for `prepare_listing`. Raises HarmosegError, naming the file, for whatever is wrong
-    with the data, and where the output lies among the images or masks; nothing is then left at
-    `options.out`.
+    Args:
+        split_file: A CSV file with columns case and split (train, val or test), and optionally
+            group (the patient). It must list every case. Without it, cases are drawn.
+        group_pattern: A regular expression whose first group, found in the case's name, is the
+            patient, for example '^(patient[0-9]+)'. Cases of one patient stay on one side. Without
+            it each case is its own group.
+        test_fraction: Share of the cases drawn for testing; 1 for a set that only tests.
+        val_fraction: Share of the cases drawn for validation. With 0, training carves its own
+            validation part.
+        split_seed: Seed of the draw.
     """
-    check_replaceable(options.out, mark=INFO_FILE, overwrite=True)
-    check_apart(options.out, folder.images, folder.masks)
-    return prepare_listing(list_folder(folder, split), options, cure=cure)
 
-
-def store_of_folder(
-    source: Path,
-    run: Path,
-    *,
-    images: str | None = None,
-    masks: str | None = None,
-    size: int | None = None,
-) -> tuple[Path, str]:
-    """Return the store to train on, and a line that says what was done for it.
-
-    A prepared store is taken as it is, and nothing is said. A folder with the subfolders `images`
-    and `masks` (so called by default) is prepared with the defaults of `prepare_folder`, for
-    networks that see `size` pixels (224), into RUN-store beside the run.
-
-    Raises HarmosegError where `source` is neither, where options of preparing are given for a
-    prepared store, and as `prepare_folder` does.
-    """
-    if (source / INFO_FILE).exists():
-        given = {"images": images, "masks": masks, "size": size}
-        unused = [f"--{name}" for name, value in given.items() if value is not None]
-        if unused:
-            raise HarmosegError(
-                f"{source}: a prepared store; {', '.join(unused)} would change nothing: leave "
-                "it out, or give the folder of images and masks"
-            )
-        return source, ""
-    parts = [source / (images or "images"), source / (masks or "masks")]
-    missing = [path.name for path in parts if not path.is_dir()]
-    if missing:
-        raise HarmosegError(
-            f"{source}: neither a prepared store ({INFO_FILE} is missing) nor a folder of images "
-            f"and masks (no {' and no '.join(missing)} in it); name the subfolders with --images "
-            "and --masks, or prepare a store: harmoseg prepare --help"
-        )
-    check_apart(run, *parts)
-    run = run.resolve()
-    store = run.with_name(f"{run.name}-store")
-    options = PrepareOptions(store) if size is None else PrepareOptions(store, size)
-    folder = FolderOptions(parts[0], parts[1])
-    cure = (
-        "made from other files, for another size, or by an earlier version; remove it, or choose "
-        "another --out"
-    )
-    if not prepare_folder(folder, SplitRule(), options, cure=cure):
-        return store, f"{store} is there already, made from the same files"
-    counts = read_json(store / INFO_FILE, what="the description of a store")["counts"]
-    told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    return store, f"prepared {store} from {source} (cases: {told})"
+    split_file: Path | None = None
+    group_pattern: str | None = None
+    test_fraction: float = 0.2
+    val_fraction: float = 0.0
+    split_seed: int = 0
 
 
 def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
@@ -133,7 +93,8 @@ def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
         picture_case(
             pair,
             cast(Split, splits[pair.case]),  # checked by split_cases
-            roots=(options.images, options.masks),
+            options.images,
+            mask_root=options.masks,
             read=survey.read,
             group=groups[pair.case],
         )
@@ -141,67 +102,164 @@ def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
     ]
     given = asdict(options)
     # Where the folders lie does not decide what is in them.
-    determined_by = {
-        key: given[key] for key in ("classes", "label_values", "threshold", "channels")
-    }
+    determining = ("classes", "label_values", "threshold", "channels")
     return make_listing(
-        survey.card(()),
+        survey.card,
         cases,
         roots=[options.images, options.masks],
-        determined_by=determined_by,
+        determined_by={key: given[key] for key in determining},
         survey=survey.run,
     )
 
 
-@dataclass
 class _Survey:
-    """What is known of a folder's classes and channels only after reading all of it."""
+    """Classes and channels of a folder, known after all of it is read."""
 
-    options: FolderOptions
-    pairs: Sequence[Pair]
-    rule: LabelRule | None = None
-    channels: int = field(default=0)
+    def __init__(self, options: FolderOptions, pairs: Sequence[Pair]) -> None:
+        name = options.name or options.images.resolve().parent.name
+        self.card = Card(
+            name=name,
+            title=name,
+            modality=options.modality,
+            mode="multiclass",
+            classes=(),
+            layout="folder of images and folder of masks",
+        )
+        self._options = options
+        self._pairs = pairs
+        self._rule = LabelRule()
 
     def run(self) -> Card:
         """Read all masks, and decide how to read them."""
-        masks = [mask for pair in self.pairs for mask in pair.masks]
+        options = self._options
+        masks = [mask for pair in self._pairs for mask in pair.masks]
         values = ValueSurvey()
         for path, found in zip(masks, in_parallel(count_values, masks, "masks"), strict=True):
             values.add(path, found)
-        rule = values.rule(self.options.label_values, self.options.threshold)
-        classes = self.options.classes or _default_classes(rule)
+        self._rule = rule = values.rule(options.label_values, options.threshold)
+        classes = options.classes or _default_classes(rule)
         if len(classes) != rule.classes:
             raise HarmosegError(
                 f"classes: {len(classes)} name(s) given ({', '.join(classes)}), but the masks "
                 f"have {rule.classes} classes, background included"
             )
-        self.rule = rule
-        self.channels = self.options.channels
-        if self.channels == 0:
-            self.channels = 1 if all(is_grey(pair.image) for pair in self.pairs) else 3
-        return self.card(tuple(classes))
-
-    def card(self, classes: tuple[str, ...]) -> Card:
-        """Describe the folder, as far as it is known."""
-        name = self.options.name or self.options.images.resolve().parent.name
-        return Card(
-            name=name,
-            title=name,
-            modality=self.options.modality,
+        grey = options.channels == 0 and all(is_grey(pair.image) for pair in self._pairs)
+        self.card = replace(
+            self.card,
             mode="binary" if len(classes) == 2 else "multiclass",
-            classes=classes,
-            channels=self.channels,
-            layout="folder of images and folder of masks",
+            classes=tuple(classes),
+            channels=options.channels or (1 if grey else 3),
         )
+        return self.card
 
     def read(self, pair: Pair) -> Sample:
         """Read one case, once the survey has been run."""
-        if self.rule is None:
-            self.run()
-        return read_picture_pair(pair, channels=self.channels, rule=cast(LabelRule, self.rule))
+        return read_picture_pair(pair, channels=self.card.channels, rule=self._rule)
 
 
 def _default_classes(rule: LabelRule) -> list[str]:
     if rule.classes == 2:
         return ["background", "foreground"]
     return ["background", *(f"class {value}" for value in rule.values[1:])]
+
+
+def split_cases(cases: Sequence[str], rule: SplitRule) -> tuple[dict[str, str], dict[str, str]]:
+    """Return the split and the group of every case.
+
+    Raises HarmosegError where a list and the cases do not fit, where a group would be on two
+    sides, or where there are too few groups to draw from.
+    """
+    if rule.split_file is not None:
+        return _from_file(cases, rule.split_file, rule.group_pattern)
+    groups = _groups(cases, rule.group_pattern)
+    return _drawn(cases, groups, rule), groups
+
+
+def _from_file(
+    cases: Sequence[str], path: Path, pattern: str | None
+) -> tuple[dict[str, str], dict[str, str]]:
+    rows = read_csv(path, columns=("case", "split"), what="a split list")
+    by_name: dict[str, dict[str, str]] = {}
+    for row in rows:
+        row["case"] = unicodedata.normalize("NFC", row["case"])
+        if row["split"] not in SPLITS:
+            raise HarmosegError(
+                f"{path}: case {row['case']!r} has split {row['split']!r}; expected one of "
+                f"{', '.join(SPLITS)}"
+            )
+        if row["case"] in by_name:
+            raise HarmosegError(f"{path}: case {row['case']!r} is listed twice")
+        by_name[row["case"]] = row
+    # A list may name files with their ending; the ending is not part of the case.
+    without_ending = {Path(name).with_suffix("").as_posix(): row for name, row in by_name.items()}
+    found = {case: by_name.get(case) or without_ending.get(case) for case in cases}
+    listed = {case: row["split"] for case, row in found.items() if row is not None}
+    used = {row["case"] for row in found.values() if row is not None}
+    check_listed(cases, listed.keys() | (by_name.keys() - used), str(path))
+    groups = _groups(cases, pattern)
+    groups |= {case: row["group"] for case, row in found.items() if row and row.get("group")}
+    sides: dict[str, str] = {}
+    for case in cases:
+        side = sides.setdefault(groups[case], listed[case])
+        if side != listed[case]:
+            raise HarmosegError(
+                f"{path}: group {groups[case]!r} is in both {side} and {listed[case]}; all cases "
+                "of one patient belong on one side"
+            )
+    return listed, groups
+
+
+def _groups(cases: Sequence[str], pattern: str | None) -> dict[str, str]:
+    if pattern is None:
+        return {case: case for case in cases}
+    try:
+        compiled = re.compile(pattern)
+    except re.error as error:
+        raise HarmosegError(
+            f"group_pattern {pattern!r} is not a regular expression: {error}"
+        ) from error
+    if compiled.groups < 1:
+        raise HarmosegError(
+            f"group_pattern {pattern!r} has no group: put the patient's part in parentheses"
+        )
+    groups = {}
+    for case in cases:
+        match = compiled.search(case)
+        if match is None or match.group(1) is None:
+            raise HarmosegError(f"group_pattern {pattern!r} does not match case {case!r}")
+        groups[case] = match.group(1)
+    return groups
+
+
+def _drawn(cases: Sequence[str], groups: Mapping[str, str], rule: SplitRule) -> dict[str, str]:
+    if rule.split_seed < 0:
+        raise HarmosegError(f"split_seed must be 0 or more, got {rule.split_seed}")
+    fractions = {"test": rule.test_fraction, "val": rule.val_fraction}
+    if min(fractions.values()) < 0 or sum(fractions.values()) > 1:
+        raise HarmosegError(
+            "test_fraction and val_fraction must be 0 or more and 1 at the most together, got "
+            f"{rule.test_fraction} and {rule.val_fraction}"
+        )
+    for part, fraction in fractions.items():
+        if fraction == 1:  # another centre's images, for testing only
+            return dict.fromkeys(cases, part)
+    members: dict[str, list[str]] = {}
+    for case in cases:
+        members.setdefault(groups[case], []).append(case)
+    wanted_parts = 1 + sum(fraction > 0 for fraction in fractions.values())
+    if len(members) < wanted_parts:
+        raise HarmosegError(
+            f"{len(members)} group(s) cannot be split into {wanted_parts} parts; add data, or set "
+            "test_fraction and val_fraction to 0"
+        )
+    names = sorted(members)
+    order = [names[i] for i in np.random.default_rng(rule.split_seed).permutation(len(names))]
+    split = dict.fromkeys(cases, "train")
+    for part, fraction in fractions.items():
+        wanted, count = fraction * len(cases), 0
+        # At least one group for every part asked for, and one left for training.
+        while fraction > 0 and len(order) > 1 and (count == 0 or count + 0.5 < wanted):
+            taken = members[order.pop()]
+            count += len(taken)
+            split |= dict.fromkeys(taken, part)
+    return split

@@ -1,4 +1,4 @@
-"""From the values that stand in mask files to class indices 0, 1, 2, ..."""
+"""Values of mask files, and their class indices 0, 1, 2, ..."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from harmoseg.datasets.pictures import (
     WHITE,
     Colour,
     Decoded,
-    Mask,
     read_mask_values,
 )
+from harmoseg.datasets.sources import name_some
 from harmoseg.errors import HarmosegError
 
 _HALF = 127
 _MOST_CLASSES = 64
 _NEAR = 32
-"""How far from 0 or 255 the losses of JPEG, or a softened edge, leave nearly all pixels."""
+"""Distance from 0 or 255 in which the losses of JPEG, or soft edges, leave nearly all pixels."""
 _SMEARED = 0.98
 """The share of the pixels that must lie so near."""
 _FEW = 8
 """Masks with at most so many distinct values are label maps; more values mean compression noise."""
 _PAIRS = ({0, 255}, {0, 1}, {0, 65535})
-"""How black and white are stored: 8 bits, class indices, 16 bits."""
+"""Values of black and white: 8 bits, class indices, 16 bits."""
 _WITHOUT_LOSS = "save the masks without loss, as PNG, from where they were made"
 
 
 @dataclass(frozen=True)
 class LabelRule:
-    """How mask values become class indices.
+    """Rule that turns mask values into class indices.
 
     With a `threshold`, values above it are class 1. Otherwise `values[i]` becomes class i and any
     other value is an error. `white` is the value of white in masks of a palette of black and white,
@@ -51,7 +51,7 @@ class LabelRule:
         """Count the classes, the background included."""
         return 2 if self.threshold is not None else len(self.values)
 
-    def apply(self, mask: Mask, path: Path) -> NDArray[np.uint8]:
+    def apply(self, mask: Decoded[np.integer], path: Path) -> NDArray[np.uint8]:
         """Return class indices (H, W); raise HarmosegError naming file and unexpected values."""
         pixels = _shown(mask, self.white)
         if self.threshold is not None:
@@ -71,7 +71,7 @@ class LabelRule:
 
 @dataclass(frozen=True)
 class BlackAndWhite:
-    """How the masks of a published binary dataset become class indices, each file by itself.
+    """Rule that turns the masks of a published binary dataset into classes, each file by itself.
 
     White is 255, 1 or 65535. Soft edges and the losses of JPEG are cut at 127. With `numbered`,
     any further values are the numbers of objects, each of them foreground.
@@ -93,10 +93,9 @@ class BlackAndWhite:
         if self.numbered and not mask.lossy:
             return (pixels > 0).astype(np.uint8)
         usual = sorted(found, key=lambda value: -found[value])
-        listed = ", ".join(f"{value} ({found[value]} px)" for value in usual[:6])
-        more = f" and {len(usual) - 6} more" if len(usual) > 6 else ""
+        listed = name_some((f"{value} ({found[value]} px)" for value in usual), 6)
         raise HarmosegError(
-            f"{path}: mask with the value(s) {listed}{more}; expected black and white, stored as 0 "
+            f"{path}: mask with the value(s) {listed}; expected black and white, stored as 0 "
             "and 255 (or 0 and 1, or 0 and 65535); replace the file with the published one, or "
             "set every pixel to one of the two values"
         )
@@ -104,7 +103,7 @@ class BlackAndWhite:
 
 @dataclass(frozen=True)
 class MaskValues:
-    """What one mask file says: pixels by value, the palette of these values, whether with losses.
+    """Content of one mask file: pixels by value, the palette of these values, whether with losses.
 
     The palette is empty where the values are grey values.
     """
@@ -142,7 +141,7 @@ class _Tally:
 
 @dataclass
 class _Palettes:
-    """What the palettes of several masks say of their values, together.
+    """Colours that the palettes of several masks give to their values.
 
     `contradiction` says where a value has one colour in one file and another in the next, and
     `misplaced` where black is not the value 0, which is the background.
@@ -181,7 +180,7 @@ class _Palettes:
 
 @dataclass
 class ValueSurvey:
-    """Which values stand in the masks of a dataset, counted over all of them."""
+    """Count of the values in all masks of a dataset."""
 
     _plain: _Tally = field(default_factory=_Tally)
     _indexed: _Tally = field(default_factory=_Tally)
@@ -330,16 +329,13 @@ class ValueSurvey:
 
     def _complaint(self, tally: _Tally) -> str:
         rare_first = sorted(tally.files, key=lambda value: (tally.files[value], value))
-        listed = ", ".join(
+        told = (
             f"{value} ({tally.pixels[value]} px in {tally.files[value]} file(s), first in "
             f"{tally.first[value].name})"
-            for value in rare_first[:6]
+            for value in rare_first
         )
-        rest = f" and {len(rare_first) - 6} more" if len(rare_first) > 6 else ""
-        if True in self._dimmest:
-            kind = f"{self._dimmest[True][1].name} is JPEG, whose losses make values; "
-        else:
-            kind = ""
+        lossy = self._dimmest.get(True)
+        kind = f"{lossy[1].name} is JPEG, whose losses make values; " if lossy else ""
         highest = min(self._dimmest.values())[0] if self._dimmest else 0
         if self._pairs:
             cut = (
@@ -352,8 +348,8 @@ class ValueSurvey:
             cut = ""
         return (
             f"the masks hold {len(rare_first)} values that are neither two values nor 0, 1, ..., "
-            f"K; the rarest: {listed}{rest}. {kind}If these are classes, pass --label-values with "
-            f"all of them, background first{cut}; else repair the files named"
+            f"K; the rarest: {name_some(told, 6)}. {kind}If these are classes, pass --label-values "
+            f"with all of them, background first{cut}; else repair the files named"
         )
 
 
@@ -363,7 +359,7 @@ def count_values(path: Path) -> MaskValues:
     return MaskValues(_count(mask.pixels), mask.palette, mask.lossy)
 
 
-def _shown(mask: Mask, white: int | None) -> NDArray[np.integer]:
+def _shown(mask: Decoded[np.integer], white: int | None) -> NDArray[np.integer]:
     """Take the values of a mask; those of a palette of black and white as 0 and `white`."""
     if white is None or not mask.palette:
         return mask.pixels

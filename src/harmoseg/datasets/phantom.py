@@ -30,7 +30,7 @@ _TRAIN_SHARE = 0.6
 
 @dataclass(frozen=True)
 class PhantomOptions:
-    """What `prepare_phantom` makes.
+    """Options of the phantom.
 
     Args:
         out: The store to write.

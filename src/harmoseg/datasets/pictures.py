@@ -24,7 +24,7 @@ SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp"})
 _LOSSY_FORMATS = frozenset({"JPEG", "MPO", "JPEG2000", "WEBP", "AVIF"})
 _LOSSY_IN_TIFF = frozenset({"jpeg", "tiff_jpeg", "webp"})
 _COLOUR_LOSS = 48
-"""By how much lossy compression may make the channels of a grey picture differ."""
+"""Largest difference that lossy compression makes between the channels of a grey picture."""
 _MOST_PIXELS = 89_478_485
 """Pillow's own limit: beyond it a small file may ask the decoder for gigabytes."""
 _ORIENTATION = 0x0112  # EXIF
@@ -46,29 +46,21 @@ class Decoded(Generic[Scalar]):
     """The pixels of a file, upright, and the EXIF orientation, 1 to 8, that they were stored in.
 
     1 is upright, and stands for absent and meaningless tags too. A `lossy` file does not hold
-    exactly the values that were saved.
+    exactly the values that were saved. The `palette` of a mask has the colours of the values 0, 1,
+    2, ... where the file names them; it is empty where the values are grey values. One bit per
+    pixel is a palette of black and white.
     """
 
     pixels: NDArray[Scalar]
     orientation: int
     lossy: bool = False
+    palette: tuple[Colour, ...] = ()
 
     @property
     def turned_unseen(self) -> bool:
         """Return whether the picture was turned or mirrored so that its size does not show it."""
         height, width = self.pixels.shape[:2]
         return self.orientation in {2, 3, 4} or (self.orientation != 1 and height == width)
-
-
-@dataclass(frozen=True)
-class Mask(Decoded[np.integer]):
-    """The values of a mask as they stand in its file.
-
-    `palette` has the colours of the values 0, 1, 2, ... where the file names them; it is empty
-    where the values are grey values. One bit per pixel is a palette of black and white.
-    """
-
-    palette: tuple[Colour, ...] = ()
 
 
 def is_grey(path: Path) -> bool:
@@ -124,7 +116,7 @@ def upright_bytes(picture: Image.Image, channels: int, path: Path) -> NDArray[np
     return converted.reshape(*converted.shape[:2], channels)
 
 
-def read_mask_values(path: Path) -> Mask:
+def read_mask_values(path: Path) -> Decoded[np.integer]:
     """Decode a mask to (H, W) integers as they stand in the file.
 
     A palette image gives its indices, which is how label masks are stored, and one bit per pixel
@@ -136,7 +128,7 @@ def read_mask_values(path: Path) -> Mask:
             raise _ambiguous(path)
         lossy = _is_lossy(picture)
         if picture.mode not in {"1", *_PALETTE_MODES}:
-            return Mask(_shades(picture, path), _orientation(picture), lossy)
+            return Decoded(_shades(picture, path), _orientation(picture), lossy)
         upright = ImageOps.exif_transpose(picture)
         if "transparency" in upright.info or upright.mode == "PA":
             _check_alpha(np.asarray(upright.convert("RGBA")), path)
@@ -148,7 +140,7 @@ def read_mask_values(path: Path) -> Mask:
             palette[value : value + 1] == ((value,) * 3,) for value in np.unique(pixels).tolist()
         ):
             palette = ()
-        return Mask(pixels, _orientation(picture), lossy, palette)
+        return Decoded(pixels, _orientation(picture), lossy, palette)
 
 
 def read_mask_shades(path: Path) -> Decoded[np.integer]:

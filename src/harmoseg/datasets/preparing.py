@@ -1,4 +1,4 @@
-"""From a dataset's files to a prepared store."""
+"""Preparing a store from a dataset's files."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from harmoseg.datasets.folder import FolderOptions, SplitRule, list_folder
 from harmoseg.datasets.readers import list_dataset
 from harmoseg.datasets.sources import (
     READING,
@@ -20,20 +21,19 @@ from harmoseg.datasets.sources import (
     hash_cases,
     in_parallel,
 )
-from harmoseg.datasets.verification.integrity import is_whole
 from harmoseg.errors import HarmosegError
-from harmoseg.files import read_json
+from harmoseg.files import check_replaceable, read_json
+from harmoseg.store.inspecting import is_whole
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
-from harmoseg.store.output_check import check_apart
 from harmoseg.store.tiling import CutSample, cut
-from harmoseg.store.writing import writing_store
+from harmoseg.store.writing import check_apart, writing_store
 
 REPLACE = "choose another output, or pass --overwrite to replace it"
 
 
 @dataclass(frozen=True)
 class PrepareOptions:
-    """How a store is made.
+    """Options of making a store.
 
     Args:
         out: The store to write.
@@ -69,6 +69,70 @@ def prepare_dataset(
     check_complete(listing, choices)
     check_apart(options.out, *{file.parent for item in listing.cases for file in item.files})
     return prepare_listing(listing, options)
+
+
+def prepare_folder(
+    folder: FolderOptions, split: SplitRule, options: PrepareOptions, *, cure: str = REPLACE
+) -> bool:
+    """Prepare a folder; return False where the store is there already, made from the same.
+
+    `cure` as for `prepare_listing`. Raises HarmosegError, naming the file, for whatever is wrong
+    with the data, and where the output lies among the images or masks; nothing is then left at
+    `options.out`.
+    """
+    check_replaceable(options.out, mark=INFO_FILE, overwrite=True)
+    check_apart(options.out, folder.images, folder.masks)
+    return prepare_listing(list_folder(folder, split), options, cure=cure)
+
+
+def store_of_folder(
+    source: Path,
+    run: Path,
+    *,
+    images: str | None = None,
+    masks: str | None = None,
+    size: int | None = None,
+) -> tuple[Path, str]:
+    """Return the store to train on, and a line that says what was done for it.
+
+    A prepared store is taken as it is, and nothing is said. A folder with the subfolders `images`
+    and `masks` (so called by default) is prepared with the defaults of `prepare_folder`, for
+    networks that see `size` pixels (224), into RUN-store beside the run.
+
+    Raises HarmosegError where `source` is neither, where options of preparing are given for a
+    prepared store, and as `prepare_folder` does.
+    """
+    if (source / INFO_FILE).exists():
+        given = {"images": images, "masks": masks, "size": size}
+        unused = [f"--{name}" for name, value in given.items() if value is not None]
+        if unused:
+            raise HarmosegError(
+                f"{source}: a prepared store; {', '.join(unused)} would change nothing: leave "
+                "it out, or give the folder of images and masks"
+            )
+        return source, ""
+    parts = [source / (images or "images"), source / (masks or "masks")]
+    missing = [path.name for path in parts if not path.is_dir()]
+    if missing:
+        raise HarmosegError(
+            f"{source}: neither a prepared store ({INFO_FILE} is missing) nor a folder of images "
+            f"and masks (no {' and no '.join(missing)} in it); name the subfolders with --images "
+            "and --masks, or prepare a store: harmoseg prepare --help"
+        )
+    check_apart(run, *parts)
+    run = run.resolve()
+    store = run.with_name(f"{run.name}-store")
+    options = PrepareOptions(store) if size is None else PrepareOptions(store, size)
+    folder = FolderOptions(parts[0], parts[1])
+    cure = (
+        "made from other files, for another size, or by an earlier version; remove it, or choose "
+        "another --out"
+    )
+    if not prepare_folder(folder, SplitRule(), options, cure=cure):
+        return store, f"{store} is there already, made from the same files"
+    counts = read_json(store / INFO_FILE, what="the description of a store")["counts"]
+    told = ", ".join(f"{count} {split}" for split, count in counts.items())
+    return store, f"prepared {store} from {source} (cases: {told})"
 
 
 def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = REPLACE) -> bool:

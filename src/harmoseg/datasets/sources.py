@@ -1,4 +1,4 @@
-"""What a reader finds in a dataset's own files: its cases, and how each is read."""
+"""Cases of a dataset's own files, with how each is read; finding, checking and hashing files."""
 
 from __future__ import annotations
 
@@ -34,8 +34,6 @@ READING = 2
 """The version of how files are read. It is raised with every change that makes other pixels, other
 labels or other splits of the same files, so that stores made before it are made again."""
 
-_HASHED_AT_ONCE = 16
-_MOST_NAMED = 10
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,5}$")
 _SHORTEST_NAME = 3  # PH2
 
@@ -83,7 +81,7 @@ class Listing:
 
 @dataclass(frozen=True)
 class SourceOptions:
-    """What a reader may be told.
+    """Options of a reader.
 
     Args:
         split: Which of the dataset's splits to use; its usual one when absent. The card and the
@@ -187,8 +185,7 @@ def check_complete(listing: Listing, options: SourceOptions) -> None:
     with `allow_missing`; too many cases are never right.
     """
     card, cases = listing.card, listing.cases
-    gaps = find_gaps(card, (item.split for item in cases), (item.subset for item in cases))
-    for gap in gaps:
+    for gap in find_gaps(card, (item.split for item in cases), (item.subset for item in cases)):
         if gap.found > gap.expected:
             cure = "remove what is no part of the dataset, or replace the download"
         elif options.allow_missing or (gap.found == 0 and gap.name in card.counts):
@@ -272,7 +269,7 @@ def list_files(folder: Path) -> list[Path]:
 
 @dataclass(frozen=True)
 class Folder:
-    """What a folder holds itself: files, hidden files, and links to folders."""
+    """Content of one folder: files, hidden files, and links to folders."""
 
     path: Path
     files: tuple[Path, ...]
@@ -316,11 +313,9 @@ def check_inside(files: Collection[Path], roots: Sequence[Path]) -> None:
     """Raise HarmosegError for links to nothing, and for a file that a link leads out to."""
     lost = [file for file in files if _is_dangling(file)]
     if lost:
-        names = ", ".join(str(file) for file in lost[:_MOST_NAMED])
-        more = f" and {len(lost) - _MOST_NAMED} more" if len(lost) > _MOST_NAMED else ""
         raise HarmosegError(
-            f"{len(lost)} symbolic link(s) to what is not there: {names}{more} (the first to "
-            f"{lost[0].readlink()}); fetch the files (git annex get, dvc pull, or mount their "
+            f"{len(lost)} symbolic link(s) to what is not there: {name_some(lost, 10)} (the first "
+            f"to {lost[0].readlink()}); fetch the files (git annex get, dvc pull, or mount their "
             "disk), or remove the links"
         )
     resolved = [root.resolve() for root in roots]
@@ -338,6 +333,13 @@ def check_inside(files: Collection[Path], roots: Sequence[Path]) -> None:
             )
 
 
+def name_some(names: Iterable[object], most: int = 5) -> str:
+    """Name the first few of many."""
+    every = [str(name) for name in names]
+    more = f" and {len(every) - most} more" if len(every) > most else ""
+    return ", ".join(every[:most]) + more
+
+
 def relative_name(file: Path, source: Path) -> str:
     """Name a file relative to the source, with composed letters."""
     return unicodedata.normalize("NFC", file.relative_to(source).as_posix())
@@ -345,12 +347,7 @@ def relative_name(file: Path, source: Path) -> str:
 
 def hash_cases(cases: Sequence[SourceCase]) -> list[str]:
     """Hash the contents of each case's files, in order; raise HarmosegError for one unreadable."""
-    # Some cases at a time: handing a small file to another thread costs as much as its hash.
-    parts = [
-        cases[start : start + _HASHED_AT_ONCE] for start in range(0, len(cases), _HASHED_AT_ONCE)
-    ]
-    hashes = in_parallel(lambda part: [hash_files(item.files) for item in part], parts, "hashing")
-    return [digest for part in hashes for digest in part]
+    return list(in_parallel(lambda item: hash_files(item.files), cases, "hashing"))
 
 
 def hash_files(files: Sequence[Path]) -> str:

@@ -18,7 +18,6 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from harmoseg.datasets.phantom import phantom_image
-from harmoseg.diagnostics.probe import State, graded_predictions, to_channels
 from harmoseg.errors import HarmosegError
 from harmoseg.losses.method import LossName, parse_loss
 from harmoseg.losses.modes import Mode

@@ -12,11 +12,16 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets.frames import Frame, affine_in_mm, zooms_in_mm
 from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pictures import SUFFIXES, read_image, read_mask_values
 from harmoseg.datasets.sources import list_files
-from harmoseg.datasets.volumes import open_nifti, read_voxels
+from harmoseg.datasets.volumes import (
+    Frame,
+    affine_in_mm,
+    open_nifti,
+    read_voxels,
+    zooms_in_mm,
+)
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.case_scores import fill_bins
 from harmoseg.inference.predictor import labels_of

@@ -25,7 +25,7 @@ from harmoseg.explain.slices import ShownSlice
 from harmoseg.explain.spectra import MapCorrelation, classes_in, map_correlation, spectral_map
 from harmoseg.inference.predictor import choose_device, labels_of_logits
 from harmoseg.store.card import TaskMode
-from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.transforms import images_to_tensor, normalise
 
 LAYERS = ("encoder", "bottleneck", "decoder")
 """The named layers, the same for every network and encoder.

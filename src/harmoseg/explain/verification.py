@@ -10,10 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.colours import class_colours, draw_outlines
-from harmoseg.datasets.verification.findings import SEVERITIES
-from harmoseg.datasets.verification.format import class_shares, closing_line, describe
-from harmoseg.datasets.verification.subjects import Subject, View
-from harmoseg.datasets.verification.verifying import Verification
+from harmoseg.datasets.checks import SEVERITIES
+from harmoseg.datasets.scan import VerifiedCase, View
+from harmoseg.datasets.verifying import Verification, class_shares, closing_line, describe
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, open_template, write_text
 from harmoseg.report.page import picture_address
@@ -41,7 +40,8 @@ def write_verification(verification: Verification, path: Path) -> None:
     that have pictures) and twelve random cases of every split.
     """
     check_page(path)
-    subject, card = verification.subject, verification.card
+    cases, card = verification.cases, verification.card
+    colours = class_colours(card) if card else []
     shown = [item for item in verification.findings if item.shown]
     page = open_template("harmoseg.explain", "verification.html.j2").render(
         title=f"{card.title if card else verification.name}, verified",
@@ -51,13 +51,13 @@ def write_verification(verification: Verification, path: Path) -> None:
         findings=verification.findings[:_MOST_ROWS],
         left_out=len(verification.findings[_MOST_ROWS:]),
         exhibits=[
-            (item, [_picture(subject, case, number) for case, number in item.shown])
-            for item in (shown[:_MOST_SHOWN] if subject else ())
+            (item, [_picture(cases[case], number, colours) for case, number in item.shown])
+            for item in shown[:_MOST_SHOWN]
         ],
         not_shown=len(shown[_MOST_SHOWN:]),
         shares=class_shares(verification),
-        samples=_samples(subject) if subject else {},
-        legend=list(zip(card.classes[1:], class_colours(card), strict=True)) if card else [],
+        samples=_samples(cases, colours),
+        legend=list(zip(card.classes[1:], colours, strict=True)) if card else [],
     )
     make_folder(path.resolve().parent)
     write_text(path, page)
@@ -80,26 +80,25 @@ def draw_thumbnail(view: View, number: int, colours: Sequence[str]) -> NDArray[n
     return draw_outlines(view.images[number], _label_of(view, number), colours, size)
 
 
-def _samples(subject: Subject) -> dict[str, list[Thumbnail]]:
+def _samples(cases: Sequence[VerifiedCase], colours: Sequence[str]) -> dict[str, list[Thumbnail]]:
     random = np.random.default_rng(0)
     samples = {}
     for split in SPLITS:
-        numbers = [i for i, item in enumerate(subject.cases) if item.split == split]
+        numbers = [i for i, item in enumerate(cases) if item.split == split]
         chosen = random.permutation(len(numbers))[:_SAMPLES]
         if numbers:
-            samples[split] = [_picture(subject, numbers[i], None) for i in sorted(chosen)]
+            samples[split] = [_picture(cases[numbers[i]], None, colours) for i in sorted(chosen)]
     return samples
 
 
-def _picture(subject: Subject, number: int, place: int | None) -> Thumbnail:
+def _picture(item: VerifiedCase, place: int | None, colours: Sequence[str]) -> Thumbnail:
     """Draw one image of a case, the one with the most foreground when `place` is None."""
-    item = subject.cases[number]
     try:
         view = item.view()
         if place is None:
             labels = [_label_of(view, i) for i in range(len(view.windows))]
             place = int(np.argmax([np.count_nonzero(label) for label in labels]))
-        pixels = draw_thumbnail(view, place, class_colours(subject.card))
+        pixels = draw_thumbnail(view, place, colours)
     except (HarmosegError, ValueError) as error:
         return Thumbnail(item.case, f"{item.split}; cannot be drawn: {error}", "")
     depth, height, width = view.label.shape

@@ -18,7 +18,7 @@ from torch.export import Dim, ExportedProgram
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder, sha256_of, whole_file, write_json
 from harmoseg.inference.saved_model import SavedModel
-from harmoseg.store.tensors import normalisation
+from harmoseg.store.transforms import normalisation
 
 SCHEMA = 1
 INPUT = "images"

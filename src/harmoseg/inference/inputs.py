@@ -237,7 +237,7 @@ def problem_of(item: Input, info: ModelInfo, options: PredictionOptions) -> str:
 def read_case(item: Input, info: ModelInfo, options: PredictionOptions) -> Case:
     """Read an input and cut its windows; raise HarmosegError naming the file if it is no good."""
     started = time.perf_counter()
-    window = cast(volumes.Window, info.card.window) or None
+    window = cast(arrays.Window, info.card.window) or None
     axes = info.card.axes or None
     path = item.files[0]
     volume = None
@@ -282,11 +282,11 @@ def _read_picture(path: Path, info: ModelInfo) -> NDArray[np.uint8]:
     return grey
 
 
-def _read_hdf5(path: Path, window: volumes.Window | None) -> NDArray[np.uint8]:
-    (array,) = volumes.read_hdf5(path, "image")
+def _read_hdf5(path: Path, window: arrays.Window | None) -> NDArray[np.uint8]:
+    (array,) = arrays.read_hdf5(path, "image")
     if array.ndim != 3 or min(array.shape) < 1:
         raise HarmosegError(
             f"{path}: image of shape {array.shape}, expected (slices, height, width)"
         )
-    volumes.check_slices_first(array.shape, path)
-    return volumes.scale_intensities(array, window, path)
+    arrays.check_slices_first(array.shape, path)
+    return arrays.scale_intensities(array, window, path)

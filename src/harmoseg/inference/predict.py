@@ -40,7 +40,7 @@ from harmoseg.inference.saved_model import ModelInfo, load_model
 from harmoseg.inference.writing import outputs_of, write_outputs
 from harmoseg.parallel import ordered_map
 from harmoseg.progress import Progress
-from harmoseg.store.output_check import check_apart
+from harmoseg.store.writing import check_apart
 
 
 @dataclass(frozen=True)

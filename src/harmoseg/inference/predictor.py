@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics import top_label
 from harmoseg.store.card import TaskMode
-from harmoseg.store.tensors import images_to_tensor, normalise
+from harmoseg.store.transforms import images_to_tensor, normalise
 
 
 def probabilities_of(logits: Tensor, mode: TaskMode) -> Tensor:

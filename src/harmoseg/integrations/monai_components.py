@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor, nn
 
-from harmoseg.datasets.frames import Frame
+from harmoseg.datasets.arrays import scale_intensities
 from harmoseg.datasets.pictures import SUFFIXES, upright_bytes
 from harmoseg.datasets.sources import walk
-from harmoseg.datasets.volumes import scale_intensities
+from harmoseg.datasets.volumes import Frame
 from harmoseg.errors import HarmosegError
 from harmoseg.inference.planes import cut_windows, predict_planes
 from harmoseg.inference.predictor import Predictor, labels_of

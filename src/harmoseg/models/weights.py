@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from harmoseg.errors import HarmosegError, listed
 from harmoseg.files import sha256_of
-from harmoseg.store.tensors import normalisation
+from harmoseg.store.transforms import normalisation
 
 _HEAD_PREFIXES = ("fc.", "_fc.", "classifier.", "head.", "last_linear.")
 """The classification head of an ImageNet network; an encoder has no use for it."""

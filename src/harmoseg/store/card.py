@@ -1,4 +1,4 @@
-"""What a card says of a dataset, and reading one from TOML."""
+"""The card of a dataset, and reading it from TOML."""
 
 from __future__ import annotations
 

@@ -98,7 +98,7 @@ CASE_COLUMNS: tuple[str, ...] = tuple(item.name for item in fields(Case))
 
 @dataclass(frozen=True)
 class Slice:
-    """What one row of the arrays shows of its case, in voxels of the source.
+    """Part of a case that one row of the arrays shows, in voxels of the source.
 
     The rectangle from (`top`, `left`) of `height` x `width` in the plane number `plane`;
     `foreground` counts its voxels of any class but the background.
@@ -118,7 +118,7 @@ SLICE_COLUMNS: tuple[str, ...] = ("case", *SLICE_FIELDS)
 
 @dataclass(frozen=True)
 class StoreInfo:
-    """What store.json says.
+    """Content of store.json.
 
     `fingerprint` is a hash of everything that can change a result (pixels, labels, splits, card
     classes); two stores with one fingerprint are the same data wherever they lie. `hashes` are

@@ -6,15 +6,15 @@ no way to the test split; the layer contract keeps it so.
 
 from __future__ import annotations
 
-import zipfile
 import zlib
 from dataclasses import dataclass
 from itertools import accumulate
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import check_schema, read_csv, read_json
@@ -69,6 +69,21 @@ class Store:
         """Return the slice that a row of the arrays shows."""
         return Slice(*self.slices[row].tolist())
 
+    def images_of(self, case: int) -> NDArray[np.uint8]:
+        """Read the images of case number `case`, (S, h, w, C), from the file rather than the map.
+
+        The pages of a memory map would stay in the process's memory.
+        """
+        rows, shape = self.rows_of(case), self.images.shape[1:]
+        path = self.path / IMAGES_FILE
+        size = int(np.prod(shape))
+        start = data_offset(self.images) + rows.start * size
+        try:
+            values = np.fromfile(path, dtype=np.uint8, count=len(rows) * size, offset=start)
+        except OSError as error:
+            raise HarmosegError(f"{path}: cannot be read ({error}); {AGAIN}") from error
+        return values.reshape(len(rows), *shape)
+
     def native_label(self, number: int) -> NDArray[np.uint8]:
         """Read the class indices of one case at the resolution of its source, (D, H, W)."""
         case = self.cases[number]
@@ -80,15 +95,7 @@ class Store:
             else:
                 with np.load(path, allow_pickle=False) as parts:
                     label = parts["label"]
-        except (
-            OSError,
-            UnidentifiedImageError,
-            ValueError,
-            KeyError,
-            EOFError,
-            zipfile.BadZipFile,
-            zlib.error,
-        ) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile, zlib.error) as error:
             raise HarmosegError(
                 f"{path}: the label of case {case.case!r} cannot be read ({error}); {AGAIN}"
             ) from error
@@ -161,6 +168,13 @@ def read_info(path: Path) -> StoreInfo:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise HarmosegError(f"{file}: field missing or wrong ({error}); {AGAIN}") from error
+
+
+def data_offset(array: NDArray[np.uint8]) -> int:
+    """Return the offset of a memory-mapped array in its file."""
+    if not isinstance(array, np.memmap):
+        raise TypeError("not a memory map")
+    return int(array.offset)
 
 
 def _map_array(path: Path, shape: tuple[int, ...]) -> NDArray[np.uint8]:

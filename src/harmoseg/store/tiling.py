@@ -1,4 +1,4 @@
-"""From a case as its source has it to the slices that a network sees."""
+"""Cutting a case into the slices that a network sees."""
 
 from __future__ import annotations
 

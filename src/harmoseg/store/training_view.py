@@ -1,4 +1,4 @@
-"""What training may see of a store: the training part, and a validation part carved from it.
+"""The view of a store for training: the training part, and a validation part carved from it.
 
 The cases of the test split are dropped when the view is made, so that no code behind it can read
 them, by mistake or otherwise.
@@ -17,7 +17,7 @@ from harmoseg.store.layout import SLICE_FIELDS, Case, StoreInfo
 from harmoseg.store.reading import Store, open_store
 
 _CARVING_SEED = 0
-"""Which groups validate is the same in every run, so that runs with other seeds compare."""
+"""Seed of the validation part, the same in every run, so that runs with other seeds compare."""
 
 
 class Part:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from harmoseg.datasets.verification.similarity import Fingerprints, find_copies, fingerprint
+from harmoseg.datasets.similarity import Fingerprints, find_copies, fingerprint
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store
 

@@ -18,10 +18,9 @@ from harmoseg.files import make_folder, write_json
 from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.store.corruptions import parse_corruption
 from harmoseg.store.layout import Split
-from harmoseg.store.leave_out import leave_each_centre_out
-from harmoseg.store.output_check import check_apart_from_sources
 from harmoseg.store.reading import Store, open_store
 from harmoseg.store.training_view import open_training_view
+from harmoseg.store.writing import check_apart_from_sources, leave_each_centre_out
 from harmoseg.study.study_files import (
     SCHEMA,
     STUDY_FILE,
@@ -136,7 +135,7 @@ def settle(plan: StudyPlan) -> tuple[Task, ...]:
 def leave_centres_out(plan: StudyPlan, out: Path) -> StudyPlan:
     """Replace the datasets that leave centres out by one for every centre, its store in `out`.
 
-    Raises HarmosegError as `harmoseg.store.leave_out.centres_of` does, and for further stores to
+    Raises HarmosegError as `harmoseg.store.writing.centres_of` does, and for further stores to
     test on, of which every case would be scored once for every centre.
     """
     datasets: list[DatasetPlan] = []

@@ -21,8 +21,8 @@ from harmoseg.scores.files import write_scores
 from harmoseg.scores.table import CLEAN, Scores
 from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.layout import Split
-from harmoseg.store.leave_out import LEFT_OUT
 from harmoseg.store.reading import Store, open_store
+from harmoseg.store.writing import LEFT_OUT
 from harmoseg.study.jobs import (
     Work,
     all_work,

@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from harmoseg.errors import HarmosegError
 from harmoseg.parallel import ordered_map
-from harmoseg.store.tensors import images_to_tensor
 from harmoseg.store.training_view import Part
+from harmoseg.store.transforms import images_to_tensor
 from harmoseg.training.ranks import rank, world_size
 
 Batch = tuple[Any, ...]

@@ -16,10 +16,14 @@ from harmoseg.losses.method import is_imported_model, parse_method
 from harmoseg.losses.named import Moment
 from harmoseg.metrics import aggregate, confusion_counts
 from harmoseg.models.create import check_imported
-from harmoseg.store.augmentation import apply_transforms, draw_transforms
-from harmoseg.store.strong_augmentation import apply_strong, draw_strong
-from harmoseg.store.tensors import normalise
 from harmoseg.store.training_view import TrainingView
+from harmoseg.store.transforms import (
+    apply_strong,
+    apply_transforms,
+    draw_strong,
+    draw_transforms,
+    normalise,
+)
 from harmoseg.training.batches import Batch, seeded_generator
 from harmoseg.training.experiment import Experiment
 from harmoseg.training.objective import Objective

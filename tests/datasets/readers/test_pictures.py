@@ -19,10 +19,10 @@ from harmoseg.datasets.catalogue import load_card, load_list, load_split
 from harmoseg.datasets.label_values import BlackAndWhite
 from harmoseg.datasets.pictures import read_mask_shades
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
-from harmoseg.datasets.readers import READERS, btseg, list_dataset, skin
+from harmoseg.datasets.readers import READERS, btseg, list_dataset, photographs
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.verification.verifying import verify
-from harmoseg.store.describing import remarks_of
+from harmoseg.datasets.verifying import verify
+from harmoseg.store.inspecting import remarks_of
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -203,12 +203,82 @@ def test_etis_in_its_original_form(tmp_path) -> None:
         mask(root / "Ground Truth" / f"p{number}.tif")
     assert set(sides(prepared("etis-larib", root))) == {"1", "2", "10"}
     (root / "Ground Truth" / "p2.tif").unlink()
-    with pytest.raises(HarmosegError, match=r"2.tif: no mask; expected p2.tif"):
+    with pytest.raises(HarmosegError, match=r"1 image\(s\) without a mask: 2.tif"):
         list_dataset("etis-larib", root, PART)
     (root / "ETIS-LaribPolypDB" / "2.tif").unlink()
     mask(root / "Ground Truth" / "p3.tif")
-    with pytest.raises(HarmosegError, match=r"p3.tif: a mask without an image"):
+    with pytest.raises(HarmosegError, match=r"1 mask\(s\) without an image: p3.tif"):
         list_dataset("etis-larib", root, PART)
+
+
+# CVC-ClinicDB: the official folders, and PraNet's copies
+
+
+ORIGINAL = ("Original", "Ground Truth")
+PRANET = ("images", "masks")
+
+
+def clinic(root: Path, folders: tuple[str, str], ending: str, *numbers: int) -> None:
+    random = np.random.default_rng(0)
+    label = np.zeros((24, 32), np.uint8)
+    label[5:20, 10:30] = 255
+    for folder in folders:
+        (root / folder).mkdir(parents=True, exist_ok=True)
+    for number in numbers:
+        pixels = random.integers(0, 256, (24, 32, 3)).astype(np.uint8)
+        Image.fromarray(pixels).save(root / folders[0] / f"{number}{ending}")
+        Image.fromarray(label).save(root / folders[1] / f"{number}{ending}")
+
+
+@pytest.mark.parametrize(
+    ("folders", "ending"), [(ORIGINAL, ".tif"), (ORIGINAL, ".png"), (PRANET, ".png")]
+)
+def test_every_layout_of_clinic_makes_the_same_store(tmp_path, folders, ending) -> None:
+    clinic(tmp_path / "s" / "CVC-ClinicDB", folders, ending, 1, 2, 612)
+    options = PrepareOptions(tmp_path / "store", size=16)
+    assert prepare_dataset("cvc-clinicdb", tmp_path / "s", options, PART)
+    store = open_store(tmp_path / "store")
+    assert {case.case: case.split for case in store.cases} == dict.fromkeys(
+        ("1", "2", "612"), "test"
+    )
+    assert store.native_label(0).sum() == 15 * 20
+    clinic(tmp_path / "other", ORIGINAL, ".png", 1, 2, 612)
+    options = PrepareOptions(tmp_path / "again", size=16)
+    assert prepare_dataset("cvc-clinicdb", tmp_path / "other", options, PART)
+    assert open_store(tmp_path / "again").info.fingerprint == store.info.fingerprint
+
+
+def test_a_part_of_clinic_must_be_asked_for_and_other_numbers_are_refused(tmp_path) -> None:
+    clinic(tmp_path, PRANET, ".png", 110, 138)
+    with pytest.raises(HarmosegError, match=r"610 listed case\(s\) have no files .*allow-missing"):
+        list_dataset("cvc-clinicdb", tmp_path, SourceOptions())
+    clinic(tmp_path, PRANET, ".png", 613)
+    with pytest.raises(HarmosegError, match=r"1 case\(s\) with files are not listed \(613\)"):
+        list_dataset("cvc-clinicdb", tmp_path, PART)
+
+
+def test_two_formats_side_by_side_are_named(tmp_path) -> None:
+    for ending in (".png", ".tif"):
+        clinic(tmp_path / ending[1:].upper(), ORIGINAL, ending, 1)
+    with pytest.raises(HarmosegError, match=r"2 folders in it have the layout .*: PNG, TIF; pass"):
+        list_dataset("cvc-clinicdb", tmp_path, PART)
+
+
+def test_an_image_of_clinic_without_a_mask_is_named(tmp_path) -> None:
+    clinic(tmp_path, ORIGINAL, ".tif", 1, 2)
+    (tmp_path / "Ground Truth" / "2.tif").unlink()
+    with pytest.raises(HarmosegError, match=r"1 image\(s\) without a mask: 2\.tif"):
+        list_dataset("cvc-clinicdb", tmp_path, PART)
+
+
+def test_clinic_is_another_centre_for_kvasir() -> None:
+    clinic, kvasir = load_card("cvc-clinicdb"), load_card("kvasir-seg")
+    assert "cvc-clinicdb" in kvasir.partners and clinic.partners == ("kvasir-seg",)
+    assert (clinic.classes, clinic.channels, clinic.tile) == (
+        kvasir.classes,
+        kvasir.channels,
+        kvasir.tile,
+    )
 
 
 # PolypGen
@@ -276,8 +346,8 @@ FOLDERS_2018 = ("ISIC2018_Task1-2_Training_Input", "ISIC2018_Task1_Training_Grou
 
 
 def test_isic_2018_is_drawn_in_the_published_sizes(tmp_path, monkeypatch) -> None:
-    assert skin._DRAWN == {"train": 1815, "val": 259, "test": 520}
-    monkeypatch.setattr(skin, "_DRAWN", {"train": 70, "val": 10, "test": 20})
+    assert photographs._DRAWN == {"train": 1815, "val": 259, "test": 520}
+    monkeypatch.setattr(photographs, "_DRAWN", {"train": 70, "val": 10, "test": 20})
     root = tmp_path / "s"
     isic(root, FOLDERS_2018, range(100))
     isic(
@@ -329,7 +399,7 @@ def test_an_unpaired_file_has_a_cure_that_the_command_knows(tmp_path) -> None:
 
 
 def test_isic_2018_in_folders_of_another_copy(tmp_path, monkeypatch) -> None:
-    monkeypatch.setattr(skin, "_DRAWN", {"train": 7, "val": 1, "test": 2})
+    monkeypatch.setattr(photographs, "_DRAWN", {"train": 7, "val": 1, "test": 2})
     isic(tmp_path / "plain" / "s", FOLDERS_2018, range(10))
     isic(tmp_path / "x2" / "s", tuple(f"{name}_x2" for name in FOLDERS_2018), range(10))
     isic(tmp_path / "parts" / "s", ("train/images", "train/masks"), range(6))
@@ -485,7 +555,7 @@ def test_monuseg_takes_masks_where_polygons_are_not_complete(tmp_path) -> None:
 def test_two_files_of_one_tile_are_named(tmp_path) -> None:
     names = tiles(tmp_path / "s")
     tile(tmp_path / "s" / "copy", names[0], annotation(SQUARE))
-    with pytest.raises(HarmosegError, match=rf"two files of one name: .*{names[0]}.tif and .*copy"):
+    with pytest.raises(HarmosegError, match=rf"two files with one id: .*{names[0]}.tif and .*copy"):
         list_dataset("monuseg", tmp_path / "s", PART)
 
 
@@ -858,7 +928,7 @@ def test_an_incomplete_download_is_not_prepared_unasked(tmp_path) -> None:
 def test_a_part_that_is_not_there_at_all_is_left_out(tmp_path, monkeypatch) -> None:
     isic(tmp_path / "s", TEST_2017, range(3))
     card = replace(load_card("isic-2017"), counts={"train": 9, "test": 3})
-    monkeypatch.setattr(skin, "load_card", lambda _: card)
+    monkeypatch.setattr(photographs, "load_card", lambda _: card)
     options = PrepareOptions(tmp_path / "store", size=16)
     assert prepare_dataset("isic-2017", tmp_path / "s", options)
     isic(tmp_path / "s", TEST_2017, range(3, 4))  # one that the dataset does not have

@@ -14,7 +14,7 @@ from harmoseg.datasets.catalogue import load_card, load_split
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import list_dataset
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.datasets.verification.verifying import recognise
+from harmoseg.datasets.verifying import recognise
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)

@@ -17,11 +17,12 @@ import scipy.io
 from nibabel.orientations import axcodes2ornt, io_orientation, ornt_transform
 
 from harmoseg import HarmosegError
+from harmoseg.datasets.arrays import scale_intensities
 from harmoseg.datasets.catalogue import load_card, load_list, load_slices, load_split
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.readers import list_dataset
 from harmoseg.datasets.sources import SourceOptions, in_parallel
-from harmoseg.datasets.volumes import open_nifti, read_nifti, read_nifti_pair, scale_intensities
+from harmoseg.datasets.volumes import open_nifti, read_nifti, read_nifti_pair
 from harmoseg.store.reading import Store, open_store
 
 PART = SourceOptions(allow_missing=True)
@@ -71,8 +72,7 @@ def write_frame(root: Path, patient: str, frame: int, *, axes: str = "LPS", **ch
 def published_slices(monkeypatch) -> dict[str, int]:
     """Replace the published numbers of slices, which made files of a few slices do not have."""
     published: dict[str, int] = {}
-    for name in ("acdc", "synapse"):
-        monkeypatch.setattr(f"harmoseg.datasets.readers.{name}.load_slices", lambda _: published)
+    monkeypatch.setattr("harmoseg.datasets.readers.scans.load_slices", lambda _: published)
     return published
 
 
@@ -278,7 +278,7 @@ def test_slices_of_acdc_may_be_numbered_from_zero(tmp_path) -> None:
 
 def test_both_frames_of_a_patient_must_be_there(acdc, monkeypatch) -> None:
     names = {f"patient{number:03d}": "train" for number in (1, 2, 3)}
-    monkeypatch.setattr("harmoseg.datasets.readers.acdc.load_split", lambda _: names)
+    monkeypatch.setattr("harmoseg.datasets.readers.scans.load_split", lambda _: names)
     assert len(list_dataset("acdc", acdc, SourceOptions()).cases) == 6
     for file in (acdc / "training/patient002").glob("*frame12*"):
         file.unlink()
@@ -289,7 +289,7 @@ def test_both_frames_of_a_patient_must_be_there(acdc, monkeypatch) -> None:
 
 def test_both_frames_must_be_there_as_hdf5_too(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(
-        "harmoseg.datasets.readers.acdc.load_split", lambda _: {"patient001": "train"}
+        "harmoseg.datasets.readers.scans.load_split", lambda _: {"patient001": "train"}
     )
     hdf5(tmp_path / "patient001_frame01.h5", image=np.ones((2, 4, 4)), label=np.ones((2, 4, 4)))
     with pytest.raises(HarmosegError, match=r"patient001: frame\(s\) \[1\] found, expected two"):

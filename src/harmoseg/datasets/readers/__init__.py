@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
-from harmoseg.datasets.readers.acdc import list_acdc
 from harmoseg.datasets.readers.btseg import list_btseg
 from harmoseg.datasets.readers.monuseg import list_monuseg
-from harmoseg.datasets.readers.polyps import list_clinic, list_etis, list_kvasir, list_polypgen
-from harmoseg.datasets.readers.retina import list_chase, list_hrf
-from harmoseg.datasets.readers.skin import list_isic_2017, list_isic_2018, list_ph2
-from harmoseg.datasets.readers.synapse import list_synapse
+from harmoseg.datasets.readers.photographs import (
+    list_chase,
+    list_folders,
+    list_isic_2017,
+    list_isic_2018,
+    list_ph2,
+    list_polypgen,
+)
+from harmoseg.datasets.readers.scans import list_acdc, list_synapse
 from harmoseg.datasets.sources import Listing, SourceOptions, named_from_root
 from harmoseg.errors import HarmosegError
 
@@ -21,19 +26,19 @@ Reader = Callable[[Path, SourceOptions], Listing]
 READERS: Mapping[str, Reader] = {
     "synapse": list_synapse,
     "acdc": list_acdc,
-    "kvasir-seg": list_kvasir,
+    "kvasir-seg": partial(list_folders, "kvasir-seg"),
     "polypgen": list_polypgen,
-    "etis-larib": list_etis,
-    "cvc-clinicdb": list_clinic,
+    "etis-larib": partial(list_folders, "etis-larib"),
+    "cvc-clinicdb": partial(list_folders, "cvc-clinicdb"),
     "isic-2018": list_isic_2018,
     "isic-2017": list_isic_2017,
     "ph2": list_ph2,
     "monuseg": list_monuseg,
     "btseg": list_btseg,
     "chase-db1": list_chase,
-    "hrf": list_hrf,
+    "hrf": partial(list_folders, "hrf"),
 }
-"""What lists the cases of each dataset, by the name of its card."""
+"""Reader of each dataset, by the name of its card."""
 
 
 def check_known(name: str) -> None:

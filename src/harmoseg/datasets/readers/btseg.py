@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter, defaultdict
-from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import h5py
 import numpy as np
-from numpy.typing import NDArray
 
+from harmoseg.datasets.arrays import read_hdf5, sample_of_arrays
 from harmoseg.datasets.catalogue import load_card, load_list
-from harmoseg.datasets.label_values import BlackAndWhite
-from harmoseg.datasets.picture_cases import picture_case, read_black_and_white
+from harmoseg.datasets.pairing import picture_case, read_black_and_white
 from harmoseg.datasets.readers.common import (
     USUAL,
     check_published,
     check_sizes,
     chosen_split,
+    draw_order,
+    files_below,
     pairs_in,
 )
-from harmoseg.datasets.readers.finding import files_below
 from harmoseg.datasets.sources import (
     Listing,
     SourceCase,
@@ -32,7 +30,6 @@ from harmoseg.datasets.sources import (
     make_listing,
     relative_name,
 )
-from harmoseg.datasets.volumes import read_hdf5, sample_of_arrays
 from harmoseg.errors import HarmosegError
 from harmoseg.store.layout import Split
 from harmoseg.store.tiling import Sample
@@ -82,23 +79,33 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     sides = (
         _by_patient(patients)
         if split == "patients"
-        else {case: _side(row, fold) for case, row in rows.items()}
+        else {case: "test" if int(row["fold"]) == fold else "train" for case, row in rows.items()}
     )
     subsets = {case: _TUMOURS[row["label"]] for case, row in rows.items()}
     cases: list[SourceCase]
     remarks: list[str] = []
     if matlab:
-        cases = [_matlab_case(path, patients, sides, subsets, source) for path in matlab]
+        cases = [
+            SourceCase(
+                case=path.stem,
+                group=patients[path.stem],
+                split=sides[path.stem],
+                subset=subsets[path.stem],
+                image=relative_name(path, source),
+                mask=relative_name(path, source),
+                files=(path,),
+                read=partial(_read_matlab, path),
+            )
+            for path in matlab
+        ]
     else:
         remarks = [
             "this form names no patients: every slice is its own group",
             *check_sizes(pairs, _SIZES, len(rows), card.title),
         ]
-        read = partial(read_black_and_white, channels=1, rule=BlackAndWhite())
+        read = partial(read_black_and_white, channels=1)
         cases = [
-            picture_case(
-                pair, sides[pair.case], roots=(root, root), read=read, subset=subsets[pair.case]
-            )
+            picture_case(pair, sides[pair.case], root, read=read, subset=subsets[pair.case])
             for pair in pairs
         ]
     counts: Counter[str] = Counter(sides[case] for case in (rows if split == "folds" else found))
@@ -111,43 +118,18 @@ def list_btseg(source: Path, options: SourceOptions) -> Listing:
     )
 
 
-def _side(row: dict[str, str], fold: int) -> Split:
-    return "test" if int(row["fold"]) == fold else "train"
-
-
 def _by_patient(patients: dict[str, str]) -> dict[str, Split]:
     """Test whole patients, in the order of a hash of their name, until a fifth is reached."""
     members: dict[str, list[str]] = defaultdict(list)
     for case, patient in patients.items():
         members[patient].append(case)
-    order = sorted(members, key=lambda name: hashlib.sha256(f"btseg:{name}".encode()).digest())
     sides: dict[str, Split] = {}
     tested = 0
-    for patient in order:
+    for patient in draw_order(members, "btseg"):
         side: Split = "test" if tested < _TEST_SHARE * len(patients) else "train"
         tested += len(members[patient]) if side == "test" else 0
         sides |= dict.fromkeys(members[patient], side)
     return sides
-
-
-def _matlab_case(
-    path: Path,
-    patients: dict[str, str],
-    sides: dict[str, Split],
-    subsets: dict[str, str],
-    source: Path,
-) -> SourceCase:
-    name = relative_name(path, source)
-    return SourceCase(
-        case=path.stem,
-        group=patients[path.stem],
-        split=sides[path.stem],
-        subset=subsets[path.stem],
-        image=name,
-        mask=name,
-        files=(path,),
-        read=partial(_read_matlab, path),
-    )
 
 
 def _patient(path: Path) -> str:
@@ -160,12 +142,7 @@ def _patient(path: Path) -> str:
             "it again, or save it with '-v7.3'"
         )
     (codes,) = read_hdf5(path, "cjdata/PID")
-    return _text(codes, path)
-
-
-def _text(codes: NDArray[np.integer], path: Path) -> str:
-    """Read a MATLAB string: character codes in a column."""
-    try:
+    try:  # a MATLAB string: character codes in a column
         text = "".join(chr(code) for code in codes.ravel().tolist())
     except (TypeError, ValueError, OverflowError) as error:
         raise HarmosegError(f"{path}: cjdata/PID is no text ({error})") from error
@@ -177,7 +154,10 @@ def _text(codes: NDArray[np.integer], path: Path) -> str:
 
 def _read_matlab(path: Path) -> Sample:
     image, mask = read_hdf5(path, "cjdata/image", "cjdata/tumorMask")
-    _check_flat((image, mask), path)
+    if image.ndim != 2 or mask.ndim != 2:
+        raise HarmosegError(
+            f"{path}: arrays of shape {[image.shape, mask.shape]}, expected two dimensions"
+        )
     # MATLAB stores columns first, so HDF5 shows every array transposed.
     return sample_of_arrays(
         image.T[None],
@@ -186,9 +166,3 @@ def _read_matlab(path: Path) -> Sample:
         classes={0: 0, 1: 1},
         window=(float(np.min(image)), float(np.max(image))),
     )
-
-
-def _check_flat(arrays: Sequence[NDArray[np.generic]], path: Path) -> None:
-    shapes = [array.shape for array in arrays]
-    if any(len(shape) != 2 for shape in shapes):
-        raise HarmosegError(f"{path}: arrays of shape {shapes}, expected two dimensions")

@@ -38,8 +38,8 @@ _LOW, _HIGH = 16, 32
 BITS = _LOW * _LOW
 
 MOST_BITS = 40
-"""Of 256. Unrelated images differ in 128 with a deviation of 8: 40 lie eleven deviations off. The
-strongest of the changes named above flips about 30."""
+"""Largest number of differing bits, of 256. Unrelated images differ in 128 with a deviation of 8:
+40 lie eleven deviations off. The strongest of the changes named above flips about 30."""
 LEAST_CORRELATION = 0.87
 """Unrelated images have 0 with a deviation below 0.1, images with one outline and another inside
 stay below 0.8. The strongest of the changes named above leaves 0.92."""
@@ -60,7 +60,7 @@ _IS_LOW = (_ROWS < _LOW) & (_COLUMNS < _LOW)
 
 @dataclass(frozen=True)
 class Fingerprint:
-    """What is kept of a slice: its hash, (32,) bytes, and its detail, (768,) int8."""
+    """Fingerprint of a slice: its hash, (32,) bytes, and its detail, (768,) int8."""
 
     hash: Bytes
     detail: NDArray[np.int8]

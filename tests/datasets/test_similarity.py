@@ -12,7 +12,7 @@ import pytest
 from PIL import Image, ImageFilter
 
 from harmoseg.datasets.phantom import phantom_image
-from harmoseg.datasets.verification.similarity import (
+from harmoseg.datasets.similarity import (
     LEAST_CORRELATION,
     MOST_BITS,
     Fingerprint,

@@ -13,15 +13,19 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
-from harmoseg.datasets import readers
+from harmoseg.datasets import readers, verifying
+from harmoseg.datasets.checks import Finding, check_near_copies, finding_of_error
+from harmoseg.datasets.scan import cases_of_listing, gather
 from harmoseg.datasets.sources import Listing, SourceCase, SourceOptions
-from harmoseg.datasets.verification import verifying
-from harmoseg.datasets.verification.checks import check_near_copies
-from harmoseg.datasets.verification.findings import Finding, finding_of_error
-from harmoseg.datasets.verification.format import as_json, describe, tell
-from harmoseg.datasets.verification.scan import gather
-from harmoseg.datasets.verification.subjects import subject_of_listing
-from harmoseg.datasets.verification.verifying import Verification, recognise, verify, verify_listing
+from harmoseg.datasets.verifying import (
+    Verification,
+    as_json,
+    describe,
+    recognise,
+    tell,
+    verify,
+    verify_listing,
+)
 from harmoseg.store.card import Card
 from harmoseg.store.layout import (
     CASES_FILE,
@@ -302,8 +306,7 @@ def test_the_search_stops_where_everything_is_alike() -> None:
         name: sample_of(seed, image=np.clip(image.astype(int) + 3 * seed, 0, 255).astype(np.uint8))
         for seed, name in enumerate("abcde")
     }
-    subject = subject_of_listing(listing_of(changed), "made")
-    gathered = gather(subject)
+    gathered = gather(cases_of_listing(listing_of(changed)))
     found = list(check_near_copies(gathered.facts, gathered.fingerprints, most=2))
     assert found[0].found.startswith("2 pairs or more") and len(found) == 3
 
@@ -314,7 +317,7 @@ def test_remarks_of_the_reader_become_notes() -> None:
 
 
 def test_facts_of_a_case() -> None:
-    facts = gather(subject_of_listing(listing_of({"a": volume(0)}), "made")).facts[0]
+    facts = gather(cases_of_listing(listing_of({"a": volume(0)}))).facts[0]
     assert facts.shape == (2, 80, 80) and facts.slices == 2 and facts.orientation == "RAS"
     assert facts.pixels == (2 * (6400 - 30 * 31 - 100), 2 * 30 * 31, 200)
     assert facts.low == image_of(0, 2).min() and facts.high == image_of(0, 2).max()

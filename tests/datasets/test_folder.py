@@ -9,7 +9,7 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.datasets.catalogue import load_card, load_split
-from harmoseg.datasets.splitting import SplitRule, split_cases
+from harmoseg.datasets.folder import SplitRule, split_cases
 
 CASES = [f"p{patient}_{image}" for patient in range(20) for image in range(3)]
 

@@ -8,10 +8,9 @@ import pytest
 
 from harmoseg import HarmosegError
 from harmoseg.cli.main import main
-from harmoseg.datasets.folder import FolderOptions, prepare_folder
-from harmoseg.datasets.preparing import PrepareOptions
-from harmoseg.datasets.splitting import SplitRule
-from harmoseg.store.output_check import check_apart, check_apart_from_sources
+from harmoseg.datasets.folder import FolderOptions, SplitRule
+from harmoseg.datasets.preparing import PrepareOptions, prepare_folder
+from harmoseg.store.writing import check_apart, check_apart_from_sources
 
 
 def test_what_lies_one_in_the_other_is_refused(tmp_path) -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from harmoseg import HarmosegError
-from harmoseg.datasets.annotations import rasterise
+from harmoseg.datasets.readers.monuseg import rasterise
 
-REAL = Path(__file__).parents[2].parent / "shared" / "data" / "monuseg" / "train" / "annotations"
+REAL = Path(__file__).parents[3].parent / "shared" / "data" / "monuseg" / "train" / "annotations"
 
 Points = Iterable[tuple[float, float]]
 
