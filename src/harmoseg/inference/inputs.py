@@ -12,7 +12,7 @@ from typing import Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets import dicom, pictures, volumes
+from harmoseg.datasets import arrays, dicom, pictures, volumes
 from harmoseg.datasets.dicom import read_series
 from harmoseg.datasets.pictures import read_grey_image, read_image
 from harmoseg.datasets.sources import Folder, hash_files, relative_name, walk
