@@ -17,7 +17,7 @@ from harmoseg.store.reading import open_store
 from harmoseg.store.tiling import CutSample
 from harmoseg.store.training_view import open_training_view
 from harmoseg.store.writing import writing_store
-from harmoseg.study.plan import DatasetPlan, StudyPlan
+from harmoseg.study.options import DatasetPlan, StudyPlan
 from harmoseg.study.recipe import read_recipe
 from harmoseg.study.report import write_study_report
 from harmoseg.study.runner import run_study
