@@ -12,7 +12,6 @@ import json
 import os
 import re
 from collections.abc import Iterator
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 import harmoseg
-from harmoseg.cli.commands import SUMMARIES
+from harmoseg.cli.main import COMMANDS, make_parser
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -139,9 +138,8 @@ def commands_page() -> str:
         "Every option has the same name, and the same default, as in Python. `--batch-size` and "
         "`--batch_size` mean the same. [What all have in common](command-line.md).",
     ]
-    for name in SUMMARIES:
-        parser = import_module(f"harmoseg.cli.{name}").make_parser()
-        lines += _command(parser, f"harmoseg {name.replace('_', ' ')}", 2)
+    for name in COMMANDS:
+        lines += _command(make_parser(name), f"harmoseg {name}", 2)
     return "\n".join(lines) + "\n"
 
 

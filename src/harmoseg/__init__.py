@@ -10,7 +10,7 @@ import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from harmoseg.caches import place_caches
+from harmoseg.environment import place_caches
 from harmoseg.errors import HarmosegError
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 
-from harmoseg.openmp import bound_spinning
+from harmoseg.environment import bound_spinning
 
 
 def main() -> int:

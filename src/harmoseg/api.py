@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Sequence
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from harmoseg.datasets.folder import FolderOptions, SplitRule
 from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
@@ -22,7 +22,6 @@ from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, MethodSpelling, p
 from harmoseg.scores.table import Scores
 
 PathLike = str | Path
-Options = TypeVar("Options")
 
 
 def prepare(dataset: str, *, out: PathLike, source: PathLike | None = None, **options: Any) -> Path:
@@ -121,16 +120,14 @@ def evaluate(
     from harmoseg.evaluation.evaluate import EvaluationOptions
     from harmoseg.evaluation.evaluate import evaluate as evaluate_run
 
-    _check_known(options, EvaluationOptions, Measuring)
-    measuring, rest = _split_off(options, Measuring)
-    (chosen,) = _take({**rest, "measuring": measuring}, EvaluationOptions)
+    chosen, measuring = _take(options, EvaluationOptions, Measuring)
     run, store = Path(run), Path(store)
     return evaluate_run(
         run,
         store,
         Path(out) if out else run / "evaluations" / store.resolve().name,
         conditions=conditions,
-        options=chosen,
+        options=replace(chosen, measuring=measuring),
         keep_probabilities=keep_probabilities,
         overwrite=overwrite,
     ).scores
@@ -207,8 +204,8 @@ def run_study(
 
     Raises HarmosegError for a plan that cannot be, and where no run has finished.
     """
-    from harmoseg.study.executors import executor_for
-    from harmoseg.study.plan import DatasetPlan, StudyPlan
+    from harmoseg.study.options import DatasetPlan, StudyPlan
+    from harmoseg.study.runner import executor_for
     from harmoseg.study.runner import run_study as conduct
     from harmoseg.training.options import TrainingOptions
 
@@ -240,26 +237,9 @@ def open_study(path: PathLike) -> Any:
     return open_folder(Path(path))
 
 
-def _split_off(given: dict[str, Any], kind: type[Options]) -> tuple[Options, dict[str, Any]]:
-    """Make one object of options of those of `given` that are its fields; return the rest too."""
-    names = {field.name for field in fields(kind)}  # type: ignore[arg-type]  # a dataclass
-    mine = {name: value for name, value in given.items() if name in names}
-    return kind(**mine), {name: value for name, value in given.items() if name not in names}
-
-
 def _take(given: dict[str, Any], *kinds: type[Any]) -> list[Any]:
     """Make an object of every kind of options; refuse what is a field of none."""
-    _check_known(given, *kinds)
-    made = []
-    rest = given
-    for kind in kinds:
-        item, rest = _split_off(rest, kind)
-        made.append(item)
-    return made
-
-
-def _check_known(given: dict[str, Any], *kinds: type[Any]) -> None:
-    known = [field.name for kind in kinds for field in fields(kind)]
+    known = {field.name: kind for kind in kinds for field in fields(kind)}
     for name in given:
         if name not in known:
             nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
@@ -267,3 +247,7 @@ def _check_known(given: dict[str, Any], *kinds: type[Any]) -> None:
                 f"unknown option {name!r}; did you mean {nearest!r}? (expected one of "
                 f"{', '.join(known)})"
             )
+    return [
+        kind(**{name: value for name, value in given.items() if known[name] is kind})
+        for kind in kinds
+    ]

@@ -1,22 +1,7 @@
-"""How a condition is spelled: a corruption of the images by name and level, or ``clean``.
+"""Conditions by their spelling: a corruption of the images by name and level, or ``clean``.
 
-===============  ==========================  ===================================================
-name             unit of the level           ladder (severities 1 to 5)
-===============  ==========================  ===================================================
-``gaussian``     variance, images in [0, 1]  0.002, 0.005, **0.01**, 0.02, 0.05
-``gaussian_std`` standard deviation          **0.01**, 0.02, 0.05, 0.1, 0.2
-``bernoulli``    probability of a pixel      0.002, 0.005, **0.01**, 0.03, 0.1
-``dropout``      probability of a pixel      0.002, 0.005, **0.01**, 0.03, 0.1
-``blur``         sigma in stored pixels      0.5, 1, 1.5, 2.5, 4
-``contrast``     factor towards the mean     0.8, 0.6, 0.45, 0.3, 0.2
-``gamma``        exponent, images in [0, 1]  1.2, 1.5, 1.8, 2.2, 2.8
-``downsampling`` factor of both sides        1.5, 2, 3, 4, 6
-``bias_field``   largest coefficient         0.1, 0.2, 0.3, 0.4, 0.5
-``ghosting``     n-fold strength of a ghost  0.4, 0.8, 1.2, 1.6, 2
-===============  ==========================  ===================================================
-
-Bold is the level of the paper, "0.01", in every reading that it allows; it is the default where
-there is one, the middle of the ladder elsewhere. `KINDS` says what each does.
+`KINDS` says what each does, and has its levels. The default is the level of the paper, "0.01", in
+every reading that it allows, and the middle of the ladder elsewhere.
 
 Tables and figures know a condition by its spelling; `harmoseg.store.corruptions` carries it out.
 """
@@ -29,6 +14,8 @@ from decimal import Decimal
 
 from harmoseg.errors import HarmosegError
 
+PAPER_LEVEL = 0.01
+
 
 @dataclass(frozen=True)
 class ConditionKind:
@@ -39,94 +26,73 @@ class ConditionKind:
 
     meaning: str
     unit: str
-    default: float
     ladder: tuple[float, ...]
-    low: float
-    high: float
+    low: float = 0.0
+    high: float = 1.0
 
+    @property
+    def default(self) -> float:
+        """Return the level of the paper where the ladder has it, the middle one elsewhere."""
+        return PAPER_LEVEL if PAPER_LEVEL in self.ladder else self.ladder[2]
 
-_PIXELS = (0.002, 0.005, 0.01, 0.03, 0.1)
 
 KINDS: dict[str, ConditionKind] = {
     "gaussian": ConditionKind(
         "normal noise is added to every pixel and channel",
         "variance on images in [0, 1]",
-        0.01,
         (0.002, 0.005, 0.01, 0.02, 0.05),
-        0.0,
-        1.0,
     ),
     "gaussian_std": ConditionKind(
         "the same, by its other parameter",
         "standard deviation on images in [0, 1]",
-        0.01,
         (0.01, 0.02, 0.05, 0.1, 0.2),
-        0.0,
-        1.0,
     ),
     "bernoulli": ConditionKind(
         "a pixel, all of its channels together, becomes 0 or 1 (salt or pepper)",
         "probability of a pixel",
-        0.01,
-        _PIXELS,
-        0.0,
-        1.0,
+        (0.002, 0.005, 0.01, 0.03, 0.1),
     ),
     "dropout": ConditionKind(
         "a pixel, all of its channels together, becomes 0",
         "probability of a pixel",
-        0.01,
-        _PIXELS,
-        0.0,
-        1.0,
+        (0.002, 0.005, 0.01, 0.03, 0.1),
     ),
     "blur": ConditionKind(
         "every slice is convolved with a Gaussian, reflected at its border",
         "sigma in pixels at training resolution",
-        1.5,
         (0.5, 1.0, 1.5, 2.5, 4.0),
-        0.0,
-        100.0,
+        high=100.0,
     ),
     "contrast": ConditionKind(
         "every value moves towards the mean of its channel over the case",
         "factor that remains of the distance to the mean",
-        0.45,
         (0.8, 0.6, 0.45, 0.3, 0.2),
-        0.0,
-        1.0,
     ),
     "gamma": ConditionKind(
         "every value is raised to a power: above 1 darkens, below 1 brightens",
         "exponent on images in [0, 1]",
-        1.8,
         (1.2, 1.5, 1.8, 2.2, 2.8),
-        0.1,
-        10.0,
+        low=0.1,
+        high=10.0,
     ),
     "downsampling": ConditionKind(
         "every slice is shrunk with antialiasing and enlarged again, bilinearly",
         "factor by which both sides shrink",
-        3.0,
         (1.5, 2.0, 3.0, 4.0, 6.0),
-        1.0,
-        100.0,
+        low=1.0,
+        high=100.0,
     ),
     "bias_field": ConditionKind(
         "brightness drifts over the volume by the exponential of a cubic polynomial (TorchIO)",
         "largest size of a coefficient",
-        0.3,
         (0.1, 0.2, 0.3, 0.4, 0.5),
-        0.0,
-        2.0,
+        high=2.0,
     ),
     "ghosting": ConditionKind(
         "faint copies along rows or columns, as from periodic motion in MR (TorchIO)",
         "strength: n ghosts have this / n of the amplitude of the image",
-        1.2,
         (0.4, 0.8, 1.2, 1.6, 2.0),
-        0.0,
-        4.0,
+        high=4.0,
     ),
 }
 
@@ -155,7 +121,8 @@ class Corruption:
 
     def __str__(self) -> str:
         """Spell it, with as many digits as the level needs."""
-        return f"{self.name}:{_positional(self.level)}"
+        level = format(Decimal(repr(self.level)).normalize(), "f")  # without an exponent
+        return f"{self.name}:{level}"
 
 
 def parse_corruption(text: str) -> Corruption:
@@ -192,8 +159,3 @@ def _kind(name: str) -> ConditionKind:
             f"unknown corruption {name!r}; did you mean {nearest!r}? Known: {', '.join(KINDS)}"
         )
     return KINDS[name]
-
-
-def _positional(level: float) -> str:
-    """Format a level without an exponent, with as many digits as it needs."""
-    return format(Decimal(repr(level)).normalize(), "f")

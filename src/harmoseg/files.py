@@ -1,4 +1,4 @@
-"""Writing so that nothing is ever half there: a temporary name first, then a rename."""
+"""Files that are never half there: written under a temporary name, then renamed."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _LOCK = ".lock"
 PARTIAL = ".partial-"
-"""What the names of files and folders that are not whole yet begin with."""
+"""Prefix of the names of files and folders that are not whole yet."""
 _ENDING = re.compile(r"((\.nii)?\.[A-Za-z0-9]{1,8})?$")
 _TRUTH = re.compile(r"^(?:true|True|TRUE|false|False|FALSE)$")
 _NUMBER = re.compile(

@@ -14,7 +14,7 @@ from harmoseg.errors import HarmosegError
 _NO_LOCKS = frozenset(
     {errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOTSUP, errno.EINVAL, errno.EIO}
 )
-"""What a file system without locks answers, as some of clusters do."""
+"""Errors of a file system without locks, as some clusters have."""
 
 
 class LockedError(HarmosegError):
@@ -45,7 +45,7 @@ def take_lock(file: Path, *, busy: str) -> BaseFileLock:
 
 
 def drop_lock(lock: BaseFileLock) -> None:
-    """Let go of a lock and remove its file, so that finished work leaves none."""
+    """Release a lock and remove its file, so that finished work leaves none."""
     with suppress(OSError):
         # While it is held: whoever waits for the file that is gone looks again.
         Path(lock.lock_file).unlink(missing_ok=True)

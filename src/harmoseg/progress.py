@@ -1,4 +1,4 @@
-"""How far long work is: a bar in a terminal, a line every half minute in a log file."""
+"""Progress of long work: a bar in a terminal, a line every half minute in a log file."""
 
 from __future__ import annotations
 

@@ -1,17 +1,23 @@
-"""The command line: help, mistakes, statuses."""
+"""The command line: help, mistakes, statuses, versions, completion, quiet and verbose."""
 
 from __future__ import annotations
 
+import json
+import logging
 import re
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import harmoseg
 from harmoseg import HarmosegError
-from harmoseg.cli import compare
-from harmoseg.cli.main import main
+from harmoseg.cli.main import STATUSES, main, make_parser
 from harmoseg.store.reading import open_store
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.parametrize(
@@ -125,15 +131,15 @@ def test_flags_win_over_the_file_in_any_order(tmp_path) -> None:
         ["--epochs", "3", "--config", str(config)],
         ["--config", str(config), "--epochs", "3"],
     ):
-        parsed = compare.make_parser().parse_args(["store", *words])
+        parsed = make_parser("compare").parse_args(["store", *words])
         assert (parsed.epochs, parsed.seeds, parsed.paths) == (3, 5, ["store"])
 
 
 def test_an_interruption_says_how_to_go_on(monkeypatch, capsys) -> None:
-    def interrupt(_: object) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("harmoseg.cli.info.run", interrupt)
+    monkeypatch.setattr("harmoseg.cli.main._run", interrupt)
     assert main(["info", "x"]) == 130
     assert "run it again, and it continues" in capsys.readouterr().err
 
@@ -211,17 +217,14 @@ def test_a_configuration_that_cannot_be_read_is_one_line(
 
 
 def test_a_configuration_is_read_as_it_is_written(tmp_path) -> None:
-    from harmoseg.cli.prepare import make_parser
-    from harmoseg.cli.train import make_parser as make_training_parser
-
     config = tmp_path / "c.yaml"
     config.write_text(
         "images: a\nmasks: b\nout: c\nclasses: [no, yes]\noverwrite: true\n", encoding="utf-16"
     )
-    found = make_parser().parse_args(["folder", "--config", str(config)]).folder
+    found = make_parser("prepare").parse_args(["folder", "--config", str(config)]).folder
     assert found.classes == ["no", "yes"] and found.overwrite is True
     config.write_text("loggers: csv\nlearning_rate: 1e-1\n")
-    found = make_training_parser().parse_args(["s", "--out", "r", "--config", str(config)])
+    found = make_parser("train").parse_args(["s", "--out", "r", "--config", str(config)])
     assert found.loggers == ["csv"] and found.learning_rate == 0.1
 
 
@@ -231,3 +234,54 @@ def test_output_that_nobody_reads_any_more_is_no_failure(binary_store) -> None:
     )
     ended = subprocess.run(["/bin/bash", "-c", command], capture_output=True, text=True, check=True)
     assert ended.stderr == "" and ended.stdout.splitlines()[-1] in ("0", "141")
+
+
+def test_versions_as_json(capsys) -> None:
+    assert main(["--version", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["harmoseg"] == harmoseg.__version__
+    assert {"torch", "numpy", "pandas", "lightning"} <= set(found["packages"])
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("harmoseg eva", {"evaluate"}),
+        ("harmoseg compare --batch", {"--batch-size"}),
+        ("harmoseg prepare kvasir", {"kvasir-seg"}),
+    ],
+)
+@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash on this machine")
+def test_bash_completes(words, expected, capsys, tmp_path) -> None:
+    assert main(["--completion", "bash"]) == 0
+    script = tmp_path / "completion.sh"
+    script.write_text(capsys.readouterr().out, encoding="utf-8")
+    asked = f"COMP_WORDS=({words}); COMP_CWORD={len(words.split()) - 1}; _shtab_harmoseg"
+    command = ["bash", "-c", f'. {script}; {asked}; echo "${{COMPREPLY[@]}}"']
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == expected
+
+
+def test_unknown_shell_is_refused(capsys) -> None:
+    assert main(["--completion", "fish"]) == 2
+    assert "expected one of bash, zsh, tcsh" in capsys.readouterr().err
+
+
+def test_quiet_shows_results_alone(binary_store, tmp_path, capsys) -> None:
+    small = ["--encoder", "tu-test_resnet", "--epochs", "1", "--batch-size", "4", "--quiet"]
+    command = ["train", str(binary_store), "--out", str(tmp_path / "run"), *small]
+    try:
+        assert main(command) == 0
+        assert capsys.readouterr().err == ""
+        assert main(["compare", "absent", "-v"]) == 2
+        assert "Traceback" in capsys.readouterr().err
+        assert main(["compare", "absent", "-v", "-q"]) == 2
+        assert "exclude one another" in capsys.readouterr().err
+    finally:
+        logging.getLogger("harmoseg").setLevel(logging.INFO)
+
+
+def test_statuses_are_documented_as_they_are() -> None:
+    page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
+    for status, meaning in STATUSES.items():
+        assert f"| {status} | {meaning} |" in page

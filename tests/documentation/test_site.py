@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 import harmoseg
-from harmoseg.cli.commands import SUMMARIES
+from harmoseg.cli.main import COMMANDS
 
 ROOT = Path(__file__).parents[2]
 CHROMIUM = next(
@@ -46,7 +46,7 @@ def test_every_public_name_and_command_can_be_found(site) -> None:
     for name in harmoseg.__all__:
         assert f"reference/api/#harmoseg.{name}" in places
     titles = {entry["title"] for entry in index["docs"]}
-    assert {f"harmoseg {name.replace('_', ' ')}" for name in SUMMARIES} <= titles
+    assert {f"harmoseg {name}" for name in COMMANDS} <= titles
     assert {"Exit statuses", "rings", "skeleton-recall"} <= titles
 
 

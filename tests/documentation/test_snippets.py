@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from harmoseg.cli import main as cli
-from harmoseg.cli.parsing import with_underscores
 from harmoseg.study.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
@@ -44,8 +43,8 @@ def test_commands_are_understood(text) -> None:
                 # Parsing checks every option's name and type; nothing is run.
                 command, rest = words[1], words[2:]
                 if command == "study" and rest[0] in cli._OF_A_STUDY:
-                    command, rest = f"study_{rest[0]}", rest[1:]
-                cli._command(command).make_parser().parse_args(with_underscores(rest))
+                    command, rest = f"study {rest[0]}", rest[1:]
+                cli.make_parser(command).parse_args(rest)
 
 
 def test_links_lead_somewhere() -> None:
@@ -66,6 +65,6 @@ def test_every_public_name_is_documented() -> None:
 def test_recipes_begin_with_the_command_that_runs_them(recipe, monkeypatch) -> None:
     monkeypatch.chdir(ROOT)
     words = shlex.split(recipe.read_text(encoding="utf-8").splitlines()[0].removeprefix("# "))
-    parsed = cli._command(words[1]).make_parser().parse_args(with_underscores(words[2:]))
+    parsed = cli.make_parser(words[1]).parse_args(words[2:])
     seeds = parsed.seeds if words[1] == "compare" else read_recipe(recipe, ROOT).seeds
     assert words[0] == "harmoseg" and seeds >= 2

@@ -30,9 +30,8 @@ from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.card import Card
 from harmoseg.store.reading import open_store
 from harmoseg.study.case_figures import make_gallery
-from harmoseg.study.leakage import count_copies
-from harmoseg.study.plan import DatasetPlan, StudyPlan
-from harmoseg.study.report import study_remarks, study_warnings, write_study_report
+from harmoseg.study.options import DatasetPlan, StudyPlan
+from harmoseg.study.report import count_copies, study_remarks, study_warnings, write_study_report
 from harmoseg.study.results import Study
 from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions

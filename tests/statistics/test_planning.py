@@ -91,7 +91,8 @@ def test_more_seeds_need_fewer_cases_and_the_plan_says_so(tmp_path, capsys) -> N
 def test_a_study_knows_its_hours_and_the_plan_is_drawn(tmp_path, capsys) -> None:
     write_scores(pilot(), tmp_path)
     runs = [{"name": f"r{seed}", "method": "unet", "seed": seed} for seed in range(3)]
-    datasets = [{"name": "d", "stores": [], "runs": runs}]
+    dataset = {"name": "d", "fingerprint": "", "stores": ["d"], "runs": runs}
+    datasets = [{**dataset, "split": "test", "conditions": [], "options": {}}]
     study = {"schema": SCHEMA, "title": "", "table": None, "seeds": 3, "runs_folder": "runs"}
     write_json(tmp_path / "study.json", {**study, "datasets": datasets})
     for name, seconds in (("r0", 3600), ("r1", 7200)):  # the third has not ended

@@ -11,8 +11,7 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.study import cluster
 from harmoseg.study.cluster import on_cluster
-from harmoseg.study.plan import DatasetPlan, StudyPlan
-from harmoseg.study.resources import Resources
+from harmoseg.study.options import DatasetPlan, Resources, StudyPlan
 from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions
 

@@ -23,12 +23,11 @@ from harmoseg.inference.options import WEIGHTS_FILE
 from harmoseg.losses.method import references_of, with_controls
 from harmoseg.store.reading import open_store
 from harmoseg.study import jobs
-from harmoseg.study.executors import executor_for, side_by_side
-from harmoseg.study.plan import DatasetPlan, StudyPlan
+from harmoseg.study.options import DatasetPlan, StudyPlan
 from harmoseg.study.results import Study, open_study
-from harmoseg.study.runner import run_study
+from harmoseg.study.runner import executor_for, run_study, side_by_side
 from harmoseg.study.status import study_status, tell_status
-from harmoseg.study.study_files import keep_failure
+from harmoseg.study.study_files import keep_failure, read_plan
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE
 
@@ -129,7 +128,7 @@ def test_a_study_moved_with_its_stores_is_read_there(phantom_store, study, tmp_p
     "change", [{"flips": True}, {"corruption_seed": 7}, {"measuring": {"definition": "max"}}]
 )
 def test_an_evaluation_made_otherwise_is_made_again(study, change) -> None:
-    work = jobs.all_work(study.folder)[0]
+    work = read_plan(study.folder).works[0]
     assert jobs.finished_evaluation(work, "phantom") is not None
     summary = work.folder / "evaluations" / "phantom" / "summary.json"
     before = summary.read_text()
@@ -142,7 +141,7 @@ def test_an_evaluation_made_otherwise_is_made_again(study, change) -> None:
 
 def test_a_damaged_run_does_not_stop_the_others(phantom_store, study, tmp_path) -> None:
     shutil.copytree(study.folder / "runs", tmp_path / "runs")
-    damaged = jobs.all_work(study.folder)[0].name
+    damaged = read_plan(study.folder).works[0].name
     (tmp_path / "runs" / damaged / "experiment.yaml").write_text("method: [")
     found = run_study(plan(phantom_store), tmp_path / "study", runs=tmp_path / "runs")
     (message,) = found.failures.values()
@@ -465,10 +464,9 @@ def test_a_run_in_progress_is_waited_for(study, capfd) -> None:
     import threading
 
     from harmoseg.locks import take_lock
-    from harmoseg.study.study_files import lock_of
 
-    (work, *_) = jobs.all_work(study.folder)
-    lock = take_lock(lock_of(work.folder) / "lock", busy="this test")
+    (work, *_) = read_plan(study.folder).works
+    lock = take_lock(work.lock / "lock", busy="this test")
     assert study_status(study.folder).count("finished") == 4  # whoever holds the lock
     threading.Timer(0.5, lock.release).start()
     jobs.carry_out(work)

@@ -11,7 +11,8 @@ from harmoseg import HarmosegError
 from harmoseg.cli.main import main
 from harmoseg.study import ensembles as module
 from harmoseg.study.ensembles import make_ensembles, read_ensembles
-from harmoseg.study.plan import DatasetPlan, StudyPlan, settle
+from harmoseg.study.options import DatasetPlan, StudyPlan
+from harmoseg.study.plan import settle
 from harmoseg.study.results import open_study
 from harmoseg.study.runner import run_study
 from harmoseg.training.options import TrainingOptions
@@ -25,9 +26,9 @@ def plan(store: Path, seeds: int) -> StudyPlan:
     return StudyPlan((data,), seeds)
 
 
-def test_seeds_are_counted_from_the_first(binary_store) -> None:
-    (task,) = settle(replace(plan(binary_store, 2), first_seed=3))
-    assert [run.experiment.seed for run in task.runs] == [3, 3, 4, 4]
+def test_seeds_are_counted_from_the_first(binary_store, tmp_path) -> None:
+    planned = settle(replace(plan(binary_store, 2), first_seed=3), tmp_path)
+    assert [work.seed for work in planned.works] == [3, 3, 4, 4]
     with pytest.raises(HarmosegError, match="first_seed must be 0 or more, got -1"):
         replace(plan(binary_store, 2), first_seed=-1)
 

@@ -21,6 +21,7 @@ from harmoseg.store.writing import (
     leave_each_centre_out,
     writing_store,
 )
+from harmoseg.study.options import DatasetPlan, StudyPlan
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.recipe import read_recipe
 from harmoseg.study.report import write_study_report

@@ -13,6 +13,7 @@ from harmoseg.evaluation.evaluate import open_evaluation
 from harmoseg.study import jobs
 from harmoseg.study.report import write_study_report
 from harmoseg.study.results import open_study, write_study_scores
+from harmoseg.study.study_files import read_plan
 
 KEPT = Path(__file__).parent / "made_by_0.1.0"
 
@@ -23,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_its_runs_count_as_finished_and_its_report_is_made_again(folder) -> None:
-    assert all(jobs.is_done(work) for work in jobs.all_work(folder / "study"))
+    assert all(jobs.is_done(work) for work in read_plan(folder / "study").works)
     study = open_study(folder / "study")
     assert study.title == "Made by 0.1.0" and not study.unfinished
     names = [table.name for table in write_study_report(study)]

@@ -10,8 +10,8 @@ import pytest
 from harmoseg import HarmosegError
 from harmoseg.files import read_json
 from harmoseg.losses.method import parse_method
-from harmoseg.training.experiment import Experiment, TrainingOptions
-from harmoseg.training.run import read_experiment, train
+from harmoseg.training.experiment import Experiment, TrainingOptions, read_experiment
+from harmoseg.training.run import train
 
 TINY = TrainingOptions(encoder="tu-test_resnet", epochs=1, batch_size=4, validation_fraction=0.25)
 

@@ -10,7 +10,7 @@ import torch
 from harmoseg import HarmosegError
 from harmoseg.store.training_view import open_training_view
 from harmoseg.training.experiment import Experiment, resolve_experiment
-from harmoseg.training.memory import explaining_lack_of_memory
+from harmoseg.training.interrupts import explaining_lack_of_memory
 from harmoseg.training.options import TrainingOptions
 
 TINY = TrainingOptions(

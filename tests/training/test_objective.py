@@ -12,7 +12,7 @@ from harmoseg import HarmonizedLoss, HarmosegError, imports
 from harmoseg.diagnostics.training_guard import check_objective
 from harmoseg.losses import named
 from harmoseg.losses.method import parse_method
-from harmoseg.training.objective import Objective
+from harmoseg.training.network import Objective
 
 DRAW = torch.Generator().manual_seed(0)
 BINARY = (

@@ -100,7 +100,7 @@ def log_of(run: Path) -> dict[str, list[float]]:
 
 def share(rank: int, folder: str) -> None:
     join(rank, folder)
-    batches = [list(ShuffledBatches(13, 4, seed=3)), list(OrderedBatches(13, 4))]
+    batches = [list(ShuffledBatches(13, 4, seed=3)), list(OrderedBatches(13, 4, 2))]
     torch.save(batches, Path(folder, f"{rank}.pt"))
     torch.distributed.destroy_process_group()
 

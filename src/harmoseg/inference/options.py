@@ -27,7 +27,7 @@ class PredictionOptions:
         slices: Predict volumes slice by slice with a model that was trained on plain images.
         assume_spacing: Sizes of voxels along X, Y, Z in mm for NIfTI files that do not say where
             their voxels lie.
-        probabilities: Write the probabilities too.
+        probabilities: Write the probabilities too: large.
         overlays: Write pictures with the outlines of the masks too.
     """
 
@@ -36,7 +36,7 @@ class PredictionOptions:
     tta: bool = False
     precision: Precision = "auto"
     slices: bool = False
-    assume_spacing: tuple[float, ...] | None = None
+    assume_spacing: tuple[float, float, float] | None = None
     probabilities: bool = False
     overlays: bool = False
 

@@ -1,1 +1,1 @@
-"""Many runs: the grid, its execution, and the statistics."""
+"""Many runs: their plan, execution and results."""

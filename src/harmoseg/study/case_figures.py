@@ -43,12 +43,11 @@ def exhibited_figures(task: StudyTask) -> Iterator[NamedFigure]:
     yield from _of_data(task)
     methods = _main_methods(task.methods)
     for store in task.stores:
-        runs = [run for method in methods if (run := _first_run(task, method)) is not None]
-        found = {
-            run.experiment.method: (run, exhibits)
-            for run in runs
-            if (exhibits := run.exhibits(store)) is not None
-        }
+        found: dict[str, tuple[StudyRun, Exhibits]] = {}
+        for method in methods:
+            run = next(run for run in task.runs if run.experiment.method == method)
+            if (exhibits := run.exhibits(store)) is not None:
+                found[method] = run, exhibits
         if found:
             yield from _of_store(task, store, found)
 
@@ -154,9 +153,12 @@ def _of_store(
     task: StudyTask, store: str, found: Mapping[str, tuple[StudyRun, Exhibits]]
 ) -> Iterator[NamedFigure]:
     data = task.stores[store]
-    cases = set.intersection(*(set(exhibits.cases) for _, exhibits in found.values()))
     # Spread over the sizes of the foreground: no result has a say in what is shown.
-    slices = [item for item in exhibited_slices(data, task.split_of(store)) if item.case in cases]
+    slices = [
+        item
+        for item in exhibited_slices(data, task.split_of(store))
+        if all(exhibits.label_of(item) is not None for _, exhibits in found.values())
+    ]
     sizes = [np.count_nonzero(item.truth) / item.truth.size for item in slices]
     shown = [slices[i] for i in spread_over_sizes(sizes, _ROWS)]
     if not shown:
@@ -199,19 +201,13 @@ def _main_methods(methods: Sequence[str]) -> list[str]:
     return main[:_COLUMNS]
 
 
-def _first_run(task: StudyTask, method: str) -> StudyRun | None:
-    return next((run for run in task.runs if run.experiment.method == method), None)
-
-
 def _explain(
     shown: Sequence[ShownSlice], exhibits: Exhibits, cams: Mapping[str, NDArray[np.uint8]]
 ) -> list[Explanation]:
-    """Take what a run exhibits of slices for what its network would explain of them."""
+    """Return the explanations of slices, from what a run exhibits of them."""
     found = []
     for item in shown:
-        predicted = exhibits.label_of(item)
-        if predicted is None:
-            raise HarmosegError(f"{item.name}: not among the exhibits; run the study again")
+        predicted = np.asarray(exhibits.label_of(item))
         found.append(
             Explanation(
                 predicted,

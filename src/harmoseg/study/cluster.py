@@ -14,18 +14,16 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import make_folder
 from harmoseg.messages import LOGGER
-from harmoseg.study import worker
-from harmoseg.study.executors import Executor, Outcome, ending_by_sigterm
-from harmoseg.study.jobs import Work, is_done
-from harmoseg.study.resources import Resources
-from harmoseg.study.study_files import failure_file, keep_failure, read_failures
+from harmoseg.study.jobs import is_done, main
+from harmoseg.study.options import Resources
+from harmoseg.study.runner import Executor, Outcome, ending_by_sigterm
+from harmoseg.study.study_files import Work, failure_file, keep_failure, read_failures
 
 FOLDER = "cluster"
 _ATTEMPTS = 3
@@ -46,7 +44,13 @@ def on_cluster(kind: Kind, jobs: int, resources: Resources) -> Executor:
     """Carry out `jobs` works at a time, each as a job. Raises HarmosegError without submitit."""
     if jobs < 1:
         raise HarmosegError(f"jobs must be 1 or more, got {jobs}")
-    submitit = _submitit()
+    try:
+        import submitit
+    except ModuleNotFoundError as error:
+        raise HarmosegError(
+            "--cluster needs submitit, which is not installed; install it with: pip install "
+            "'harmoseg[slurm]'"
+        ) from error
 
     def execute(study: Path, works: Sequence[Work]) -> Iterator[Outcome]:
         folder = study / FOLDER
@@ -75,7 +79,7 @@ def on_cluster(kind: Kind, jobs: int, resources: Resources) -> Executor:
                         if job.was_stopped(study) and job.attempt < _ATTEMPTS:
                             waiting.append((job.work, job.attempt + 1))
                         else:
-                            yield Outcome(job.work, job.failure(study))
+                            yield job.work, job.failure(study)
             finally:
                 for job in running:
                     job.stop()
@@ -153,17 +157,6 @@ class _Job:
         return [line.strip() for line in text.strip().splitlines()[-2:]]
 
 
-def _submitit() -> Any:
-    try:
-        import submitit
-    except ModuleNotFoundError as error:
-        raise HarmosegError(
-            "--cluster needs submitit, which is not installed; install it with: pip install "
-            "'harmoseg[slurm]'"
-        ) from error
-    return submitit
-
-
 def _submitter(
     submitit: Any, kind: Kind, folder: Path, resources: Resources
 ) -> Callable[[Path, Work], Any]:
@@ -191,7 +184,7 @@ def _submitter(
     def submit(study: Path, work: Work) -> Any:
         executor.update_parameters(name=work.name)
         try:
-            return executor.submit(worker.main, str(study.resolve()), work.name)
+            return executor.submit(main, str(study.resolve()), work.name)
         except submitit.core.utils.FailedJobError as error:
             raise HarmosegError(
                 f"the cluster refused a job: {error}; see --partition, --time, --cpus, --gpus and "
@@ -201,8 +194,7 @@ def _submitter(
     return submit
 
 
-@dataclass(frozen=True)
-class _Queued:
+class _Queued(NamedTuple):
     """A job in SLURM's queue."""
 
     state: str

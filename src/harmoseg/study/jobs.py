@@ -1,27 +1,21 @@
 """Carry out one run of a study: train it, evaluate it on every store that tests, exhibit cases.
 
-The same for a study's own process, a process beside it and a cluster's node. A run folder keeps its
-evaluations, so that studies that share a folder of runs share them too::
-
-    runs/NAME/                    a run; see `harmoseg.training.run`
-    runs/NAME/evaluations/STORE/  its evaluations; see `harmoseg.evaluation.evaluate`
-    runs/NAME/exhibits/STORE-HASH.npz  what a report shows of cases; see
-                                  `harmoseg.study.sample_predictions`
+The same for a study's own process, a cluster's node, and a process beside it, which is started as
+``python -m harmoseg.study.jobs STUDY NAME``.
 """
 
 from __future__ import annotations
 
 import json
+import sys
 import time
-from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import asdict, dataclass
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-from filelock import BaseFileLock
-
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.evaluation.evaluate import (
     SUMMARY_FILE,
     Evaluation,
@@ -31,62 +25,62 @@ from harmoseg.evaluation.evaluate import (
 )
 from harmoseg.files import make_folder
 from harmoseg.locks import LockedError, take_lock
-from harmoseg.messages import LOGGER
+from harmoseg.messages import LOGGER, show_messages
 from harmoseg.scores.table import CLEAN
-from harmoseg.store.layout import Split
 from harmoseg.store.reading import open_store
 from harmoseg.study.plan import run_name
 from harmoseg.study.sample_predictions import make_exhibits
-from harmoseg.study.study_files import EVALUATIONS, EXHIBITS, lock_of, read_plan, scored_name
-from harmoseg.training.options import TrainingOptions
-from harmoseg.training.run import DONE_FILE, read_experiment, train
+from harmoseg.study.study_files import (
+    EVALUATIONS,
+    EXHIBITS,
+    Work,
+    failure_file,
+    keep_failure,
+    read_plan,
+)
+from harmoseg.training.experiment import read_experiment
+from harmoseg.training.run import DONE_FILE, train
 
 _POLL_SECONDS = 2.0
 
 
-@dataclass(frozen=True)
-class Work:
-    """What there is to do for one run, in values that can go to another process."""
+def main(study: str, name: str) -> int:
+    """Carry out a run, and return the process's status.
 
-    name: str
-    folder: Path
-    stores: tuple[Path, ...]
-    method: str
-    seed: int
-    options: TrainingOptions
-    split: Split
-    conditions: tuple[str, ...]
-
-    @property
-    def evaluations(self) -> dict[str, tuple[Path, Split]]:
-        """Name every store that tests, with its path and the split that is scored."""
-        return {
-            path.name: (path, self.split if path == self.stores[0] else "test")
-            for path in self.stores
-        }
-
-
-def all_work(study: Path) -> list[Work]:
-    """List what a study's plan asks for: dataset by dataset, and there seed by seed."""
-    plan = read_plan(study)
-    runs = Path(plan["runs_folder"])
+    0 where the run is done, 2 where it failed and the message is kept in the study, 143 where it
+    was told to stop and has saved.
+    """
+    show_messages()
+    folder = Path(study)
     try:
-        return [
-            _work(dataset, run, runs) for dataset in plan["datasets"] for run in dataset["runs"]
-        ]
-    except (KeyError, TypeError, ValueError) as error:
-        raise HarmosegError(
-            f"{study}: its plan is damaged ({error} is missing or wrong); run the study again to "
-            "write it anew"
-        ) from error
+        failure = attempt(folder, read_plan(folder).named(name))
+    except (KeyboardInterrupt, Terminated):
+        return 143
+    except HarmosegError as error:  # the plan was changed meanwhile
+        failure = str(error)
+    if failure is None:
+        return 0
+    print(f"failed: {failure}", file=sys.stderr)
+    return 2
 
 
-def work_named(study: Path, name: str) -> Work:
-    """Find one run of a study. Raises HarmosegError where the plan has none of that name."""
-    for work in all_work(study):
-        if work.name == name:
-            return work
-    raise HarmosegError(f"{study}: the plan has no run named {name!r}")
+def attempt(study: Path, work: Work) -> str | None:
+    """Carry out a work; keep and return the message where it fails.
+
+    Being stopped by a signal is no failure and is raised.
+    """
+    try:
+        carry_out(work)
+    except (KeyboardInterrupt, Terminated):
+        raise
+    except HarmosegError as error:
+        return keep_failure(study, work.name, str(error))
+    except Exception as error:
+        # A defect in a loss, a network or this package: the other runs may well be sound.
+        message = f"{type(error).__name__}: {error}"
+        return keep_failure(study, work.name, message, detail=traceback.format_exc())
+    failure_file(study, work.name).unlink(missing_ok=True)
+    return None
 
 
 def carry_out(work: Work) -> None:
@@ -95,8 +89,7 @@ def carry_out(work: Work) -> None:
     Where another process is at the run, as when the study that started it was killed, waits until
     that is done. Raises what `train` and `evaluate` raise.
     """
-    lock = _lock(work.folder)
-    try:
+    with _alone(work):
         if not (work.folder / DONE_FILE).exists():
             train(
                 work.stores[0],
@@ -111,11 +104,9 @@ def carry_out(work: Work) -> None:
                 "since the study was planned; remove the folder, and run the study again"
             )
         for name, (store, split) in work.evaluations.items():
-            _evaluate(work, name, store, split)
+            _evaluate(work, name)
             if not exhibits_file(work, name).is_file():
                 make_exhibits(work.folder, open_store(store), split, exhibits_file(work, name))
-    finally:
-        lock.release(force=True)
 
 
 def is_done(work: Work) -> bool:
@@ -140,15 +131,14 @@ def _is_as_planned(work: Work) -> bool:
 
 def exhibits_file(work: Work, name: str) -> Path:
     """Return the file of a run's exhibits of a store; a store that changed has another."""
-    store, split = work.evaluations[name]
-    fingerprint = open_store(store).info.fingerprint[:12]
-    return work.folder / EXHIBITS / f"{scored_name(name, split)}-{fingerprint}.npz"
+    fingerprint = open_store(work.evaluations[name][0]).info.fingerprint[:12]
+    return work.folder / EXHIBITS / f"{work.scored_name(name)}-{fingerprint}.npz"
 
 
 def finished_evaluation(work: Work, name: str) -> Evaluation | None:
     """Open the evaluation of a run on a store; None where it is missing or lacks a condition."""
     store, split = work.evaluations[name]
-    folder = work.folder / EVALUATIONS / scored_name(name, split)
+    folder = work.folder / EVALUATIONS / work.scored_name(name)
     if not (folder / SUMMARY_FILE).exists():
         return None
     data = open_store(store)
@@ -169,53 +159,46 @@ def finished_evaluation(work: Work, name: str) -> Evaluation | None:
     return found if fits else None
 
 
-def _evaluate(work: Work, name: str, store: Path, split: Split) -> None:
+def _evaluate(work: Work, name: str) -> None:
     if finished_evaluation(work, name) is not None:
         return
-    out = work.folder / EVALUATIONS / scored_name(name, split)
+    store, split = work.evaluations[name]
+    out = work.folder / EVALUATIONS / work.scored_name(name)
+    # What another study has asked for before is scored too.
+    before: Sequence[str] = ()
+    with suppress(HarmosegError):  # there is none, or one that cannot be read
+        found = open_evaluation(out)
+        if found.summary["split"] == split:
+            before = [condition for condition in found.conditions if condition != CLEAN]
     evaluate(
         work.folder,
         store,
         out,
-        conditions=_conditions(work, out, split),
+        conditions=tuple(dict.fromkeys((*work.conditions, *before))),
         options=EvaluationOptions(split=split),
         overwrite=True,
     )
 
 
-def _conditions(work: Work, out: Path, split: Split) -> Sequence[str]:
-    """Name what to score: what this study asks for, and what another one has asked for before."""
-    before: Sequence[str] = ()
-    with suppress(HarmosegError):  # there is none, or one that cannot be read
-        found = open_evaluation(out)
-        if found.summary["split"] == split:
-            before = [name for name in found.conditions if name != CLEAN]
-    return tuple(dict.fromkeys((*work.conditions, *before)))
-
-
-def _lock(folder: Path) -> BaseFileLock:
+@contextmanager
+def _alone(work: Work) -> Iterator[None]:
     """Lock a run against other studies' processes; the system lets go however this one ends."""
-    beside = lock_of(folder)
-    make_folder(beside)
+    make_folder(work.lock)
     told = False
     while True:
         try:
-            return take_lock(beside / "lock", busy=str(folder))
+            lock = take_lock(work.lock / "lock", busy=str(work.folder))
+            break
         except LockedError:
             if not told:
-                LOGGER.info("waiting for another process at %s", folder)
+                LOGGER.info("waiting for another process at %s", work.folder)
             told = True
             time.sleep(_POLL_SECONDS)
+    try:
+        yield
+    finally:
+        lock.release(force=True)
 
 
-def _work(dataset: dict[str, Any], run: dict[str, Any], runs: Path) -> Work:
-    return Work(
-        name=run["name"],
-        folder=runs / run["name"],
-        stores=tuple(Path(path) for path in dataset["stores"]),
-        method=run["method"],
-        seed=int(run["seed"]),
-        options=TrainingOptions(**dataset["options"]),
-        split=dataset["split"],
-        conditions=tuple(dataset["conditions"]),
-    )
+if __name__ == "__main__":
+    sys.exit(main(*sys.argv[1:3]))

@@ -8,14 +8,15 @@ from argparse import ArgumentError
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import Any, get_args
 
 import jsonargparse
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_yaml
 from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, parse_method, takes_weight
-from harmoseg.store.layout import SPLITS, Split
+from harmoseg.store.layout import SPLITS
+from harmoseg.study.options import DatasetPlan, StudyPlan
 from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.options import TrainingOptions
 
@@ -24,6 +25,23 @@ _OF_BOTH = ("methods", "lambdas", "controls", "conditions", "training")
 _OF_STUDY = ("title", "table", "seeds", "margin", "datasets", *_OF_BOTH)
 _OF_DATASET = ("store", "also", "split", "leave_centre_out", *_OF_BOTH)
 _STORE_NAME = re.compile(r"[^/\\]+")
+
+_LISTS: dict[str, Any] = {
+    "datasets": Mapping,
+    "methods": str | Mapping,
+    "lambdas": int | float,
+    "also": str,
+    "conditions": str,
+}
+"""Kinds of the items of lists; one item stands for a list of one."""
+_TYPES: dict[str, tuple[Any, str]] = {
+    "seeds": (int, "a whole number"),
+    "margin": (int | float, "a number of points"),
+    "leave_centre_out": (bool, "true or false"),
+    "training": (Mapping, "options with their values"),
+}
+_CHOICES = {"table": TABLES, "split": SPLITS, "controls": get_args(Controls)}
+_MAY_BE_EMPTY = ("title", "table", "margin", "training", "lambdas")
 
 
 def read_recipe(file: Path, stores: Path) -> StudyPlan:
@@ -37,31 +55,22 @@ def read_recipe(file: Path, stores: Path) -> StudyPlan:
     Raises HarmosegError naming the file, the key, what was found and what is expected.
     """
     values = read_yaml(file, what=f"a recipe with the keys {', '.join(_OF_STUDY)}")
-    where = str(file)
-    _check_keys(values, _OF_STUDY, where)
-    datasets = _sequence(values.get("datasets"), f"{where}: datasets", of=Mapping)
-    if not datasets:
-        raise HarmosegError(f"{where}: datasets: none given; name one store or more")
-    table = values.get("table")
-    if table is not None:
-        _choice(table, TABLES, f"{where}: table")
-    seeds = values.get("seeds", 3)
-    if not isinstance(seeds, int) or isinstance(seeds, bool):
-        raise HarmosegError(f"{where}: seeds: expected a whole number, got {seeds!r}")
-    margin = values.get("margin")
-    if margin is not None and (not isinstance(margin, int | float) or isinstance(margin, bool)):
-        raise HarmosegError(f"{where}: margin: expected a number of points, got {margin!r}")
+    values = _checked(values, _OF_STUDY, str(file))
+    if not values.get("datasets"):
+        raise HarmosegError(f"{file}: datasets: none given; name one store or more")
     shared = {key: values[key] for key in _OF_BOTH if key in values}
-    plans = tuple(
-        _dataset(shared, entry, number, file, stores) for number, entry in enumerate(datasets, 1)
-    )
-    _check_lambdas(shared, datasets, file)
+    entries = [
+        _checked(entry, _OF_DATASET, f"{file}: dataset {number}")
+        for number, entry in enumerate(values["datasets"], 1)
+    ]
+    plans = tuple(_dataset(shared, *item, file, stores) for item in enumerate(entries, 1))
+    _check_lambdas(shared, entries, file)
     return StudyPlan(
         datasets=plans,
-        seeds=seeds,
+        seeds=values.get("seeds", 3),
         title=str(values.get("title") or ""),
-        table=table,
-        margin=margin,
+        table=values.get("table"),
+        margin=values.get("margin"),
     )
 
 
@@ -87,44 +96,31 @@ def with_options(
 
 
 def _dataset(
-    study: Mapping[str, Any], entry: Mapping[str, Any], number: int, file: Path, stores: Path
+    study: Mapping[str, Any], number: int, entry: Mapping[str, Any], file: Path, stores: Path
 ) -> DatasetPlan:
-    where = f"{file}: dataset {number}"
-    _check_keys(entry, _OF_DATASET, where)
     if "store" not in entry:
-        raise HarmosegError(f"{where}: store: missing; name a store in {stores}")
+        raise HarmosegError(f"{file}: dataset {number}: store: missing; name a store in {stores}")
     where = f"{file}: dataset {entry['store']!r}"
     values = {**study, **entry}
-    methods = _methods(values.get("methods"), f"{where}: methods")
+    methods = _methods(values, f"{where}: methods")
     if not methods:
         raise HarmosegError(f"{where}: methods: none given, neither here nor for the study")
-    training = {
-        **_mapping(study.get("training"), f"{file}: training"),
-        **_mapping(entry.get("training"), f"{where}: training"),
-    }
+    training = {**(study.get("training") or {}), **(entry.get("training") or {})}
     return DatasetPlan(
         store=_store(entry["store"], stores, f"{where}: store"),
         methods=_with_weights(methods, values.get("lambdas"), f"{where}: lambdas"),
         options=_options(training, f"{where}: training"),
-        also=tuple(
-            _store(name, stores, f"{where}: also")
-            for name in _texts(entry.get("also", []), f"{where}: also")
-        ),
-        split=cast(Split, _choice(entry.get("split", "test"), SPLITS, f"{where}: split")),
-        conditions=_texts(values.get("conditions", []), f"{where}: conditions"),
-        leave_centre_out=_flag(entry.get("leave_centre_out", False), f"{where}: leave_centre_out"),
-        controls=cast(
-            Controls,
-            _choice(
-                values.get("controls", DEFAULT_CONTROLS), get_args(Controls), f"{where}: controls"
-            ),
-        ),
+        also=tuple(_store(name, stores, f"{where}: also") for name in entry.get("also", [])),
+        split=entry.get("split", "test"),
+        conditions=tuple(values.get("conditions", [])),
+        controls=values.get("controls", DEFAULT_CONTROLS),
+        leave_centre_out=entry.get("leave_centre_out", False),
     )
 
 
-def _methods(value: Any, where: str) -> Sequence[str | Mapping[str, Any]]:
-    """Return methods, as texts or as mappings."""
-    found: Sequence[str | Mapping[str, Any]] = _sequence(value, where, of=str | Mapping)
+def _methods(values: Mapping[str, Any], where: str) -> Sequence[str | Mapping[str, Any]]:
+    """Return the methods of a recipe, as texts or as mappings, that can be read."""
+    found: Sequence[str | Mapping[str, Any]] = values.get("methods", [])
     for method in found:
         try:
             parse_method(method)
@@ -134,11 +130,10 @@ def _methods(value: Any, where: str) -> Sequence[str | Mapping[str, Any]]:
 
 
 def _with_weights(
-    methods: Sequence[str | Mapping[str, Any]], lambdas: Any, where: str
+    methods: Sequence[str | Mapping[str, Any]], weights: Sequence[float] | None, where: str
 ) -> tuple[str, ...]:
-    if lambdas is None:
+    if weights is None:
         return tuple(str(parse_method(method)) for method in methods)
-    weights = _sequence(lambdas, where, of=(int, float))
     if not weights:
         raise HarmosegError(f"{where}: none given; leave it out, or name one weight or more")
     found: list[str] = []
@@ -166,7 +161,7 @@ def _check_lambdas(
         methods = [
             method
             for entry in entries
-            for method in _methods({**study, **entry}.get("methods"), f"{file}: methods")
+            for method in _methods({**study, **entry}, f"{file}: methods")
         ]
         if "lambdas" in owner and not any(map(takes_weight, methods)):
             told = ", ".join(dict.fromkeys(str(parse_method(method)) for method in methods))
@@ -195,13 +190,41 @@ def _options(values: Mapping[str, Any], where: str) -> TrainingOptions:
 
 
 def _store(name: Any, stores: Path, where: str) -> Path:
-    """Take a folder's name, and nothing that leads elsewhere."""
+    """Return the place of a store, by the name of its folder and nothing that leads elsewhere."""
     if not isinstance(name, str) or not _STORE_NAME.fullmatch(name) or name in (".", ".."):
         raise HarmosegError(
             f"{where}: expected the name of a folder in {stores}, got {name!r}; say with --stores "
             "where that lies"
         )
     return stores / name
+
+
+def _checked(values: Mapping[str, Any], known: Sequence[str], where: str) -> dict[str, Any]:
+    """Return the values of a recipe, every list as a list.
+
+    Raises HarmosegError for an unknown key, and for a value of another kind than its key takes.
+    """
+    _check_keys(values, known, where)
+    found = dict(values)
+    for key, value in values.items():
+        fits, expected = True, ""
+        if value is None and key in _MAY_BE_EMPTY:
+            continue
+        if key in _LISTS:
+            kind = _LISTS[key]
+            found[key] = value = (
+                [value] if isinstance(value, kind) else [] if value is None else value
+            )
+            fits = isinstance(value, list) and all(isinstance(item, kind) for item in value)
+            expected = "a list"
+        elif key in _TYPES:
+            kind, expected = _TYPES[key]
+            fits = isinstance(value, kind) and isinstance(value, bool) == (kind is bool)
+        elif key in _CHOICES:
+            fits, expected = value in _CHOICES[key], f"one of {', '.join(_CHOICES[key])}"
+        if not fits:
+            raise HarmosegError(f"{where}: {key}: expected {expected}, got {value!r}")
+    return found
 
 
 def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> None:
@@ -212,36 +235,3 @@ def _check_keys(values: Mapping[str, Any], known: Sequence[str], where: str) -> 
                 f"{where}: unknown key {key!r}; did you mean {nearest!r}? "
                 f"(expected {', '.join(known)})"
             )
-
-
-def _flag(value: Any, where: str) -> bool:
-    if not isinstance(value, bool):
-        raise HarmosegError(f"{where}: expected true or false, got {value!r}")
-    return value
-
-
-def _choice(value: Any, choices: Sequence[str], where: str) -> str:
-    if value not in choices:
-        raise HarmosegError(f"{where}: expected one of {', '.join(choices)}, got {value!r}")
-    return str(value)
-
-
-def _mapping(value: Any, where: str) -> Mapping[str, Any]:
-    if value is None:
-        return {}
-    if not isinstance(value, Mapping):
-        raise HarmosegError(f"{where}: expected options with their values, got {value!r}")
-    return value
-
-
-def _sequence(value: Any, where: str, *, of: Any) -> Sequence[Any]:
-    if value is None:
-        return []
-    value = [value] if isinstance(value, of) else value  # one of a list stands for a list of one
-    if not isinstance(value, list) or not all(isinstance(item, of) for item in value):
-        raise HarmosegError(f"{where}: expected a list, got {value!r}")
-    return value
-
-
-def _texts(value: Any, where: str) -> tuple[str, ...]:
-    return tuple(_sequence(value, where, of=str))

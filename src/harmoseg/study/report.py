@@ -9,8 +9,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
+from harmoseg.datasets.similarity import Fingerprints, find_copies, fingerprint
 from harmoseg.diagnostics.training_guard import describe_disguises
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
@@ -18,15 +20,18 @@ from harmoseg.models.weights import file_card
 from harmoseg.report.html import REPORT_FILE, write_report
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.printing import Table
+from harmoseg.store.layout import Split
+from harmoseg.store.reading import Store
 from harmoseg.study.case_figures import exhibited_figures, make_gallery
 from harmoseg.study.ensembles import read_ensembles
-from harmoseg.study.leakage import count_copies
-from harmoseg.study.results import Study, StudyTask
+from harmoseg.study.results import Study, StudyRun, StudyTask, describe_failures
 from harmoseg.training.options import TrainingOptions
 from harmoseg.training.run import DONE_FILE, ENVIRONMENT_FILE
 
 _FEW = 8
-"""Of so many runs each is named; of more, how many there are."""
+"""Runs that are named one by one; of further ones the number is."""
+_COPIES: dict[tuple[str, Split, str], int] = {}
+"""By the stores' fingerprints: a process asks of one store for every report of it."""
 _SAID = frozenset(
     (
         *("encoder", "weights", "epochs", "optimizer", "batch_size", "learning_rate", "momentum"),
@@ -82,7 +87,8 @@ def study_remarks(study: Study) -> list[str]:
         for name, other in task.stores.items():
             found += [f"{name}: {text}." for text in other.info.provenance.get("remarks", ())]
         found += describe_disguises(task.methods, task.runs[0].experiment.mode)
-    return list(dict.fromkeys([*found, *_of_weights(study)]))
+    found += [text for task in study.tasks for text in _of_weights(task)]
+    return list(dict.fromkeys(found))
 
 
 def made_line(study: Study) -> str:
@@ -106,13 +112,13 @@ def facts(study: Study) -> list[tuple[str, str]]:
     for task in study.tasks:
         prefix = f"{task.name}: " if len(study.tasks) > 1 else ""
         found += [(f"{prefix}{name}", text) for name, text in _facts_of(task)]
-    found += [
-        ("Loss", f"{method}: source sha256 {digest[:12]}") for method, digest in _losses(study)
-    ]
-    made = _environments(study)
+    losses = {run.experiment.method: run.experiment.loss_sha256 for run in study.runs}
+    found += [("Loss", f"{name}: source sha256 {h[:12]}") for name, h in losses.items() if h]
+    made = [_environment(run) for run in study.runs]
+    seeds = sorted({run.experiment.seed for run in study.runs})
     return [
         *found,
-        ("Seeds", ", ".join(str(seed) for seed in _seeds(study))),
+        ("Seeds", ", ".join(map(str, seeds))),
         ("Trained on hardware", "; also ".join(dict.fromkeys(map(_hardware, made)))),
         ("Trained with", "; also ".join(dict.fromkeys(map(_packages, made)))),
         (
@@ -123,39 +129,49 @@ def facts(study: Study) -> list[tuple[str, str]]:
     ]
 
 
-def _seeds(study: Study) -> list[int]:
-    return sorted({run.experiment.seed for task in study.tasks for run in task.runs})
+def count_copies(store: Store, split: Split, trained: Store) -> int:
+    """Count the cases of a split of which some slice is a copy of one that was trained on.
+
+    Compared at training resolution, by `find_copies`; ``harmoseg verify`` lists the pairs.
+    """
+    key = (store.info.fingerprint, split, trained.info.fingerprint)
+    if key not in _COPIES:
+        scored, known = _fingerprints(store, split), _fingerprints(trained, "train")
+        _COPIES[key] = len({scored.owners[pair.left][0] for pair in find_copies(scored, known)})
+    return _COPIES[key]
+
+
+def _fingerprints(store: Store, split: Split) -> Fingerprints:
+    found = Fingerprints()
+    for number in store.cases_of(split):
+        for row in store.rows_of(number):
+            mark = fingerprint(np.asarray(store.images[row]))
+            if mark is not None:
+                found.add((number, row), mark)
+    return found
 
 
 def _of_progress(study: Study) -> list[str]:
     found = []
     if study.unfinished:
+        missing = [
+            f"{method} on {task.name} ({count} of {task.seeds} seeds)"
+            for task in study.tasks
+            for method, count in task.missing.items()
+        ]
         found.append(
             f"{study.unfinished} run(s) have not finished: this is a report on the way. "
-            + _missing(study)
+            + (f"Incomplete: {', '.join(missing)}." if missing else "")
         )
     if study.failures:
-        listed = "; ".join(
-            f"{work.method}, seed {work.seed}, on {work.stores[0].name}: "
-            f"{study.failures[work.name]}"
-            for work in study.failed[:_FEW]
-        )
-        more = len(study.failed) - _FEW
-        found.append(
-            f"{len(study.failures)} run(s) failed and are in no table: {listed}"
-            + (f"; and {more} more" if more > 0 else "")
-            + "."
-        )
+        told = _first_few(describe_failures(study))
+        found.append(f"{len(study.failures)} run(s) failed and are in no table: {told}")
     return found
 
 
-def _missing(study: Study) -> str:
-    parts = [
-        f"{method} on {task.name} ({count} of {task.seeds} seeds)"
-        for task in study.tasks
-        for method, count in task.missing.items()
-    ]
-    return f"Incomplete: {', '.join(parts)}." if parts else ""
+def _first_few(runs: Sequence[str]) -> str:
+    more = len(runs) - _FEW
+    return "; ".join(runs[:_FEW]) + (f"; and {more} more runs." if more > 0 else ".")
 
 
 def _of_runs(study: Study) -> list[str]:
@@ -171,8 +187,7 @@ def _of_runs(study: Study) -> list[str]:
                 told = f"{run.experiment.method}, seed {run.experiment.seed}, on {task.name}"
                 by_remark.setdefault(remark, []).append(told)
     return [
-        f"{remark[0].upper()}{remark[1:].rstrip('.')}: {'; '.join(runs[:_FEW])}"
-        + (f"; and {len(runs) - _FEW} more runs." if len(runs) > _FEW else ".")
+        f"{remark[0].upper()}{remark[1:].rstrip('.')}: {_first_few(runs)}"
         for remark, runs in by_remark.items()
     ]
 
@@ -197,19 +212,15 @@ def _of_data(task: StudyTask) -> list[str]:
     return found
 
 
-def _of_weights(study: Study) -> list[str]:
-    found: dict[str, None] = {}
-    for task in study.tasks:
-        experiment = task.runs[0].experiment
-        if experiment.weights_sha256 is None:
-            continue
-        try:
-            card = file_card(Path(experiment.options.weights or ""), experiment.weights_sha256)
-        except HarmosegError:
-            continue  # a card that cannot be read is told where the weights are loaded
-        if card is not None and card.notes:
-            found.setdefault(f"Encoder weights: {card.title}; {card.notes}.")
-    return list(found)
+def _of_weights(task: StudyTask) -> list[str]:
+    experiment = task.runs[0].experiment
+    if experiment.weights_sha256 is None:
+        return []
+    try:
+        card = file_card(Path(experiment.options.weights or ""), experiment.weights_sha256)
+    except HarmosegError:
+        return []  # a card that cannot be read is told where the weights are loaded
+    return [f"Encoder weights: {card.title}; {card.notes}."] if card and card.notes else []
 
 
 def _facts_of(task: StudyTask) -> list[tuple[str, str]]:
@@ -217,21 +228,19 @@ def _facts_of(task: StudyTask) -> list[tuple[str, str]]:
     experiment = task.runs[0].experiment
     options = experiment.options
     counts = ", ".join(f"{count} {split}" for split, count in store.info.counts.items())
-    found = [
+    others = [
+        (
+            "Also tested on",
+            f"{other.info.card.title}: {len(task.cases(name))} cases, "
+            f"{other.info.fingerprint[:12]}",
+        )
+        for name, other in task.stores.items()
+        if name != task.name
+    ]
+    return [
         ("Trained on", f"{store.info.card.title}: {counts}; {store.info.card.split_rule}"),
         ("Store", f"{store.info.width} x {store.info.height} px, {store.info.fingerprint[:12]}"),
-    ]
-    for name, other in task.stores.items():
-        if name != task.name:
-            cases = len(task.cases(name))
-            found.append(
-                (
-                    "Also tested on",
-                    f"{other.info.card.title}: {cases} cases, {other.info.fingerprint[:12]}",
-                )
-            )
-    return [
-        *found,
+        *others,
         ("Encoder", f"{options.encoder}, starting from {_start(task)}"),
         ("Training", _told_options(options)),
         ("Weights kept", f"{options.select}; the scored split played no part in any choice"),
@@ -265,31 +274,17 @@ def _told_options(options: TrainingOptions) -> str:
     return ", ".join([told, *others])
 
 
-def _environments(study: Study) -> list[dict[str, Any]]:
-    """Read what the runs were made with, empty where that is not there."""
-    found = []
-    for task in study.tasks:
-        for run in task.runs:
-            try:
-                found.append(read_json(run.folder / ENVIRONMENT_FILE, what="an environment"))
-            except HarmosegError:
-                found.append({})
-    return found
+def _environment(run: StudyRun) -> dict[str, Any]:
+    """Read what a run was made with, empty where that is not there."""
+    try:
+        return read_json(run.folder / ENVIRONMENT_FILE, what="an environment")
+    except HarmosegError:
+        return {}
 
 
 def _packages(made: dict[str, Any]) -> str:
     packages = made.get("packages", {})
     return ", ".join(f"{name} {version}" for name, version in packages.items()) or "not recorded"
-
-
-def _losses(study: Study) -> list[tuple[str, str]]:
-    """Name the methods with a loss of somebody's own, and the hash of its source."""
-    found = {
-        run.experiment.method: run.experiment.loss_sha256
-        for task in study.tasks
-        for run in task.runs
-    }
-    return [(method, digest) for method, digest in found.items() if digest]
 
 
 def _hardware(made: dict[str, Any]) -> str:

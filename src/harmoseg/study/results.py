@@ -1,4 +1,4 @@
-"""What a study has found: the finished runs, and their scores in one table."""
+"""Results of a study: the finished runs, and their scores in one table."""
 
 from __future__ import annotations
 
@@ -25,16 +25,15 @@ from harmoseg.store.reading import Store, open_store
 from harmoseg.store.writing import LEFT_OUT
 from harmoseg.study.jobs import (
     Work,
-    all_work,
     exhibits_file,
     finished_evaluation,
     is_trained,
 )
 from harmoseg.study.sample_predictions import Exhibits, make_cams, read_cams, read_exhibits
 from harmoseg.study.status import hours_per_run
-from harmoseg.study.study_files import read_failures, read_plan
-from harmoseg.training.experiment import Experiment
-from harmoseg.training.run import LOG_FILE, read_experiment
+from harmoseg.study.study_files import Work, read_failures, read_plan
+from harmoseg.training.experiment import Experiment, read_experiment
+from harmoseg.training.run import LOG_FILE
 
 _FEW = 3
 
@@ -108,6 +107,11 @@ class Study:
     failed: tuple[Work, ...]
     unfinished: int
 
+    @property
+    def runs(self) -> list[StudyRun]:
+        """Return the finished runs of all tasks."""
+        return [run for task in self.tasks for run in task.runs]
+
     @cached_property
     def scores(self) -> Scores:
         """Return the scores of all finished runs, under the names of the study's stores."""
@@ -168,7 +172,7 @@ class Study:
 def open_study(folder: Path) -> Study:
     """Read a study. Raises HarmosegError where it is none, or where no run has finished."""
     plan = read_plan(folder)
-    works = all_work(folder)
+    works = plan.works
     for place in dict.fromkeys(
         path for work in works for path in (work.folder.parent, *work.stores)
     ):
@@ -180,9 +184,7 @@ def open_study(folder: Path) -> Study:
             )
     failures = read_failures(folder, [work.name for work in works])
     tasks = [
-        found
-        for dataset in plan["datasets"]
-        if (found := _open_task(dataset, [w for w in works if _is_of(w, dataset)], plan["seeds"]))
+        task for group in plan.by_dataset().values() if (task := _open_task(group, plan.seeds))
     ]
     finished = {run.folder.name for task in tasks for run in task.runs}
     failures = {name: told for name, told in failures.items() if name not in finished}
@@ -195,10 +197,10 @@ def open_study(folder: Path) -> Study:
         )
     return Study(
         folder,
-        plan["title"] or _title(tasks),
-        plan["table"],
-        plan["seeds"],
-        plan.get("margin"),  # plans of harmoseg 0.1.0 have none
+        plan.title or _title(tasks),
+        plan.table,
+        plan.seeds,
+        plan.margin,
         tuple(tasks),
         failures,
         tuple(work for work in works if work.name in failures),
@@ -207,10 +209,9 @@ def open_study(folder: Path) -> Study:
 
 
 def describe_failures(study: Study) -> list[str]:
-    """Return a line for every run that failed."""
+    """Return a line for every run that failed, with what went wrong."""
     return [
-        f"failed: {work.method}, seed {work.seed}, on {work.stores[0].name}: "
-        f"{study.failures[work.name]}"
+        f"{work.method}, seed {work.seed}, on {work.dataset}: {study.failures[work.name]}"
         for work in study.failed
     ]
 
@@ -221,7 +222,7 @@ def write_study_scores(study: Study) -> None:
 
 
 def renamed(scores: Scores, task: StudyTask, store: str) -> Scores:
-    """Name training set and test set as the study does, and keep the conditions that it asks for.
+    """Return scores with the study's names of training set and test set, and its conditions alone.
 
     Another study may have asked for more of the same run.
     """
@@ -240,7 +241,7 @@ def renamed(scores: Scores, task: StudyTask, store: str) -> Scores:
     )
 
 
-def _open_task(dataset: dict[str, object], works: Sequence[Work], seeds: int) -> StudyTask | None:
+def _open_task(works: Sequence[Work], seeds: int) -> StudyTask | None:
     runs = [run for work in works if (run := _open_run(work)) is not None]
     if not runs:
         return None
@@ -248,7 +249,7 @@ def _open_task(dataset: dict[str, object], works: Sequence[Work], seeds: int) ->
     asked = list(dict.fromkeys(work.method for work in works))
     counts = {m: sum(run.experiment.method == m for run in runs) for m in asked}
     return StudyTask(
-        name=str(dataset["name"]),
+        name=works[0].dataset,
         methods=tuple(method for method in asked if counts[method]),
         seeds=seeds,
         stores=stores,
@@ -268,10 +269,6 @@ def _open_run(work: Work) -> StudyRun | None:
         return None
     exhibits = {name: exhibits_file(work, name) for name in work.evaluations}
     return StudyRun(read_experiment(work.folder), work.folder, evaluations, exhibits)
-
-
-def _is_of(work: Work, dataset: dict[str, object]) -> bool:
-    return work.stores[0].name == dataset["name"]
 
 
 def _title(tasks: Sequence[StudyTask]) -> str:

@@ -1,4 +1,4 @@
-"""What a report shows of single cases: a run's predictions of images, and of planes of volumes.
+"""Single cases for a report: a run's predictions of images, and of planes of volumes.
 
 Predictions are made once, beside the evaluation, so that a report of many runs asks no network
 again. Grad-CAMs are made when a report is asked to explain.

@@ -1,13 +1,13 @@
-"""How far a study is, from its files alone: nothing here waits for the libraries that train."""
+"""The status of a study, from its files alone: nothing here waits for the libraries that train."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
-from typing import Any, Literal
+from typing import Literal
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import read_json
@@ -20,10 +20,9 @@ from harmoseg.study.study_files import (
     LOG_FILE,
     STUDY_FILE,
     SUMMARY_FILE,
-    lock_of,
+    Work,
     read_failures,
     read_plan,
-    scored_name,
 )
 
 State = Literal["finished", "running", "failed", "begun", "waiting"]
@@ -32,20 +31,16 @@ _STATES: tuple[State, ...] = ("finished", "running", "begun", "failed", "waiting
 
 @dataclass(frozen=True)
 class RunState:
-    """Where one run is: `epochs` of all that are asked for, before it is finished."""
+    """State of one run; `epochs` are done, before it is finished."""
 
-    name: str
-    dataset: str
-    method: str
-    seed: int
+    work: Work
     state: State
     epochs: int
-    of_epochs: int
 
 
 @dataclass(frozen=True)
 class Status:
-    """Where every run of a study is, what has failed, and about how many seconds are left."""
+    """State of every run of a study, the failures, and about how many seconds are left."""
 
     title: str
     runs: tuple[RunState, ...]
@@ -60,21 +55,12 @@ class Status:
 def study_status(folder: Path) -> Status:
     """Look at a study; raise HarmosegError where the folder is none."""
     plan = read_plan(folder)
-    where = Path(plan["runs_folder"])
-    try:
-        names = [run["name"] for dataset in plan["datasets"] for run in dataset["runs"]]
-        failures = read_failures(folder, names)
-        runs = tuple(
-            _state(dataset, run, where / run["name"], failed=run["name"] in failures)
-            for dataset in plan["datasets"]
-            for run in dataset["runs"]
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise HarmosegError(
-            f"{folder}: its plan is damaged ({error} is missing or wrong); run the study again"
-        ) from error
-    open_failures = {run.name: failures[run.name] for run in runs if run.state == "failed"}
-    return Status(plan["title"] or folder.name, runs, open_failures, _seconds_left(runs, where))
+    failures = read_failures(folder, [work.name for work in plan.works])
+    runs = tuple(_state(work, failed=work.name in failures) for work in plan.works)
+    open_failures = {
+        run.work.name: failures[run.work.name] for run in runs if run.state == "failed"
+    }
+    return Status(plan.title or folder.name, runs, open_failures, _seconds_left(runs))
 
 
 def tell_status(status: Status) -> str:
@@ -84,13 +70,13 @@ def tell_status(status: Status) -> str:
     if status.seconds_left:
         first += f"; about {format_time(status.seconds_left)} left"
     lines = [first]
-    for dataset in dict.fromkeys(run.dataset for run in status.runs):
-        mine = [run for run in status.runs if run.dataset == dataset]
+    for dataset in dict.fromkeys(run.work.dataset for run in status.runs):
+        mine = [run for run in status.runs if run.work.dataset == dataset]
         lines += ["", f"{dataset}"]
-        methods = list(dict.fromkeys(run.method for run in mine))
+        methods = list(dict.fromkeys(run.work.method for run in mine))
         width = max(map(len, methods))
         lines += [
-            f"  {method:<{width}}  {_tell_runs([run for run in mine if run.method == method])}"
+            f"  {method:<{width}}  {_tell_runs([run for run in mine if run.work.method == method])}"
             for method in methods
         ]
     if status.failures:
@@ -106,48 +92,34 @@ def _tell_runs(runs: Sequence[RunState]) -> str:
         if counts[state]:
             found = [run for run in runs if run.state == state]
             seeds = ", ".join(
-                f"{run.seed} (epoch {run.epochs} of {run.of_epochs})"
+                f"{run.work.seed} (epoch {run.epochs} of {run.work.options.epochs})"
                 if run.epochs
-                else f"{run.seed}"
+                else f"{run.work.seed}"
                 for run in found
             )
             told.append(f"{state}: seed {seeds}")
     return "; ".join(told)
 
 
-def _state(dataset: dict[str, Any], run: dict[str, Any], folder: Path, *, failed: bool) -> RunState:
-    trained = (folder / DONE_FILE).exists()
-    stores = [Path(path).name for path in dataset["stores"]]
-    splits = [dataset["split"], *("test" for _ in stores[1:])]
+def _state(work: Work, *, failed: bool) -> RunState:
     state: State = "waiting"
-    if trained and all(
-        _is_scored(folder, scored_name(name, split), dataset["conditions"])
-        for name, split in zip(stores, splits, strict=True)
-    ):
+    if (work.folder / DONE_FILE).exists() and all(_is_scored(work, n) for n in work.evaluations):
         state = "finished"
-    elif is_locked(lock_of(folder) / "lock"):
+    elif is_locked(work.lock / "lock"):
         state = "running"
     elif failed:
         state = "failed"
-    elif folder.exists():
+    elif work.folder.exists():
         state = "begun"
-    epochs = 0 if state == "finished" else _epochs(folder / LOG_FILE)
-    return RunState(
-        run["name"],
-        dataset["name"],
-        run["method"],
-        int(run["seed"]),
-        state,
-        epochs,
-        int(dataset["options"]["epochs"]),
-    )
+    return RunState(work, state, 0 if state == "finished" else _epochs(work.folder / LOG_FILE))
 
 
-def _is_scored(run: Path, name: str, conditions: Sequence[str]) -> bool:
+def _is_scored(work: Work, store: str) -> bool:
+    name = work.scored_name(store)
     try:
-        summary = read_json(run / EVALUATIONS / name / SUMMARY_FILE, what="a summary")
-        exhibits = run / EXHIBITS / f"{name}-{summary['store_fingerprint'][:12]}.npz"
-        return set(conditions) <= set(summary["conditions"]) and exhibits.is_file()
+        summary = read_json(work.folder / EVALUATIONS / name / SUMMARY_FILE, what="a summary")
+        exhibits = work.folder / EXHIBITS / f"{name}-{summary['store_fingerprint'][:12]}.npz"
+        return set(work.conditions) <= set(summary["conditions"]) and exhibits.is_file()
     except (HarmosegError, KeyError, TypeError):
         return False
 
@@ -159,17 +131,14 @@ def _epochs(log: Path) -> int:
         return 0
 
 
-def _seconds_left(runs: Sequence[RunState], where: Path) -> float | None:
-    durations = Durations()
-    for run in runs:
-        if run.state == "finished":
-            durations.add_file(run.dataset, where / run.name / DONE_FILE)
+def _seconds_left(runs: Sequence[RunState]) -> float | None:
+    durations = Durations([run.work for run in runs if run.state == "finished"])
     left = [run for run in runs if run.state in ("running", "begun", "waiting")]
-    parts = [durations.of([run.dataset]) for run in left]
+    parts = [durations.of([run.work]) for run in left]
     if None in parts:
         return None
     together = sum(
-        (1 - run.epochs / run.of_epochs) * part
+        (1 - run.epochs / run.work.options.epochs) * part
         for run, part in zip(left, parts, strict=True)
         if part is not None
     )
@@ -179,27 +148,28 @@ def _seconds_left(runs: Sequence[RunState], where: Path) -> float | None:
 class Durations:
     """The seconds that finished runs took, dataset by dataset."""
 
-    def __init__(self) -> None:
+    def __init__(self, works: Iterable[Work] = ()) -> None:
         self._seconds: dict[str, list[float]] = {}
+        for work in works:
+            self.add(work)
 
-    def add_file(self, dataset: str, done: Path) -> None:
-        """Take the seconds from a run's end mark, if they can be read there."""
+    def add(self, work: Work) -> None:
+        """Add the seconds from a run's end mark, if they can be read there."""
         try:
-            seconds = float(read_json(done, what="the end mark of a run")["seconds"])
+            done = read_json(work.folder / DONE_FILE, what="the end mark of a run")
+            self._seconds.setdefault(work.dataset, []).append(float(done["seconds"]))
         except (HarmosegError, KeyError, TypeError, ValueError):
             return  # an estimate is no reason to fail
-        self._seconds.setdefault(dataset, []).append(seconds)
 
-    def of(self, datasets: Sequence[str]) -> float | None:
-        """Guess the seconds of a run on each of `datasets`, in sum; None before any has ended.
+    def of(self, works: Iterable[Work]) -> float | None:
+        """Estimate the seconds of runs, in sum; None before any has ended.
 
         A dataset without a finished run is taken for the mean of the others.
         """
-        known = [fmean(seconds) for seconds in self._seconds.values()]
-        if not known:
-            return None
         means = {name: fmean(seconds) for name, seconds in self._seconds.items()}
-        return sum(means.get(name, fmean(known)) for name in datasets)
+        if not means:
+            return None
+        return sum(means.get(work.dataset, fmean(means.values())) for work in works)
 
 
 def hours_per_run(study: Path) -> float | None:
@@ -209,12 +179,7 @@ def hours_per_run(study: Path) -> float | None:
     """
     if not (study / STUDY_FILE).is_file():
         return None
-    plan = read_plan(study)
-    durations = Durations()
-    for dataset in plan["datasets"]:
-        for run in dataset["runs"]:
-            done = Path(plan["runs_folder"]) / run["name"] / DONE_FILE
-            durations.add_file(dataset["name"], done)
-    names = [dataset["name"] for dataset in plan["datasets"]]
-    seconds = durations.of(names)
-    return None if seconds is None else seconds / len(names) / 3600
+    works = read_plan(study).works
+    one_each = {work.dataset: work for work in works}
+    seconds = Durations(works).of(one_each.values())
+    return None if seconds is None else seconds / len(one_each) / 3600

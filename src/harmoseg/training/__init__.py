@@ -1,1 +1,1 @@
-"""From an experiment to a run folder."""
+"""Training: an experiment becomes a run folder."""

@@ -20,7 +20,7 @@ Batch = tuple[Any, ...]
 Where a loss takes maps of the truth, they are the fourth; images and labels are augmented then.
 """
 Prepare = Callable[[int, int, Batch], Callable[[], Batch]]
-"""From epoch, number in the epoch and batch to a call, for another thread, that adds the maps."""
+"""Function of epoch, number in the epoch and batch; returns the call that adds maps in a thread."""
 
 
 class BatchDataset(Dataset[Batch]):
@@ -52,7 +52,7 @@ class ShuffledBatches(Sampler[list[int]]):
         self.skipped = 0
 
     def skip(self, batches: int) -> None:
-        """Leave out the first batches of the next epoch: they were trained on already."""
+        """Skip the first batches of the next epoch: they were trained on already."""
         self.skipped = batches
 
     def set_epoch(self, epoch: int) -> None:
@@ -130,41 +130,37 @@ def training_loader(part: Part, batch_size: int, seed: int, *, ranks: int = 1) -
 
 
 class OrderedBatches(Sampler[list[int]]):
-    """Go through all slices once, in order; of several processes each has every so many batches."""
+    """Go through all slices once, in order; of `ranks` processes each has every so many batches."""
 
-    def __init__(self, count: int, batch_size: int) -> None:
-        self._count = count
-        self._batch_size = batch_size
+    def __init__(self, count: int, batch_size: int, ranks: int) -> None:
+        # A process without any batch would not be there when all of them sum up.
+        size = max(1, min(batch_size, count // ranks))
+        self._batches = [
+            list(range(start, min(start + size, count))) for start in range(0, count, size)
+        ]
 
     def __len__(self) -> int:
         """Count this process's batches."""
-        return len(self._starts())
+        return len(self._batches[rank() :: world_size()])
 
     def __iter__(self) -> Iterator[list[int]]:
         """Yield lists of positions."""
-        size = self._size()
-        for start in self._starts():
-            yield list(range(start, min(start + size, self._count)))
-
-    def _starts(self) -> range:
-        return range(0, self._count, self._size())[rank() :: world_size()]
-
-    def _size(self) -> int:
-        # A process without any batch would not be there when all of them sum up.
-        return max(1, min(self._batch_size, self._count // world_size()))
+        yield from self._batches[rank() :: world_size()]
 
 
-def validation_loader(part: Part, batch_size: int, *, ranks: int = 1) -> DataLoader[Batch]:
-    """Load all cases of a part once, in order.
+def validation_loader(part: Part, batch_size: int, *, ranks: int = 1) -> DataLoader[Batch] | None:
+    """Load all cases of a part once, in order; None where it has none.
 
     Raises HarmosegError where there are fewer slices than `ranks`.
     """
+    if not len(part):
+        return None
     if len(part) < ranks:
         raise HarmosegError(
             f"the validation part has {len(part)} slice(s), fewer than the {ranks} devices; use "
             "fewer devices, or a larger validation_fraction"
         )
-    sampler = OrderedBatches(len(part), batch_size)
+    sampler = OrderedBatches(len(part), batch_size, ranks)
     return DataLoader(BatchDataset(part), sampler=sampler, batch_size=None)
 
 

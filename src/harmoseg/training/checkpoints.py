@@ -8,6 +8,7 @@ import math
 import re
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import discard, make_folder, sha256_of, write_bytes
 from harmoseg.training.batches import TrainingLoader
 from harmoseg.training.ranks import largest
-from harmoseg.training.schedule import Choice, Validated
 
 _KEPT = 2
 """The newest, and the one before it in case the newest is damaged."""
@@ -29,32 +29,100 @@ _DIGITS = 16
 _CHECKPOINT = re.compile(rf"step(?P<step>\d{{8}})-(?P<hash>[0-9a-f]{{{_DIGITS}}})\.ckpt")
 
 
+class Validated(NamedTuple):
+    """Result of an epoch's validation; larger is better.
+
+    By the score, then by the loss. Without the loss the first of several epochs with the same score
+    would be kept: mostly the first of all, which marks nothing yet.
+    """
+
+    score: float
+    negative_loss: float
+
+
 class Best(NamedTuple):
-    """The best epoch by validation, from 1, and where its weights lie in the folder."""
+    """The best epoch by validation, from 1, and where its weights lie in the folder.
+
+    `ties` counts other epochs with the same score, the loss decided between them; `waited` counts
+    validations after it.
+    """
 
     epoch: int
     score: float
     file: str
     loss: float = math.inf  # of a checkpoint that knew none
     ties: int = 0
-    """Other epochs with the same score; the loss decided between them."""
+    waited: int = 0
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Choice of the best epoch: by DSC, or by loss where no validation case has foreground.
+
+    The DSC of cases without foreground is undefined, or 0 wherever anything is marked.
+    """
+
+    has_foreground: bool
+
+    @property
+    def criterion(self) -> str:
+        """Return the criterion for people."""
+        return "validation DSC" if self.has_foreground else "validation loss"
+
+    def read(self, metrics: Mapping[str, Any]) -> Validated | None:
+        """Return what an epoch's validation found; None where the epoch was not validated."""
+        loss = metrics.get("val_total")
+        dsc = metrics.get("val_dsc")
+        if not self.has_foreground:
+            return None if loss is None else Validated(-float(loss), -float(loss))
+        if dsc is None:
+            return None
+        return Validated(float(dsc), -math.inf if loss is None else -float(loss))
+
+    def remark(self, best: Best, exchanged: str | None) -> str:
+        """Return what a reader of the result has to know of the choice; empty where nothing."""
+        if not self.has_foreground:
+            return (
+                "no validation case shows foreground, so the best epoch was chosen by validation "
+                "loss"
+            )
+        parts = []
+        if exchanged is not None:
+            parts.append(
+                f"the validation cases drawn showed no foreground, so {exchanged} validates instead"
+            )
+        if best.ties:
+            parts.append(
+                f"{best.ties + 1} epochs had the same validation DSC ({100 * best.score:.1f}), so "
+                f"epoch {best.epoch} was chosen among them by validation loss"
+            )
+        return "; ".join(parts)
 
 
 class Checkpoints(pl.Callback):
     """Write what training continues from: after every epoch, and within one from time to time.
 
-    Weights are kept apart for the epoch that is best by `choose`. All that this callback knows is
-    in the checkpoints, so that a folder can be moved half way. Put it last among the callbacks: a
+    Weights are kept apart for the epoch that is best by `choose`; training stops after `patience`
+    validations in a row that were not better, unless that is 0. Lightning's own stopping knows one
+    number, while here equal scores are told apart by the loss. All that this callback knows is in
+    the checkpoints, so that a folder can be moved half way. Put it last among the callbacks: a
     checkpoint then holds what the others know.
     """
 
     def __init__(
-        self, folder: Path, loader: TrainingLoader, *, choose: Choice | None, minutes: float
+        self,
+        folder: Path,
+        loader: TrainingLoader,
+        *,
+        choose: Choice | None,
+        minutes: float,
+        patience: int,
     ) -> None:
         self._folder = folder
         self._loader = loader
         self._choose = choose
         self._seconds = 60 * minutes
+        self._patience = patience
         self._saved = time.monotonic()
         self.best: Best | None = None
 
@@ -64,15 +132,16 @@ class Checkpoints(pl.Callback):
         return {"best": best, "loader": self._loader.state_dict()}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore it."""
         found = state_dict["best"]
         self.best = None if found is None else Best(*found)
         # Lightning does it too, but not where the number of steps was asked for before.
         self._loader.load_state_dict(state_dict["loader"])
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock; train no further where the run that is continued had stopped."""
         self._saved = time.monotonic()
+        self._stop_if_due(trainer)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, i: int
@@ -96,24 +165,34 @@ class Checkpoints(pl.Callback):
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Keep the weights where the epoch is the best so far, then save."""
         found = self._choose.read(trainer.callback_metrics) if self._choose else None
-        before = self.best
-        if found is not None and before is not None and found.score == before.score:
-            self.best = before = before._replace(ties=before.ties + 1)
-        if found is not None and (
-            before is None or found.is_better_than(Validated(before.score, before.loss))
-        ):
-            epoch = trainer.current_epoch + 1
-            name = f"best-epoch{epoch:05d}.safetensors"
-            if trainer.is_global_zero:
-                weights = network_weights(pl_module.state_dict())
-                data = save(weights)
-                name = f"best-epoch{epoch:05d}-{_digest(data)}.safetensors"
-                make_folder(self._folder)
-                _write(self._folder / name, data)
-            ties = before.ties if before is not None and found.score == before.score else 0
-            file = trainer.strategy.broadcast(name)
-            self.best = Best(epoch, found.score, file, found.loss, ties)
+        if found is not None:
+            self._take_validated(trainer, pl_module, found)
         self._save(trainer)
+        self._stop_if_due(trainer)
+
+    def _take_validated(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, found: Validated
+    ) -> None:
+        before, ties = self.best, 0
+        if before is not None:
+            ties = before.ties + 1 if found.score == before.score else 0
+            if not found > Validated(before.score, -before.loss):
+                ties = max(ties, before.ties)
+                self.best = before._replace(ties=ties, waited=before.waited + 1)
+                return
+        epoch = trainer.current_epoch + 1
+        name = ""
+        if trainer.is_global_zero:
+            data = save(network_weights(pl_module.state_dict()))
+            name = f"best-epoch{epoch:05d}-{_digest(data)}.safetensors"
+            make_folder(self._folder)
+            _write(self._folder / name, data)
+        file = trainer.strategy.broadcast(name)
+        self.best = Best(epoch, found.score, file, -found.negative_loss, ties)
+
+    def _stop_if_due(self, trainer: pl.Trainer) -> None:
+        if self._patience and self.best is not None and self.best.waited >= self._patience:
+            trainer.should_stop = True
 
     def best_weights(self) -> dict[str, Tensor]:
         """Read the weights of the best epoch; raise HarmosegError where they are damaged."""
@@ -173,7 +252,7 @@ def newest_checkpoint(folder: Path) -> tuple[Path | None, list[Path]]:
 
 
 def network_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the network's weights out of a training module's state, under the network's names."""
+    """Return the network's weights of a training module's state, under the network's names."""
     prefix = "network."
     return {
         name.removeprefix(prefix): value.detach().cpu().contiguous()

@@ -1,4 +1,4 @@
-"""What determines a run: the options a person gives, resolved and written down with the run."""
+"""The experiment that determines a run: options, resolved and written down with the run."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import yaml
 
 from harmoseg.errors import HarmosegError
-from harmoseg.files import check_schema, sha256_of
+from harmoseg.files import check_schema, sha256_of, write_text
 from harmoseg.imports import hash_object
 from harmoseg.inference.options import resolve_precision
 from harmoseg.losses.method import is_imported_model, parse_method
@@ -22,6 +22,7 @@ from harmoseg.store.training_view import TrainingView
 from harmoseg.training.options import TrainingOptions
 
 SCHEMA = 1
+EXPERIMENT_FILE = "experiment.yaml"
 
 
 @dataclass(frozen=True)
@@ -120,25 +121,31 @@ def resolve_experiment(
     )
 
 
-def experiment_to_yaml(experiment: Experiment) -> str:
-    """Write an experiment for people and for `experiment_from_yaml`."""
+def write_experiment(run: Path, experiment: Experiment) -> None:
+    """Write what determines a run into its folder, for people and for `read_experiment`."""
     values = {"schema": SCHEMA, **asdict(experiment), "classes": list(experiment.classes)}
-    return yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(values, sort_keys=False, allow_unicode=True)
+    write_text(run / EXPERIMENT_FILE, text)
 
 
-def experiment_from_yaml(text: str, path: Path) -> Experiment:
-    """Read what `experiment_to_yaml` wrote; raise HarmosegError naming `path` if it is not that."""
+def read_experiment(run: Path) -> Experiment:
+    """Read what determines a run, finished or not; raise HarmosegError where there is none."""
+    file = run / EXPERIMENT_FILE
+    if not file.is_file():
+        raise HarmosegError(
+            f"{run}: not a run ({EXPERIMENT_FILE} is missing); make one with: harmoseg train --help"
+        )
     try:
-        values = yaml.safe_load(text)
+        values = yaml.safe_load(file.read_text(encoding="utf-8"))
         if not isinstance(values, Mapping):
             raise TypeError("not a mapping")
         fields = dict(values)
-        check_schema(fields.pop("schema", None), SCHEMA, path, cure="train again")
+        check_schema(fields.pop("schema", None), SCHEMA, file, cure="train again")
         options = TrainingOptions(**fields.pop("options"))
         return Experiment(options=options, **{**fields, "classes": tuple(fields["classes"])})
     except HarmosegError:
         raise
     except (yaml.YAMLError, TypeError, KeyError) as error:
         raise HarmosegError(
-            f"{path}: not the experiment of a run ({error}); train again in a new folder"
+            f"{file}: not the experiment of a run ({error}); train again in a new folder"
         ) from error

@@ -1,4 +1,4 @@
-"""When training stops before its end: asked to by a signal, or because it has diverged.
+"""Ends of training before the last epoch: asked by a signal, diverged, or out of memory.
 
 It has diverged where a loss is not finite, and where losses stay far above where they began: a
 learning rate that is much too high mostly ends there, for normalisation keeps numbers finite.
@@ -16,11 +16,13 @@ from typing import Any
 
 import lightning.pytorch as pl
 import numpy as np
+import torch
 
 from harmoseg.errors import HarmosegError
 from harmoseg.files import write_json
 from harmoseg.training.batches import Batch
 from harmoseg.training.checkpoints import Checkpoints
+from harmoseg.training.experiment import Experiment
 from harmoseg.training.ranks import largest
 
 DIVERGED_FILE = "diverged"
@@ -30,11 +32,11 @@ _SIGNALS = [
 ]
 _GO_ON, _STOP, _DIVERGED = range(3)
 _BEGINNING = 5
-"""So many steps say where the loss begins."""
+"""Steps whose mean loss is where the loss begins."""
 _FAR = 3.0
 """Times the loss at the beginning."""
-_MEMORY = 0.9
-"""Of the running mean of the loss, which forgets half within seven steps."""
+_DECAY = 0.9
+"""Decay of the exponential moving average of the loss (half-life: seven steps)."""
 
 
 class Stopped(BaseException):
@@ -47,10 +49,10 @@ class Stopped(BaseException):
 
 @contextmanager
 def signals_as_before() -> Iterator[None]:
-    """Leave the answers to signals as they were found.
+    """Restore the handlers of signals at the end.
 
-    Lightning and `Stopping` both put theirs back, in an order that can leave one of Lightning's
-    behind: it would swallow the signal after training, and keep the network in memory.
+    Lightning and `Stopping` set theirs. One that stayed behind would swallow the signal after
+    training, and keep the network in memory.
     """
     before = {number: signal.getsignal(number) for number in _SIGNALS}
     try:
@@ -73,7 +75,6 @@ class Stopping(pl.Callback):
         self._cases = cases
         self._checkpoints = checkpoints
         self._asked = 0
-        self._before: dict[int, Any] = {}
         self._steps = 0
         self._first = 0.0
         self._recent = 0.0
@@ -83,23 +84,16 @@ class Stopping(pl.Callback):
         return {"steps": self._steps, "first": self._first, "recent": self._recent}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Take it back."""
+        """Restore them."""
         self._steps = state_dict["steps"]
         self._first, self._recent = state_dict["first"], state_dict["recent"]
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Listen to signals, in place of Lightning, which would stop without saving."""
-        try:
-            self._before = {number: signal.signal(number, self._ask) for number in _SIGNALS}
-        except ValueError:
-            # Only a process's main thread may; elsewhere whoever started the thread decides.
-            self._before = {}
-
-    def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
-        """Leave the signals as they were."""
-        for number, handler in self._before.items():
-            signal.signal(number, handler)
-        self._before = {}
+        # Only a process's main thread may; elsewhere whoever started the thread decides.
+        with suppress(ValueError):
+            for number in _SIGNALS:
+                signal.signal(number, self._ask)
 
     def on_train_batch_end(
         self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Batch, i: int
@@ -131,7 +125,7 @@ class Stopping(pl.Callback):
             self._first += (loss - self._first) / self._steps
             self._recent = self._first
         else:
-            self._recent = _MEMORY * self._recent + (1 - _MEMORY) * loss
+            self._recent = _DECAY * self._recent + (1 - _DECAY) * loss
 
     def _is_far(self) -> bool:
         return self._steps > _BEGINNING and self._recent > _FAR * max(self._first, 1.0)
@@ -159,3 +153,34 @@ class Stopping(pl.Callback):
             f"too high ({trainer.optimizers[0].param_groups[0]['lr']:g} at this step): use a "
             "smaller learning_rate in a new folder, or look at these cases"
         )
+
+
+@contextmanager
+def explaining_lack_of_memory(experiment: Experiment) -> Iterator[None]:
+    """Turn running out of memory, as PyTorch reports it, into HarmosegError that says what to do.
+
+    A system that kills a process without a word cannot be caught.
+    """
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if not _is_lack_of_memory(error):
+            raise
+        options = experiment.options
+        half = max(2, options.batch_size // 2)
+        fewer = ""
+        if half < options.batch_size:
+            fewer = f"--batch-size {half} with --accumulate {2 * options.accumulate}, "
+        raise HarmosegError(
+            f"out of memory with batch_size {options.batch_size} of {experiment.height} x "
+            f"{experiment.width} and encoder {options.encoder}; in a new folder, use {fewer}a "
+            f"smaller --size at harmoseg prepare, or an encoder smaller than {options.encoder}"
+        ) from error
+
+
+def _is_lack_of_memory(error: Exception) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    # What PyTorch's allocators of the CPU say on Linux and macOS, and on Windows.
+    text = str(error).lower()
+    return "can't allocate memory" in text or "not enough memory" in text

@@ -1,4 +1,4 @@
-"""What a person may choose of a training: what determines it, and how it is carried out."""
+"""Options of a training: those that determine it, and those of its execution."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _MOST_OF_ADAMW = 0.005
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """How a network is trained; the defaults are the paper's where the paper says.
+    """Options of training; the defaults are the paper's where the paper says.
 
     Args:
         encoder: Encoder of the network, any of segmentation-models-pytorch.
@@ -90,7 +90,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class Execution:
-    """How a run is carried out: nothing here is part of what determines it.
+    """Options of execution; none of them is part of what determines a run.
 
     Args:
         devices: Processes, one per device, that share every batch.

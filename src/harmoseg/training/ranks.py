@@ -52,7 +52,7 @@ def largest(value: int, device: torch.device) -> int:
 
 
 def synchronise_batch_norm(network: nn.Module, device: torch.device) -> nn.Module:
-    """Let batch normalisation see the batches of all processes, as one process would.
+    """Synchronise batch normalisation over the batches of all processes.
 
     Keeps parameters, statistics and their names. PyTorch's own layer works on accelerators only.
     """
@@ -75,7 +75,7 @@ class SynchronisedBatchNorm(nn.BatchNorm2d):
 
     @classmethod
     def like(cls, layer: nn.BatchNorm2d) -> SynchronisedBatchNorm:
-        """Take over a layer's parameters and statistics."""
+        """Make one with a layer's parameters and statistics."""
         made = cls(
             layer.num_features, layer.eps, layer.momentum, layer.affine, layer.track_running_stats
         )

@@ -14,7 +14,6 @@ A run is a folder::
 
 from __future__ import annotations
 
-import functools
 import gc
 import shutil
 import signal
@@ -27,12 +26,12 @@ from pathlib import Path
 from typing import Any
 
 import lightning.pytorch as pl
+import numpy as np
 import torch
 from safetensors.torch import save
 from torch import Tensor
 from torch.utils.data import DataLoader
 
-from harmoseg.diagnostics.training_guard import check_objective
 from harmoseg.errors import HarmosegError, Terminated
 from harmoseg.files import (
     check_schema,
@@ -41,17 +40,16 @@ from harmoseg.files import (
     sha256_of,
     write_bytes,
     write_json,
-    write_text,
 )
 from harmoseg.inference.options import MODEL_FILE, WEIGHTS_FILE
+from harmoseg.inference.planes import batched
 from harmoseg.inference.predictor import Predictor, choose_device
 from harmoseg.inference.saved_model import ModelInfo, SavedModel, load_model, save_model
 from harmoseg.locks import locked
-from harmoseg.losses.method import parse_method
-from harmoseg.losses.named import Moment
 from harmoseg.messages import LOGGER
+from harmoseg.metrics.calibration import fit_temperature
 from harmoseg.models.activation_checkpointing import checkpoint_blocks
-from harmoseg.store.training_view import TrainingView, open_training_view
+from harmoseg.store.training_view import Part, TrainingView, open_training_view
 from harmoseg.training.batches import (
     Batch,
     TrainingLoader,
@@ -60,35 +58,44 @@ from harmoseg.training.batches import (
 )
 from harmoseg.training.checkpoints import (
     Checkpoints,
+    Choice,
     network_weights,
     newest_checkpoint,
 )
-from harmoseg.training.epoch_log import EpochLog, ProgressLines
 from harmoseg.training.experiment import (
+    EXPERIMENT_FILE,
     SCHEMA,
     Experiment,
-    experiment_from_yaml,
-    experiment_to_yaml,
+    read_experiment,
     resolve_experiment,
+    write_experiment,
 )
-from harmoseg.training.interrupts import Stopped, Stopping, signals_as_before
-from harmoseg.training.loggers import make_loggers
-from harmoseg.training.memory import explaining_lack_of_memory
-from harmoseg.training.network import TrainedNetwork, build_network, model_info
-from harmoseg.training.objective import Objective
+from harmoseg.training.interrupts import (
+    Stopped,
+    Stopping,
+    explaining_lack_of_memory,
+    signals_as_before,
+)
+from harmoseg.training.logs import EpochLog, ProgressLines, make_loggers
+from harmoseg.training.network import TrainedNetwork, build_network, check_method, model_info
 from harmoseg.training.options import Execution, TrainingOptions
 from harmoseg.training.ranks import process_number
 from harmoseg.training.run_costs import Measurements, describe_environment
-from harmoseg.training.schedule import Choice, check_schedule, schedule_callbacks
-from harmoseg.training.temperature import temperature_on
-from harmoseg.training.trainer import check_devices, make_trainer, quiet_lightning
+from harmoseg.training.trainer import (
+    ValidationRhythm,
+    check_devices,
+    check_schedule,
+    make_trainer,
+    quiet_lightning,
+)
 
-EXPERIMENT_FILE = "experiment.yaml"
 ENVIRONMENT_FILE = "environment.json"
 LOG_FILE = "log.csv"
 CHECKPOINT_FOLDER = "checkpoints"
 LAST_FILE = "last.safetensors"
 DONE_FILE = "done.json"
+_MOST_PIXELS = 2_000_000
+"""Pixels that a temperature is fitted on, at even steps: more add no digit to one number."""
 
 
 def train(
@@ -106,24 +113,27 @@ def train(
     last epoch and ends as if it had not been interrupted. The test split is never opened.
 
     Raises HarmosegError where `out` holds another experiment, naming what differs, where the
-    store cannot be trained on, where the objective is unfit (see `check_contract`), where training
+    store cannot be trained on, where the objective is unfit (see `check_method`), where training
     diverges, and where memory runs out.
     """
     execution = execution or Execution()
     view = open_training_view(store, validation_fraction=options.validation_fraction)
-    options = _with_precision_of(out, options)
+    begun = _begun_in(out)
+    if options.precision == "auto" and begun is not None:
+        # A run that is continued on another machine stays what it is.
+        options = replace(options, precision=begun.options.precision)
     experiment = resolve_experiment(method, seed, options, view)
-    _check_folder(out, experiment)
+    differences = experiment.differences(begun) if begun is not None else []
+    if differences:
+        raise HarmosegError(
+            f"{out}: holds a run with another configuration ({'; '.join(differences)}); choose "
+            "another folder, or remove this one"
+        )
     if (out / DONE_FILE).exists():
         return experiment
     check_devices(execution)
-    ranks = execution.devices * execution.nodes
-    loader = training_loader(view.train, options.batch_size, seed, ranks=ranks)
-    validation = None
-    if len(view.validation):
-        validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
-    check_schedule(options, batches=len(loader), validates=validation is not None)
-    remarks = check_contract(experiment)
+    loader, validation = _make_loaders(view, experiment, execution.devices * execution.nodes)
+    remarks = check_method(experiment)
     if not process_number():
         for remark in remarks:
             print(f"warning: {remark}", file=sys.stderr)
@@ -158,6 +168,7 @@ def _train(
             loader,
             choose=choose,
             minutes=execution.checkpoint_minutes,
+            patience=options.patience,
         )
         cases = [case.case for case in view.train.cases]
         trainer = make_trainer(
@@ -168,7 +179,7 @@ def _train(
                 measurements,
                 EpochLog(out / LOG_FILE, show=not sys.stderr.isatty()),
                 *([] if sys.stderr.isatty() else [ProgressLines()]),
-                *schedule_callbacks(options, choose),
+                *([] if choose is None else [ValidationRhythm(options.validate_every)]),
                 Stopping(out, cases, checkpoints),
                 checkpoints,  # last, so that it holds what the others know
             ],
@@ -241,52 +252,27 @@ def _fit(
         raise
 
 
-def check_trainable(store: Path, experiment: Experiment) -> None:
+def _make_loaders(
+    view: TrainingView, experiment: Experiment, ranks: int = 1
+) -> tuple[TrainingLoader, DataLoader[Batch] | None]:
+    """Make the loaders of training and validation; raise HarmosegError where they do not fit."""
+    options = experiment.options
+    loader = training_loader(view.train, options.batch_size, experiment.seed, ranks=ranks)
+    validation = validation_loader(view.validation, options.batch_size, ranks=ranks)
+    check_schedule(options, batches=len(loader), validates=validation is not None)
+    return loader, validation
+
+
+def check_trainable(view: TrainingView, experiment: Experiment) -> None:
     """Raise HarmosegError for whatever can be known to fail before `experiment` is trained.
 
-    Opens the data, makes the network, sends one empty image through it, and tries its objective.
+    Looks at the data, makes the network, sends one empty image through it, and tries its objective.
     """
-    options = experiment.options
-    view = open_training_view(store, validation_fraction=options.validation_fraction)
-    loader = training_loader(view.train, options.batch_size, experiment.seed)
-    check_schedule(options, batches=len(loader), validates=bool(len(view.validation)))
+    _make_loaders(view, experiment)
     network = build_network(experiment, model_info(experiment, view)).eval()
     with torch.inference_mode():
         network(torch.zeros(1, experiment.channels, experiment.height, experiment.width))
-    check_contract(experiment)
-
-
-def check_contract(experiment: Experiment) -> list[str]:
-    """Return what to know of an experiment's objective; raise HarmosegError where it is unfit."""
-    method, options = parse_method(experiment.method), experiment.options
-    objective = Objective(method, experiment.mode)
-    check = functools.partial(
-        check_objective,
-        objective,
-        mode=experiment.mode,
-        classes=len(experiment.classes),
-        space=(experiment.height, experiment.width),
-        refuse=not options.no_contract,
-    )
-    try:
-        remarks = check(method.losses)
-        if objective.is_scheduled:  # it was asked at the end of training; at the beginning too
-            objective.set_moment(Moment(0, options.epochs, 0, options.epochs))
-            remarks += [f"at the first step, {remark}" for remark in check(())]
-        return remarks
-    except HarmosegError as error:
-        raise HarmosegError(f"method {experiment.method!r}: {error}") from error
-
-
-def read_experiment(path: Path) -> Experiment:
-    """Read what determines a run, finished or not; raise HarmosegError where there is none."""
-    file = path / EXPERIMENT_FILE
-    if not file.is_file():
-        raise HarmosegError(
-            f"{path}: not a run ({EXPERIMENT_FILE} is missing); make one with: "
-            "harmoseg train --help"
-        )
-    return experiment_from_yaml(file.read_text(encoding="utf-8"), file)
+    check_method(experiment)
 
 
 def open_run(path: Path) -> SavedModel:
@@ -319,26 +305,22 @@ def _continued_from(out: Path) -> Path | None:
     return found
 
 
-def _check_folder(out: Path, experiment: Experiment) -> None:
-    """Raise HarmosegError unless the folder is this run, begun or finished, or free."""
-    file = out / EXPERIMENT_FILE
-    if not file.exists():
-        if out.exists() and (not out.is_dir() or any(out.iterdir())):
-            raise HarmosegError(f"{out}: exists and is not a run; choose another folder")
-        return
-    found = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
-    differences = experiment.differences(found)
-    if differences:
-        raise HarmosegError(
-            f"{out}: holds a run with another configuration ({'; '.join(differences)}); choose "
-            "another folder, or remove this one"
-        )
+def _begun_in(out: Path) -> Experiment | None:
+    """Return the run that a folder holds, begun or finished; None where it is free.
+
+    Raises HarmosegError where it holds something else.
+    """
+    if (out / EXPERIMENT_FILE).exists():
+        return read_experiment(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise HarmosegError(f"{out}: exists and is not a run; choose another folder")
+    return None
 
 
 def _claim_folder(out: Path, experiment: Experiment) -> None:
     """Write what the run is and what it is made with."""
     make_folder(out)
-    write_text(out / EXPERIMENT_FILE, experiment_to_yaml(experiment))
+    write_experiment(out, experiment)
     if not (out / ENVIRONMENT_FILE).exists():
         write_json(out / ENVIRONMENT_FILE, describe_environment())
 
@@ -360,13 +342,11 @@ def _finish(
     by_choice = network.experiment.options.select == "best" and choose is not None
     remark = ""
     if best and choose and (by_choice or network.experiment.options.patience):
-        remark = choose.remark(
-            exchanged=view.exchanged, score=best.score, ties=best.ties, best=best.epoch
-        )
+        remark = choose.remark(best, view.exchanged)
         if remark:
             LOGGER.info("note: %s", remark)
     info = model_info(network.experiment, view)
-    temperature = _fit_temperature(info, weights, view)
+    temperature = _fit_temperature(info, weights, view.validation)
     if temperature is not None:
         info = replace(info, trained={**info.trained, "temperature": temperature})
     save_model(out, info, weights)
@@ -389,30 +369,26 @@ def _finish(
     shutil.rmtree(out / CHECKPOINT_FOLDER)
 
 
-def _fit_temperature(
-    info: ModelInfo, weights: Mapping[str, Tensor], view: TrainingView
-) -> float | None:
-    """Fit the temperature of the selected weights; None without validation cases."""
+def _fit_temperature(info: ModelInfo, weights: Mapping[str, Tensor], part: Part) -> float | None:
+    """Fit the temperature of the selected weights at training resolution; None without a case."""
+    if not len(part):
+        return None
     network = info.build()
     network.load_state_dict(dict(weights))
     bf16 = info.trained["precision"] == "bf16"
     predictor = Predictor([network], info.mode, choose_device(), bf16=bf16)
-    return temperature_on(predictor, view.validation)
+    probabilities, truth = [], []
+    pixels = len(part) * part.batch([0])[1].size
+    step = -(-pixels // _MOST_PIXELS)
+    for positions in batched(range(len(part))):
+        images, labels = part.batch(positions)
+        found = predictor.probabilities(predictor.prepare(images)).cpu().numpy()
+        probabilities.append(found.swapaxes(0, 1).reshape(found.shape[1], -1)[:, ::step])
+        truth.append(labels.reshape(-1)[::step])
+    return fit_temperature(np.concatenate(probabilities, axis=1), np.concatenate(truth))
 
 
 def _hyperparameters(experiment: Experiment) -> dict[str, Any]:
     """Return what determines a run, flat, as loggers take it."""
     values = asdict(experiment)
     return {**values, **values.pop("options"), "classes": ", ".join(experiment.classes)}
-
-
-def _with_precision_of(out: Path, options: TrainingOptions) -> TrainingOptions:
-    """Take the precision that a run has begun with, where the options leave it open.
-
-    A run that is continued on another machine stays what it is.
-    """
-    file = out / EXPERIMENT_FILE
-    if options.precision != "auto" or not file.is_file():
-        return options
-    begun = experiment_from_yaml(file.read_text(encoding="utf-8"), file)
-    return replace(options, precision=begun.options.precision)

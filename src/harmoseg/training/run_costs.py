@@ -1,4 +1,4 @@
-"""What a training is made with and what it costs: machine, versions, speed, memory."""
+"""Environment and costs of a training: machine, versions, speed, memory."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class Measurements(pl.Callback):
 
 
 def forget_peak_memory() -> None:
-    """Let `peak_memory` begin anew, where the system allows it: a study trains many runs."""
+    """Reset `peak_memory`, where the system allows it: a study trains many runs."""
     if torch.cuda.is_available():
         torch.cuda.reset_peak_memory_stats()
     with suppress(OSError):

@@ -23,8 +23,17 @@ from lightning.pytorch.loggers import Logger
 from harmoseg.errors import HarmosegError
 from harmoseg.training.checkpoints import HashedFiles
 from harmoseg.training.experiment import Experiment
-from harmoseg.training.options import Execution
-from harmoseg.training.schedule import trainer_options
+from harmoseg.training.options import Execution, TrainingOptions
+
+_REMARKS = (
+    "does not have many workers",  # no worker processes: see training_loader
+    "LeafSpec",  # Lightning's own use of a name that newer versions of PyTorch deprecate
+    "number of training batches",  # a tiny dataset has few
+    "have no `val_dataloader`",  # training without a validation part is allowed
+    "Experiment logs directory .* exists",  # because the run is being continued
+    "`srun` command is available",  # the machine belongs to a cluster, and this process to no job
+)
+"""Lightning's remarks on choices that were made on purpose."""
 
 
 def make_trainer(
@@ -56,8 +65,47 @@ def make_trainer(
         num_sanity_val_steps=0,
         use_distributed_sampler=False,
         default_root_dir=out,
-        **trainer_options(experiment.options),
+        check_val_every_n_epoch=experiment.options.validate_every,
+        accumulate_grad_batches=experiment.options.accumulate,
     )
+
+
+class ValidationRhythm(pl.Callback):
+    """Validate every so many epochs, and the last epoch in any case."""
+
+    def __init__(self, every: int) -> None:
+        self._every = every
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Settle the epoch that a continued run is in."""
+        self._settle(trainer)
+
+    def on_train_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Settle the epoch that begins, and forget what an earlier one's validation said."""
+        self._settle(trainer)
+        # Lightning keeps the values, and an epoch that was not validated would seem to be.
+        for name in [name for name in trainer.callback_metrics if name.startswith("val_")]:
+            del trainer.callback_metrics[name]
+
+    def _settle(self, trainer: pl.Trainer) -> None:
+        is_last = trainer.current_epoch + 1 == trainer.max_epochs
+        trainer.check_val_every_n_epoch = 1 if is_last else self._every
+
+
+def check_schedule(options: TrainingOptions, *, batches: int, validates: bool) -> None:
+    """Raise HarmosegError where an epoch of `batches` cannot be trained as the options say."""
+    if options.accumulate > batches:
+        raise HarmosegError(
+            f"accumulate {options.accumulate} is more than the {batches} batch(es) of "
+            f"{options.batch_size} in an epoch; use --accumulate {batches} or less"
+        )
+    wanting = {"select best": options.select == "best", "patience": options.patience > 0}
+    for name, needs_validation in wanting.items():
+        if needs_validation and not validates:
+            raise HarmosegError(
+                f"{name} needs a validation part; set validation_fraction above 0, or "
+                + ("select last" if name == "select best" else "patience to 0")
+            )
 
 
 def check_devices(execution: Execution) -> None:
@@ -76,24 +124,14 @@ def check_devices(execution: Execution) -> None:
 
 @contextmanager
 def quiet_lightning() -> Iterator[None]:
-    """Keep Lightning's remarks on choices that were made on purpose off the screen."""
+    """Keep `_REMARKS` off the screen."""
     logger = logging.getLogger("lightning.pytorch")
     level = logger.level
     logger.setLevel(logging.WARNING)
     try:
         with warnings.catch_warnings():
-            # No worker processes: see training_loader.
-            warnings.filterwarnings("ignore", ".*does not have many workers.*")
-            # Lightning's own use of a name that newer versions of PyTorch deprecate.
-            warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-            # A tiny dataset has few batches.
-            warnings.filterwarnings("ignore", ".*number of training batches.*")
-            # Training without a validation part is allowed.
-            warnings.filterwarnings("ignore", ".*have no `val_dataloader`.*")
-            # The folder is there because the run is being continued.
-            warnings.filterwarnings("ignore", ".*Experiment logs directory .* exists.*")
-            # The machine belongs to a cluster, and this process to no job.
-            warnings.filterwarnings("ignore", ".*`srun` command is available.*")
+            for remark in _REMARKS:
+                warnings.filterwarnings("ignore", f".*{remark}.*")
             yield
     finally:
         logger.setLevel(level)

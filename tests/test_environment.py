@@ -1,4 +1,4 @@
-"""How long threads spin is bounded before the tensor library is loaded, unless the user chose."""
+"""Variables are set before the libraries that read them are loaded, unless the user chose."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from harmoseg.openmp import bound_spinning
+from harmoseg.environment import bound_spinning, place_caches
 
 
 def test_spinning_is_bounded_where_nobody_chose() -> None:
@@ -26,7 +26,7 @@ def test_a_choice_of_the_user_stays(name) -> None:
 def test_the_command_sets_it_before_torch_is_loaded() -> None:
     code = (
         "import sys, os, harmoseg.__main__ as entry\n"
-        "import harmoseg.openmp as openmp\n"
+        "import harmoseg.environment\n"
         "def seen(environment):\n"
         "    print('torch' in sys.modules, environment is os.environ)\n"
         "    raise SystemExit(0)\n"
@@ -35,3 +35,12 @@ def test_the_command_sets_it_before_torch_is_loaded() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert ended.stdout.split() == ["False", "True"]
+
+
+def test_caches_lie_below_one_folder_unless_told_otherwise() -> None:
+    environment = {"HARMOSEG_CACHE": "/data/weights", "TORCH_HOME": "/elsewhere"}
+    place_caches(environment)
+    assert environment["HF_HUB_CACHE"] == "/data/weights/huggingface"
+    assert environment["TORCH_HOME"] == "/elsewhere"
+    place_caches(untouched := {})
+    assert untouched == {}
