@@ -228,6 +228,37 @@ def test_what_looks_wrong_is_warned_of_by_name(tmp_path) -> None:
     assert "percent among fractions?" in warned("case,method,dice\nz,u,0.5\n" + rows)
 
 
+def test_rows_that_sum_up_others_are_no_cases(tmp_path) -> None:
+    text = "case,method,dice\na,u,0.5\nb,u,0.7\nMean,u,0.6\n Std. ,u,0.1\n25%,u,0.55\n"
+    scores = read_scores(write(tmp_path, text))
+    assert set(values(scores)) == {"a", "b"}
+    assert "3 row(s) left out that hold no case: mean, std., 25%" in scores.remarks
+
+
+def test_methods_on_two_scales_are_refused_by_name(tmp_path) -> None:
+    text = "case,method,dice\na,u,0.5\nb,u,0.7\na,v,51\nb,v,72\n"
+    with pytest.raises(HarmosegError, match="DSC of method 'u' goes up to 0.7, of 'v' up to 72"):
+        read_scores(write(tmp_path, text))
+
+
+def test_percent_signs_and_utf_16_are_read(tmp_path) -> None:
+    text = "case,method,dice,hd95\na,u,85 %,3\nb,u,0.5%,4\n"
+    file = tmp_path / "scores.txt"
+    file.write_bytes(text.replace(",", "\t").encode("utf-16"))
+    assert values(read_scores(file)) == {"a": 0.85, "b": 0.005}
+    assert values(read_scores(write(tmp_path, 'case;dice\na;"85,5%"\nb;"90,0%"\n'))) == {
+        "a": 0.855,
+        "b": 0.9,
+    }
+
+
+def test_a_broken_excel_file_is_named(tmp_path) -> None:
+    file = tmp_path / "t.xlsx"
+    file.write_bytes(b"PK\x03\x04cut short")
+    with pytest.raises(HarmosegError, match=r"t\.xlsx: cannot be read as an Excel file"):
+        read_scores(file)
+
+
 def test_a_table_read_is_judged(tmp_path) -> None:
     rows = [f"c{i},0.{50 + i},0.{60 + i}" for i in range(9)]
     scores = read_scores(write(tmp_path, "id,u,v\n" + "\n".join(rows), "dice.csv"))

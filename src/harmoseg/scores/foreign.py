@@ -29,6 +29,8 @@ _AGGREGATES = _MEANS | {
     *("median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
     *("ci", "ci_low", "ci_high", "average_sample_mean"),
 }
+_NO_CASES = _AGGREGATES | {"overall", "total", "all", "summary", "25%", "50%", "75%"}
+"""Names of rows that sum up the rows above them, as spreadsheets and `describe` of pandas add."""
 _FEW = 6
 _SUFFIX = re.compile(
     r"\.(nii(\.gz)?|png|tiff?|jpe?g|bmp|mha|mhd|nrrd|npy|npz|h5|dcm|gz)$", re.IGNORECASE
@@ -76,6 +78,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     if "case" not in roles:
         raise _no_cases(frame, reading)
     known = len(reading.remarks)
+    frame = _drop_aggregates(frame, roles["case"], reading)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -97,6 +100,19 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
                 f"the unit of {measure.title} is not stated; declare {measure.title}:lower:mm"
             )
     return values, measures
+
+
+def _drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
+    """Leave out rows such as ``mean``, which would count as a case."""
+    names = frame[column].astype("string").fillna("").str.strip().str.lower()
+    is_no_case = names.isin(_NO_CASES) | names.map(plain).isin(_NO_CASES)
+    if not is_no_case.any() or is_no_case.all():
+        return frame
+    found = names[is_no_case].drop_duplicates().tolist()
+    reading.remarks.append(
+        f"{int(is_no_case.sum())} row(s) left out that hold no case: {_listed(found)}"
+    )
+    return frame[~is_no_case].reset_index(drop=True)
 
 
 def clean_cases(column: pd.Series) -> pd.Series:
@@ -273,6 +289,14 @@ def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> N
     else:
         low = finite[(finite > 0) & (finite <= 1)]
         is_percent = True
+        largest = finite.groupby(values["method"]).max()
+        if largest.min() <= 1 and largest[largest > 0].min() <= 1:
+            fraction, percent = largest[largest > 0].idxmin(), largest.idxmax()
+            raise reading.error(
+                f"{measure.title} of method {fraction!r} goes up to {largest[fraction]:g}, of "
+                f"{percent!r} up to {largest[percent]:g}: fractions beside percent; bring both to "
+                "one scale"
+            )
         if len(low) * 2 > (finite > 0).sum():
             row = int(np.flatnonzero(column > 1 + 1e-6)[0])
             raise reading.error(

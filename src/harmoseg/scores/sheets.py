@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 import io
 import json
 import re
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -54,8 +56,9 @@ def read_json(file: Path, data: bytes) -> Any:
 def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     """Read a CSV, TSV or Excel file; return its columns, as text where mixed, and remarks.
 
-    Delimiter and decimal comma are recognised. Raises HarmosegError where the file is empty, no
-    table, has no header, a column twice, or more than 1000 columns.
+    Delimiter, decimal comma and percent sign are recognised (``85 %`` is 0.85). Raises
+    HarmosegError where the file is empty, no table, has no header, a column twice, or more than
+    1000 columns.
     """
     frame = _read_excel(file, data) if data[:2] == b"PK" else _read_text(file, data)
     remarks: list[str] = []
@@ -80,10 +83,14 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     for name in frame.columns:
         if not pd.api.types.is_numeric_dtype(frame[name]):
             text = frame[name].dropna().astype(str).str.strip()
+            signed = bool(len(text)) and bool(text.str.endswith("%").all())
+            text = text.str.rstrip("% ")
             numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
-            if numbers.all() and text.str.contains(",").any():
-                commas = True
-                frame[name] = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)
+            has_comma = text.str.contains(",").any()
+            if numbers.all() and (has_comma or signed):
+                commas |= has_comma
+                values = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)
+                frame[name] = values / 100 if signed else values
     if commas:
         remarks.append(f"{file.name}: decimal commas")
     return frame, remarks
@@ -103,9 +110,13 @@ def read_table(file: Path) -> pd.DataFrame:
 def _decode(file: Path, data: bytes) -> tuple[str, str]:
     """Return the text of a CSV file and its first line."""
     try:
-        text = data.decode("utf-8-sig")
+        # Excel writes "Unicode text" in UTF-16, which begins with a mark of its own.
+        is_utf16 = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        text = data.decode("utf-16" if is_utf16 else "utf-8-sig")
     except UnicodeDecodeError as error:
-        raise HarmosegError(f"{file}: cannot be read as a CSV file in UTF-8 ({error})") from error
+        raise HarmosegError(
+            f"{file}: cannot be read as a CSV file in UTF-8 ({error}); save it as CSV UTF-8"
+        ) from error
     header = text.split("\n", 1)[0].strip("\r")
     if not header.strip():
         raise HarmosegError(f"{file}: empty; expected a table of scores with a header")
@@ -173,7 +184,7 @@ def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
             f"{file}: Excel files need openpyxl; install it with pip install 'harmoseg[excel]', or "
             "save the sheet as CSV"
         ) from error
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise HarmosegError(f"{file}: cannot be read as an Excel file ({error})") from error
     if frame.empty:
         raise HarmosegError(f"{file}: the first sheet has no rows; expected a row per case")
