@@ -22,7 +22,6 @@ from harmoseg.store.writing import (
     writing_store,
 )
 from harmoseg.study.options import DatasetPlan, StudyPlan
-from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.study.recipe import read_recipe
 from harmoseg.study.report import write_study_report
 from harmoseg.study.runner import run_study

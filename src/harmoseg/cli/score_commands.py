@@ -55,9 +55,9 @@ def evaluate(
         keep_probabilities: Keep probabilities at native resolution, in float16: large.
         overwrite: Replace the folder if it exists.
     """
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.evaluate import EvaluationOptions
     from harmoseg.evaluation.evaluate import evaluate as evaluate_run
-    from harmoseg.evaluation.measuring import Measuring
     from harmoseg.evaluation.tables import format_summary
 
     out = out or run / "evaluations" / store.resolve().name
@@ -123,7 +123,7 @@ def score(
         calibration_band: Calibration within this distance of the truth's boundary, as in evaluate.
         overwrite: Replace the scores if they exist.
     """
-    from harmoseg.evaluation.measuring import Measuring
+    from harmoseg.evaluation.case_scores import Measuring
     from harmoseg.evaluation.scoring import score as score_folders
 
     is_one = len(predictions) == 1 and "=" not in predictions[0]

@@ -175,7 +175,7 @@ def _edit(foreground: Tensor, edit: Callable[[Mask, int], NDArray[Any]]) -> Tens
 def _too_small(mask: Mask, step: int) -> Mask:
     distance = signed_distance(mask)
     # What is thinner than the step is halved.
-    return distance > min(step, distance.max() / 2)
+    return np.asarray(distance > min(step, distance.max() / 2))
 
 
 def _without_object(mask: Mask, _: int) -> Mask:
@@ -183,9 +183,9 @@ def _without_object(mask: Mask, _: int) -> Mask:
     labels, count = ndimage.label(mask)
     if count > 1:
         sizes = np.bincount(labels.ravel())[1:]
-        return mask & np.asarray(labels != 1 + int(sizes.argmin()))
+        return np.asarray(mask & (labels != 1 + int(sizes.argmin())))
     rows = np.argwhere(mask)[:, -1]
-    return mask & (np.arange(mask.shape[-1]) < np.median(rows))
+    return np.asarray(mask & (np.arange(mask.shape[-1]) < np.median(rows)))
 
 
 def _with_object(mask: Mask, _: int) -> Mask:
@@ -193,7 +193,7 @@ def _with_object(mask: Mask, _: int) -> Mask:
     place = np.unravel_index(int(signed_distance(mask).argmin()), mask.shape)
     grid = np.indices(mask.shape).T - np.asarray(place)
     radius = max(2.0, min(mask.shape) / 16)
-    return mask | (radius > np.linalg.norm(grid, axis=-1).T)
+    return np.asarray(mask | (radius > np.linalg.norm(grid, axis=-1).T))
 
 
 def _ragged(mask: Mask, step: int) -> Mask:

@@ -104,8 +104,8 @@ def _passes(loss: Any, question: Question, options: dict[str, Any]) -> str | Non
 
 
 def _ways(mode: str) -> Iterator[dict[str, Any]]:
-    swaps = ({}, {"target_first": True})
-    inputs = ({}, {"input": "probabilities"})
+    swaps: tuple[dict[str, Any], ...] = ({}, {"target_first": True})
+    inputs: tuple[dict[str, Any], ...] = ({}, {"input": "probabilities"})
     targets = ({}, {"target": "channel"}, {"target": "onehot"}) if mode == "multiclass" else ({},)
     for swap, given, target in itertools.product(swaps, inputs, targets):
         yield {**given, **swap, **target}

@@ -41,7 +41,8 @@ from harmoseg.inference.options import WEIGHTS_FILE, resolve_precision
 from harmoseg.inference.predictor import Predictor, choose_device
 from harmoseg.inference.saved_model import ModelInfo
 from harmoseg.progress import Progress
-from harmoseg.scores.files import read_table, read_written_scores, write_scores
+from harmoseg.scores.files import read_written_scores, write_scores
+from harmoseg.scores.sheets import read_table
 from harmoseg.scores.table import BACKGROUND, CLEAN, COUNTS, Scores
 from harmoseg.store.corruptions import Corruption, parse_corruption
 from harmoseg.store.layout import Case, Split

@@ -29,7 +29,8 @@ from harmoseg.metrics import (
     confusion_counts,
     overlap_metric,
 )
-from harmoseg.scores.files import find_suspicions, read_table
+from harmoseg.scores.files import find_suspicions
+from harmoseg.scores.sheets import read_table
 from harmoseg.scores.table import BACKGROUND, COUNTS, Scores, natural_order
 
 Lookup = Mapping[str, str] | str | Path | None

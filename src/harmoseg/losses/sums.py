@@ -132,8 +132,8 @@ class _SoftmaxSweep(torch.autograd.Function):
             flat = [x[sample : sample + 1].flatten(2) for x in wholes]
             sums = [x[sample : sample + 1].flatten(2) for x in of_sums]
             for start in range(0, length, step):
-                out, *parts = (x[..., start : start + step] for x in flat)
-                out.copy_(_softmax_gradient(*parts[:2], parts[2] if parts[2:] else None, sums))
+                out, p, y, *v = (x[..., start : start + step] for x in flat)
+                out.copy_(_softmax_gradient(p, y, v[0] if v else None, sums))
         return grad, None, None
 
 

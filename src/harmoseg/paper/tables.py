@@ -51,6 +51,7 @@ _BY_CLASS = 2
 _SENSITIVITY = 6
 _DECIMALS = 2
 """Decimals of the published numbers."""
+_LINES = ("ours", "published", "difference")
 _ESTIMATED = ("mean", "low", "high", "seeds", "cases")
 _ARROW = " \N{RIGHTWARDS ARROW} "
 
@@ -82,6 +83,15 @@ class _Cell:
         if self.estimate is None or self.published is None or math.isnan(self.estimate.mean):
             return None
         return round(self.estimate.mean - self.published.value, 9) + 0.0
+
+    @property
+    def lines(self) -> tuple[str, str, str]:
+        """Write ours, what is published and the difference; empty is what is not known."""
+        difference = ""
+        if self.difference is not None:
+            # Adding 0 makes a 0 of the -0 that rounding may leave.
+            difference = f"{round(self.difference, _DECIMALS) + 0.0:+.{_DECIMALS}f}"
+        return _format_ours(self.estimate), getattr(self.published, "text", ""), difference
 
 
 _Cells = dict[tuple[str, _Column], _Cell]
@@ -194,11 +204,13 @@ def _make_table(number: int, methods: Sequence[str], columns: Sequence[_Column])
     rows: list[tuple[str, ...]] = []
     bold: set[tuple[int, int]] = set()
     for block in blocks:
+        metric = [_metric_name(block)] if len(blocks) > 1 else []
         for method in methods:
-            best = [i for i, column in enumerate(block) if cells[method, column].best]
-            bold |= {(len(rows), len(stub) + i) for i in best}
-            lines = _method_lines(method, [cells[method, column] for column in block])
-            rows += [(_metric_name(block), *line) for line in lines] if len(blocks) > 1 else lines
+            found = [cells[method, column] for column in block]
+            bold |= {(len(rows), len(stub) + i) for i, cell in enumerate(found) if cell.best}
+            lines = zip(_LINES, *(cell.lines for cell in found), strict=True)
+            # Each line names its method, to be sorted.
+            rows += [(*metric, method, *line) for line in lines if any(line[1:])]
     levels = _levels(blocks[0], stub, by_class=number == _BY_CLASS)
     return Table(
         f"paper-table{number}",
@@ -248,17 +260,6 @@ def _values(
     )
 
 
-def _method_lines(method: str, cells: Sequence[_Cell]) -> list[tuple[str, ...]]:
-    """Write what is known of a method in up to three lines; each names it, to be sorted."""
-    parts = (
-        ("ours", [_format_ours(cell.estimate) for cell in cells]),
-        ("published", [cell.published.text if cell.published else "" for cell in cells]),
-        ("difference", [_format_difference(cell.difference) for cell in cells]),
-    )
-    lines = [(name, *texts) for name, texts in parts if any(texts)]
-    return [(method, *line) for line in lines]
-
-
 def _format_ours(estimate: Estimate | None) -> str:
     if estimate is None:
         return ""
@@ -272,12 +273,6 @@ def _format_ours(estimate: Estimate | None) -> str:
     if estimate.low is None or estimate.high is None:
         return text
     return f"{text}\n[{estimate.low:.{decimals}f}, {estimate.high:.{decimals}f}]"
-
-
-def _format_difference(difference: float | None) -> str:
-    if difference is None:
-        return ""
-    return f"{round(difference, _DECIMALS) + 0.0:+.{_DECIMALS}f}"  # never -0.00
 
 
 def _levels(
@@ -369,10 +364,11 @@ def _absent(number: int, columns: Iterable[_Column]) -> list[str]:
     measured = {column.place for column in columns if column.in_paper}
     absent: dict[str, None] = {}
     for place in published_columns(number):
-        if place not in measured:
-            trained, tested = load_card(place.trained_on), load_card(place.tested_on)
-            name = _pair(trained, None if trained == tested else tested)
-            absent[name if place.condition == CLEAN else f"{name} under {place.condition}"] = None
+        if place in measured:
+            continue
+        trained, tested = load_card(place.trained_on), load_card(place.tested_on)
+        name = _pair(trained, None if trained == tested else tested)
+        absent[name if place.condition == CLEAN else f"{name} under {place.condition}"] = None
     return list(absent)
 
 

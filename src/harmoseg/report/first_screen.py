@@ -60,19 +60,12 @@ def make_opening(
     places = list(dict.fromkeys(item.block.place for item in shown))
     limit = reach(items)
     margin = result.margins.get(result.primary.name, 0.0)
-    pairs = dict.fromkeys((item.method, item.reference, item.shown_kind) for item in shown)
-    by_key = {(x.block.place, x.method, x.reference): x for x in shown}
+    lines: dict[tuple[str, str, str], dict[str, Gain]] = {}
+    for item in shown:
+        line = lines.setdefault((item.method, item.reference, item.shown_kind), {})
+        line[item.block.place] = _gain(item, limit)
     questions = [
-        Question(
-            method,
-            reference,
-            kind,
-            [
-                _gain(by_key[key], limit) if (key := (place, method, reference)) in by_key else None
-                for place in places
-            ],
-        )
-        for method, reference, kind in pairs
+        Question(*line, [gains.get(place) for place in places]) for line, gains in lines.items()
     ]
     ends = ("worse", "better")
     cases, about_cases = _cases(result, gallery, linked)

@@ -128,30 +128,19 @@ class Gallery:
                     return {(method, seed): arrays[name] for method, seed, name in found}
 
                 def of_case(case: dict[str, Any]) -> GalleryCase:
-                    return GalleryCase(
-                        case["name"],
-                        arrays[case["image"]],
-                        arrays[case["truth"]],
-                        case["note"],
-                        case["aspect"],
-                        of_runs(case["labels"]),
-                        of_runs(case["cams"]),
-                        tuple(
-                            Plane(number, arrays[image], arrays[truth], of_runs(labels))
-                            for number, image, truth, labels in case.get("planes", ())
-                        ),
+                    pictures = {name: arrays[case[name]] for name in ("image", "truth")}
+                    runs = {name: of_runs(case[name]) for name in ("labels", "cams")}
+                    planes = tuple(
+                        Plane(number, arrays[image], arrays[truth], of_runs(labels))
+                        for number, image, truth, labels in case.get("planes", ())
                     )
+                    return GalleryCase(**{**case, **pictures, **runs, "planes": planes})
 
-                parts = [
-                    GalleryPart(
-                        part["trained_on"],
-                        part["tested_on"],
-                        tuple(part["classes"]),
-                        tuple(map(of_case, part["cases"])),
-                        tuple(part["colours"]),
-                    )
-                    for part in json.loads(str(arrays["index"]))
-                ]
+                parts = []
+                for part in json.loads(str(arrays["index"])):
+                    lists = {name: tuple(part[name]) for name in ("classes", "colours")}
+                    cases = tuple(map(of_case, part["cases"]))
+                    parts.append(GalleryPart(**{**part, **lists, "cases": cases}))
         except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
             raise HarmosegError(f"{file}: damaged ({error}); score the masks again") from error
         return cls(tuple(parts))

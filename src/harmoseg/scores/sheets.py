@@ -86,7 +86,7 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
             signed = bool(len(text)) and bool(text.str.endswith("%").all())
             text = text.str.rstrip("% ")
             numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
-            has_comma = text.str.contains(",").any()
+            has_comma = bool(text.str.contains(",").any())
             if numbers.all() and (has_comma or signed):
                 commas |= has_comma
                 values = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)

@@ -17,7 +17,6 @@ from harmoseg.files import read_yaml
 from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, parse_method, takes_weight
 from harmoseg.store.layout import SPLITS
 from harmoseg.study.options import DatasetPlan, StudyPlan
-from harmoseg.study.plan import DatasetPlan, StudyPlan
 from harmoseg.training.options import TrainingOptions
 
 TABLES = tuple(f"table{number}" for number in range(1, 7))

@@ -23,12 +23,7 @@ from harmoseg.statistics.comparison import Comparison, compare
 from harmoseg.store.layout import Split
 from harmoseg.store.reading import Store, open_store
 from harmoseg.store.writing import LEFT_OUT
-from harmoseg.study.jobs import (
-    Work,
-    exhibits_file,
-    finished_evaluation,
-    is_trained,
-)
+from harmoseg.study.jobs import exhibits_file, finished_evaluation, is_trained
 from harmoseg.study.sample_predictions import Exhibits, make_cams, read_cams, read_exhibits
 from harmoseg.study.status import hours_per_run
 from harmoseg.study.study_files import Work, read_failures, read_plan

@@ -280,10 +280,10 @@ def class_figure(
             for top, left, height, width in error_boxes(truth, predicted):
                 corner = (left - 0.5, top - 0.5)
                 axes.add_patch(Rectangle(corner, width, height, ec="white", fill=False, lw=1.2))
-        (top, bottom), (left, right) = window(truth, *found)
+        rows, columns = window(truth, *found)
         for axes in axes_row:
-            axes.set_xlim(left - 0.5, right - 0.5)
-            axes.set_ylim(bottom - 0.5, top - 0.5)
+            axes.set_xlim(columns[0] - 0.5, columns[1] - 0.5)
+            axes.set_ylim(rows[1] - 0.5, rows[0] - 0.5)
     handles = [
         Patch(color=colour, label=name, alpha=_OPAQUE + 0.2)
         for name, colour in zip(part.classes, colours, strict=True)
@@ -337,8 +337,8 @@ def _make_grid(
             # In the proportions of its source.
             show_image(axes, item.case.image, aspect="auto", interpolation="bicubic")
             axes.set_box_aspect(item.case.aspect)
-            height, width = item.case.image.shape[:2]
-            axes.set(xlim=(-0.5, width - 0.5), ylim=(height - 0.5, -0.5))
+            rows, columns = item.case.image.shape[:2]
+            axes.set(xlim=(-0.5, columns - 0.5), ylim=(rows - 0.5, -0.5))
             axes.set_axis_off()
         # Written upwards: as many letters as the row is high, and a little more.
         name = shortened(item.case.name, int((side * tallest[row] + 0.1) / 0.06))

@@ -32,6 +32,7 @@ from harmoseg.statistics.printing import FOR_THESE_NETWORKS
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
+_HEADS = ("method", "minus", "mean [95 % interval]", "seeds, cases")
 _COLOURS = {"better": GAIN, "worse": LOSS}
 _PAD, _GAP = 0.1, 0.16
 _AXIS = 2.5
@@ -41,14 +42,11 @@ _METHOD_LENGTH, _REFERENCE_LENGTH = 32, 22
 
 @dataclass(frozen=True)
 class _Columns:
-    """Where the columns of text begin, in inches from the left, and the figure's width."""
+    """Where the columns of text and the axis begin, in inches from the left, and the widths."""
 
-    method: float
-    reference: float
+    texts: tuple[float, ...]
     axis: float
     axis_width: float
-    numbers: float
-    count: float
     width: float
 
 
@@ -65,7 +63,8 @@ def forest_plot(differences: Sequence[Difference]) -> Figure:
         for items in [list(found)]
     ]
     rows = sum(len(items) for _, items in groups) + 1.4 * len(groups)
-    columns = _columns(differences)
+    decimals = _decimals(differences)
+    columns = _columns([_texts(item, decimals) for item in differences])
     height = _ABOVE + _BELOW + _ROW * rows
     figure = Figure(figsize=(columns.width, height))
     axes = figure.add_axes(
@@ -83,11 +82,10 @@ def forest_plot(differences: Sequence[Difference]) -> Figure:
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x")
     axes.axvline(0, color="0.25", linewidth=0.9)
-    decimals = _decimals(differences)
     y = 0.0
     for first, items in groups:
         y += 1.1
-        _write(axes, columns, columns.method, y - 0.4, _heading(first), fontweight="bold")
+        _write(axes, columns, _PAD, y - 0.4, _heading(first), fontweight="bold")
         for number, item in enumerate(items):
             if number % 2 == 0:
                 _shade(axes, columns, y)
@@ -123,30 +121,27 @@ def colour_of(item: Difference) -> str:
     return _COLOURS.get(item.word, UNDECIDED)
 
 
-def _columns(differences: Sequence[Difference]) -> _Columns:
-    def widest(texts: Sequence[str]) -> float:
-        return max(text_width(text) for text in texts)
-
-    methods = widest(["method", *(shortened(x.method, _METHOD_LENGTH) for x in differences)])
-    references = widest(["minus", *(_reference(item) for item in differences)])
-    decimals = _decimals(differences)
-    numbers = widest(
-        ["mean [95 % interval]", *(format_difference(x, decimals) for x in differences)]
-    )
-    counts = widest(
-        ["seeds, cases", *(f"{x.estimate.seeds}, {x.estimate.cases}" for x in differences)]
-    )
-    reference = _PAD + methods + _GAP
-    axis = reference + references + _GAP
-    after = numbers + counts + 2 * _GAP + _PAD
+def _columns(rows: Sequence[tuple[str, ...]]) -> _Columns:
+    """Choose the columns' places from the texts of all rows."""
+    widths = [max(map(text_width, texts)) for texts in zip(_HEADS, *rows, strict=True)]
+    reference = _PAD + widths[0] + _GAP
+    axis = reference + widths[1] + _GAP
+    after = widths[2] + widths[3] + 2 * _GAP + _PAD
     width = max(WIDTH, axis + _AXIS + after)
     end = width - after
-    return _Columns(_PAD, reference, axis, end - axis, end + _GAP, end + 2 * _GAP + numbers, width)
+    places = (_PAD, reference, end + _GAP, end + 2 * _GAP + widths[2])
+    return _Columns(places, axis, end - axis, width)
 
 
-def _reference(item: Difference) -> str:
-    told = shortened(item.reference, _REFERENCE_LENGTH)
-    return f"{told}, no control" if item.lacks_control else told
+def _texts(item: Difference, decimals: int) -> tuple[str, ...]:
+    """Write a row: the method, what it is compared with, the numbers, seeds and cases."""
+    reference = shortened(item.reference, _REFERENCE_LENGTH)
+    return (
+        shortened(item.method, _METHOD_LENGTH),
+        f"{reference}, no control" if item.lacks_control else reference,
+        format_difference(item, decimals),
+        f"{item.estimate.seeds}, {item.estimate.cases}",
+    )
 
 
 def _decimals(differences: Sequence[Difference]) -> int:
@@ -158,10 +153,9 @@ def _decimals(differences: Sequence[Difference]) -> int:
 def _draw_row(axes: Axes, columns: _Columns, y: float, item: Difference, decimals: int) -> None:
     estimate = item.estimate
     colour = colour_of(item)
-    _write(axes, columns, columns.method, y, shortened(item.method, _METHOD_LENGTH))
-    _write(axes, columns, columns.reference, y, _reference(item), color="0.35")
-    _write(axes, columns, columns.numbers, y, format_difference(item, decimals))
-    _write(axes, columns, columns.count, y, f"{estimate.seeds}, {estimate.cases}", color="0.35")
+    shades = ("black", "0.35", "black", "0.35")
+    for place, text, shade in zip(columns.texts, _texts(item, decimals), shades, strict=True):
+        _write(axes, columns, place, y, text, color=shade)
     if not math.isfinite(estimate.mean):
         return
     low, high = interval_of(estimate)
@@ -226,7 +220,7 @@ def _write(axes: Axes, columns: _Columns, x: float, y: float, text: str, **how: 
 
 
 def _shade(axes: Axes, columns: _Columns, y: float) -> None:
-    left = (columns.method - 0.04 - columns.axis) / columns.axis_width
+    left = (_PAD - 0.04 - columns.axis) / columns.axis_width
     right = (columns.width - 0.04 - columns.axis) / columns.axis_width
     axes.fill_between(
         [left, right],
@@ -241,13 +235,7 @@ def _shade(axes: Axes, columns: _Columns, y: float) -> None:
 
 
 def _head(axes: Axes, columns: _Columns, first: Difference) -> None:
-    words = (
-        (columns.method, "method"),
-        (columns.reference, "minus"),
-        (columns.numbers, "mean [95 % interval]"),
-        (columns.count, "seeds, cases"),
-    )
-    for place, text in words:
+    for place, text in zip(columns.texts, _HEADS, strict=True):
         _write(axes, columns, place, -0.5, text, color="0.35")
     where: dict[str, Any] = {
         "transform": axes.get_yaxis_transform(),

@@ -156,20 +156,20 @@ def ladder_figure(
 ) -> Figure:
     """Plot the score against the level of every corruption that has several, clean first."""
     figure, grid = panels(len(ladders), 2.3, narrowest=4.2, extra=0.5, sharey=True)
-    for axes, ladder in zip(grid, ladders, strict=True):
+    for place, (axes, ladder) in enumerate(zip(grid, ladders, strict=True)):
         for i, method in enumerate(block.methods):
             found = [
                 comparison.mean_of(block, method, condition=name)
                 for name in (CLEAN, *ladder.conditions)
             ]
-            places = np.arange(len(found)) + _DODGE * dodge(i, len(block.methods))
+            places = np.arange(len(found), dtype=np.float64) + _DODGE * dodge(i, len(block.methods))
             draw_curve(axes, places, found, styles[method], comparison.primary.bounds)
         levels = [np.format_float_positional(level, trim="-") for level in ladder.levels]
         axes.set_xticks(range(len(levels) + 1), ["clean", *levels])
         axes.set_xlim(-0.5, len(ladder.levels) + 0.5)
         axes.grid(axis="y")
-        is_first = axes.get_subplotspec().is_first_col()
-        label_axes(axes, ladder.name, _unit(ladder.name), axis_label(comparison) * is_first)
+        label = axis_label(comparison) if place % COLUMNS == 0 else ""
+        label_axes(axes, ladder.name, _unit(ladder.name), label)
         axes.tick_params(labelleft=True)
     legend_below(figure, [method_handle(method, styles[method]) for method in block.methods])
     return figure
