@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
-from harmoseg.store.transforms import MAX_ANGLE, apply_transforms, draw_transforms
+from harmoseg.store.transforms import (
+    BEND,
+    FACTORS,
+    MAX_ANGLE,
+    SCALES,
+    SIGMAS,
+    STRONG_COLUMNS,
+    apply_strong,
+    apply_transforms,
+    draw_strong,
+    draw_transforms,
+)
 
 
 def pair(height: int = 8, width: int = 8, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
@@ -143,3 +155,81 @@ def test_what_turns_in_is_a_reflection_of_the_inside() -> None:
     image = torch.full((1, 1, 32, 32), 200, dtype=torch.uint8)
     moved, _ = apply_transforms(image, image[:, 0], draw((0, 0, 20)))
     assert (moved == 200).all()  # no black corners
+
+
+# The strong augmentation: as drawn, the same alone and in a batch, labels with their images
+
+
+NOTHING = {"scale": 1.0, "brightness": 1.0, "contrast": 1.0, "saturation": 1.0}
+
+
+def strong(**values: float) -> torch.Tensor:
+    return torch.tensor([[({**NOTHING, **values}).get(name, 0.0) for name in STRONG_COLUMNS]])
+
+
+def disc(channels: int = 3, batch: int = 1) -> tuple[torch.Tensor, torch.Tensor]:
+    """Make a disc of label 1, bright where it is, on 64 x 64."""
+    y, x = np.mgrid[:64, :64]
+    labels = torch.from_numpy((np.hypot(y - 31.5, x - 31.5) < 14).astype(np.uint8))
+    image = 60 + 120 * labels[None].expand(channels, -1, -1)
+    return image[None].repeat(batch, 1, 1, 1), labels[None].repeat(batch, 1, 1)
+
+
+def test_draws_lie_in_their_ranges_and_are_as_frequent_as_said() -> None:
+    drawn = draw_strong((8, 3, 64, 64), 4000, torch.Generator().manual_seed(0))
+    found = {name: drawn[:, i] for i, name in enumerate(STRONG_COLUMNS)}
+    for name, (low, high), nothing, share in (
+        ("scale", SCALES, 1, 0.5), ("bend", (0.3 * BEND, BEND), 0, 0.25),
+        ("brightness", FACTORS, 1, 0.3), ("contrast", FACTORS, 1, 0.3),
+        ("saturation", FACTORS, 1, 0.3), ("sigma", SIGMAS, 0, 0.2),
+    ):  # fmt: skip
+        changed = found[name][found[name] != nothing]
+        assert len(changed) / 4000 == pytest.approx(share, abs=0.03), name
+        assert changed.min() >= low - 1e-6 and changed.max() <= high + 1e-6
+        assert changed.mean() == pytest.approx((low + high) / 2, rel=0.03)
+
+
+def test_nothing_drawn_changes_nothing() -> None:
+    images, labels = disc()
+    moved, turned = apply_strong(images, labels, strong())
+    assert torch.equal(moved, images) and torch.equal(turned, labels)
+
+
+@pytest.mark.parametrize("scale", [0.7, 1.4])
+def test_scale_changes_areas_by_its_square(scale) -> None:
+    images, labels = disc()
+    moved, turned = apply_strong(images, labels, strong(scale=scale))
+    assert turned.sum() / labels.sum() == pytest.approx(scale**2, rel=0.03)
+    assert moved.dtype == torch.uint8 and ((moved[0, 0] > 120) == turned[0]).float().mean() > 0.98
+
+
+def test_a_bend_moves_image_and_label_alike() -> None:
+    images, labels = disc()
+    moved, turned = apply_strong(images, labels, strong(bend=BEND, bend_seed=3))
+    assert not torch.equal(turned, labels)
+    assert ((moved[0, 0] > 120) == turned[0]).float().mean() > 0.98
+    other = apply_strong(images, labels, strong(bend=BEND, bend_seed=4))[1]
+    assert not torch.equal(turned, other)
+
+
+def test_colours_and_blur_leave_labels_alone() -> None:
+    images, labels = disc()
+    bright, same = apply_strong(images.clone(), labels, strong(brightness=1.2))
+    assert torch.equal(same, labels) and bright.max() == 216 and bright.min() == 72
+    flat = apply_strong(images.clone(), labels, strong(contrast=0.75))[0].float()
+    assert flat.std() == pytest.approx(0.75 * float(images.float().std()), rel=0.02)
+    smooth = apply_strong(images.clone(), labels, strong(sigma=5))[0]
+    edge = images[0, 0].float().diff(dim=1).abs().max()
+    assert smooth[0, 0].float().diff(dim=1).abs().max() < 0.6 * edge
+    grey, labels = disc(channels=1)
+    assert torch.equal(apply_strong(grey.clone(), labels, strong(saturation=1.2))[0], grey)
+
+
+def test_a_sample_is_the_same_alone_and_among_others() -> None:
+    images, labels = disc(batch=6)
+    drawn = draw_strong(images.shape, 6, torch.Generator().manual_seed(1))
+    together = apply_strong(images.clone(), labels.clone(), drawn)
+    for i in range(6):
+        one = slice(i, i + 1)
+        alone = apply_strong(images[one].clone(), labels[one].clone(), drawn[one])
+        assert torch.equal(alone[0][0], together[0][i]) and torch.equal(alone[1][0], together[1][i])

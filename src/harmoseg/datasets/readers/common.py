@@ -10,7 +10,7 @@ from hashlib import sha256
 from pathlib import Path
 from typing import TypeVar
 
-from harmoseg.datasets.folder import check_listed
+from harmoseg.datasets.catalogue import check_listed
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.pictures import picture_size
 from harmoseg.datasets.sources import SourceOptions, list_files
