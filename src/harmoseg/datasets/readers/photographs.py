@@ -79,7 +79,9 @@ def list_folders(name: str, source: Path, options: SourceOptions) -> Listing:
     chosen_split(options, known.split)
     root = find_root(source, *known.layouts, dataset=card.title)
     pairs = pairs_in(root, *known.layouts, mark=known.mark)
-    splits = dict.fromkeys(known.names, "test") if known.names else load_split(name)
+    splits: dict[str, Split] = (
+        dict.fromkeys(known.names, "test") if known.names else load_split(name)
+    )
     check_published([pair.case for pair in pairs], splits, known.listed, options)
     remarks = check_sizes(pairs, [known.size], len(splits), card.title) if known.size else []
     cases = [
