@@ -59,7 +59,8 @@ def xray(
         json: Write all numbers to this file.
     """
     from harmoseg.diagnostics.card_printing import cards_to_html, cards_to_text
-    from harmoseg.diagnostics.loss_card import examine, make_question
+    from harmoseg.diagnostics.loss_card import examine
+    from harmoseg.diagnostics.probe import make_question
     from harmoseg.files import write_text
     from harmoseg.losses.method import parse_loss
 

@@ -87,7 +87,9 @@ class ConditionScores:
 
     def measures(self) -> dict[str, NDArray[np.float64]]:
         """Return every measure (cases, classes) by the name of its column."""
-        overlap = {name: overlap_metric(name, self.counts) for name in OVERLAP}
+        overlap: dict[str, NDArray[np.float64]] = {
+            name: overlap_metric(name, self.counts) for name in OVERLAP
+        }
         of = self.groups
         return {**overlap, **of["further"], **of["distances"], **of["spectral"]}
 

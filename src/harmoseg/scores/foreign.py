@@ -151,8 +151,8 @@ def _find_roles(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         if role in taken:
             continue
         for word in words:
-            name = by_word.get(word)
-            if name is None or name in taken.values() or name in reading.declared:
+            name = by_word.get(word, "")
+            if not name or name in taken.values() or name in reading.declared:
                 continue
             numeric = pd.api.types.is_numeric_dtype(frame[name])
             if (role == "value" and not numeric) or (role == "measure" and numeric):

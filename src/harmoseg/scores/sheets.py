@@ -155,7 +155,7 @@ def _parse(
         raise HarmosegError(
             f"{file}: not a table ({reason}); expected CSV with a header"
         ) from error
-    return frame.set_axis(names, axis=1)
+    return frame.set_axis(list(names), axis=1)
 
 
 def _read_text(file: Path, data: bytes) -> pd.DataFrame:
