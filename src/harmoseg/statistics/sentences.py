@@ -13,7 +13,6 @@ from harmoseg.losses.method import Kind
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import WHOLE, Block, Where
-from harmoseg.statistics.comparison import Comparison, Difference
 from harmoseg.statistics.intervals import Estimate
 from harmoseg.statistics.printing import (
     FOR_THESE_NETWORKS,
