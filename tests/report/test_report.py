@@ -17,9 +17,9 @@ import pytest
 from PIL import Image
 
 from harmoseg import HarmosegError
+from harmoseg.colours import class_colours, paint_labels
 from harmoseg.datasets.folder import FolderOptions, SplitRule
 from harmoseg.datasets.preparing import PrepareOptions, prepare_folder
-from harmoseg.explain import preview
 from harmoseg.explain.preview import write_preview
 from harmoseg.metrics import METRICS, overlap_metric
 from harmoseg.metrics.measures import known_measure
@@ -393,7 +393,8 @@ def test_a_preview_paints_every_class_in_a_colour_of_its_own() -> None:
     for count in (8, 12):
         classes = ("background", *(f"organ {number}" for number in range(count)))
         card = Card(name="x", title="x", modality="CT", mode="multiclass", classes=classes)
-        painted = preview._coloured(np.arange(count + 1, dtype=np.uint8)[None], card)[0]
+        label = np.arange(count + 1, dtype=np.uint8)[None]
+        painted = paint_labels(label, class_colours(card))[0]
         assert painted[0].tolist() == [0, 0, 0]
         assert len({tuple(colour) for colour in painted.tolist()}) == count + 1
 
