@@ -25,6 +25,7 @@ from harmoseg.errors import HarmosegError
 from harmoseg.files import check_replaceable, read_json
 from harmoseg.store.inspecting import is_whole
 from harmoseg.store.layout import INFO_FILE, SCHEMA, Case
+from harmoseg.store.reading import read_info
 from harmoseg.store.tiling import CutSample, cut
 from harmoseg.store.writing import check_apart, writing_store
 
@@ -130,9 +131,7 @@ def store_of_folder(
     )
     if not prepare_folder(folder, SplitRule(), options, cure=cure):
         return store, f"{store} is there already, made from the same files"
-    counts = read_json(store / INFO_FILE, what="the description of a store")["counts"]
-    told = ", ".join(f"{count} {split}" for split, count in counts.items())
-    return store, f"prepared {store} from {source} (cases: {told})"
+    return store, f"prepared {store} from {source} (cases: {read_info(store).told_counts()})"
 
 
 def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = REPLACE) -> bool:
