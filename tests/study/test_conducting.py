@@ -90,7 +90,7 @@ def test_differences_pair_cases_and_seeds(study) -> None:
     (difference,) = comparison.headline
     ours, theirs = difference.block.paired("unet+scc", "unet", comparison.primary)
     assert (difference.method, difference.reference) == ("unet+scc", "unet")
-    assert difference.estimate.mean == pytest.approx(np.nanmean(ours - theirs), abs=1e-3)
+    assert difference.estimate.mean == pytest.approx(np.nanmean((ours - theirs).values), abs=1e-3)
 
 
 def test_a_second_call_repeats_nothing(study, phantom_store, monkeypatch) -> None:
