@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from harmoseg import HarmosegError, compare, read_scores
+from harmoseg.cli.main import main
 from harmoseg.scores.files import ScoresWarning
 from harmoseg.statistics.blocks import split_into_blocks
 
@@ -257,6 +258,41 @@ def test_a_broken_excel_file_is_named(tmp_path) -> None:
     file.write_bytes(b"PK\x03\x04cut short")
     with pytest.raises(HarmosegError, match=r"t\.xlsx: cannot be read as an Excel file"):
         read_scores(file)
+
+
+def test_tables_of_methods_are_compared_side_by_side(tmp_path, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name, shift in (("one", 0), ("two", 10), ("three", 14), ("four", 2)):
+        rows = "".join(f"{'abcd'[i % 4]}_{i},0.{50 + shift + i}\n" for i in range(8))
+        write(tmp_path, "Scan,dice\n" + rows, f"{name}.csv")
+    named = {"u": "one.csv", "v": ["two.csv", "three.csv"]}
+    by_mapping = read_scores(named, names={"case": "Scan"}, groups=r"^(.)_")
+    assert by_mapping.frame.groupby("method", observed=True)["seed"].nunique().to_dict() == {
+        "u": 1,
+        "v": 2,
+    }
+    assert set(by_mapping.frame["group"]) == set("abcd")
+    by_list = read_scores(["one.csv", "two.csv"], names={"case": "Scan"})
+    assert set(by_list.values_of("method")) == {"one", "two"}
+    with pytest.raises(HarmosegError, match="group pattern 'x' does not fit"):
+        read_scores("one.csv", names={"case": "Scan"}, groups="x")
+
+    shared = ["--column", "case=Scan", "--out"]
+    assert main(["compare", "one.csv", "two.csv", *shared, "o"]) == 0
+    assert "+10.0 [+10.0, +10.0]" in capsys.readouterr().out
+    assert (
+        main(["compare", "u=one.csv", "u=four.csv", "v=two.csv", "v=three.csv", *shared, "p"]) == 0
+    )
+    assert "+11.0" in capsys.readouterr().out
+    for words, message in (
+        (["u=one.csv", "two.csv"], "'two.csv': expected NAME=PATH, as 'u=one.csv' is"),
+        (["one.csv", "--classes", "liver"], "--classes is for folders of masks; leave it out"),
+        (["one.csv", "one.csv"], "repeats method 'one'"),
+        (["u=absent.csv"], "absent.csv: no such file"),
+    ):
+        assert main(["compare", *words, *shared, "q"]) == 2
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "q").exists()
 
 
 def test_a_table_read_is_judged(tmp_path) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from harmoseg.cli.parsing import print_verdict
 from harmoseg.errors import HarmosegError
@@ -18,6 +19,8 @@ from harmoseg.training.options import TrainingOptions
 if TYPE_CHECKING:
     from harmoseg.scores.table import Scores
 
+_TABLE_ENDING = re.compile(r"(\.(csv|tsv|txt|json|xlsx))?(\.gz)?$")
+
 
 @dataclass(frozen=True)
 class MaskFolders:
@@ -27,13 +30,11 @@ class MaskFolders:
         truth: Folder, or pattern, of the true masks.
         classes: Names of the labels 1, 2, ...; or NAME=LABEL, or NAME=#rrggbb, for each class.
         images: Folder, or pattern, of the images, for pictures of cases; black without it.
-        groups: Patients: a CSV file with case and group, or a pattern for the name of a case.
     """
 
     truth: str | None = None
     classes: Sequence[str] = ()
     images: str | None = None
-    groups: str | None = None
 
 
 @dataclass(frozen=True)
@@ -43,12 +44,16 @@ class TableOptions:
     Args:
         reference: The method that the others are compared with, where methods have no control.
         primary: The measure declared primary beforehand; DSC if absent.
+        groups: Patients: a CSV file with case and group, or a pattern for the name of a case.
         measure: A column that harmoseg does not know: NAME:DIRECTION:UNIT, as Dice:higher:percent.
+        column: A column that is not found by its name: ROLE=COLUMN, as case=Scan or method=Arm.
     """
 
     reference: str | None = None
     primary: str | None = None
+    groups: str | None = None
     measure: Sequence[str] = ()
+    column: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -97,8 +102,9 @@ def compare(
     --truth labels), a table of scores, or a results folder of nnU-Net.
 
     Args:
-        paths: A prepared store; or a table of scores, a folder with scores.csv or results of
-            nnU-Net; or NAME=FOLDER for every method, the same name again for a further training.
+        paths: A prepared store; or tables of scores, folders with scores.csv, or results of
+            nnU-Net; or NAME=FOLDER or NAME=TABLE for every method, the same name again for a
+            further training.
         out: The folder of tables, figures and report; compare-NAME here if absent.
         margin: Largest difference in the primary measure, in printed units such as points, that
             counts as none. Without it nothing is called equivalent.
@@ -117,65 +123,69 @@ def compare(
     named = [text for text in paths if "=" in text]
     if named and len(named) < len(paths):
         raise HarmosegError(
-            f"{next(text for text in paths if '=' not in text)!r}: expected NAME=FOLDER, as "
+            f"{next(text for text in paths if '=' not in text)!r}: expected NAME=PATH, as "
             f"{named[0]!r} is"
         )
-    path = Path(paths[0])
-    if named or masks.truth:
-        folders = parse_folders(named)
-        if masks.truth is None:
-            raise HarmosegError(
-                f"{next(iter(folders))}: name the folder of true masks with --truth"
-            )
-        if not folders and not (len(paths) == 1 and find_validations(path)):
+    methods, path = parse_folders(named), Path(paths[0])
+    names = list(methods) or [_TABLE_ENDING.sub("", Path(text).resolve().name) for text in paths]
+    out = out or Path("compare-" + "-".join(names))
+    if masks.truth is not None:
+        if not methods and not (len(paths) == 1 and find_validations(path)):
             raise HarmosegError(
                 f"{paths[0]!r}: with --truth, name every folder of masks: NAME=FOLDER, for example "
                 f"A={paths[0]}"
             )
-        out = out or Path("compare-" + "-".join(folders or [path.resolve().name]))
         _check_free(out, overwrite=overwrite)
         scores = score(
-            folders or path,
+            methods or path,
             masks.truth,
             classes=parse_classes(masks.classes),
-            groups=masks.groups,
+            groups=table.groups,
             # Folds of nnU-Net that are not done yet leave cases without a prediction.
-            unmatched="error" if folders else "skip",
+            unmatched="error" if methods else "skip",
             images=masks.images,
             gallery=True,
             out=out,
             overwrite=overwrite,
         )
         return _judge(scores, out, table, margin, out)
-    if len(paths) > 1:
+    _refuse(vars(masks), "folders of masks", "name the true masks with --truth")
+    stores = [text for text in paths if (Path(text) / INFO_FILE).exists()]
+    if stores and len(paths) > 1:
         raise HarmosegError(
-            f"{len(paths)} paths: one store or table is compared at a time; of masks, name every "
-            "folder (NAME=FOLDER) and the truth (--truth)"
+            f"{stores[0]}: one store is compared at a time; --also names further ones to test on"
         )
-    out = out or Path(f"compare-{path.resolve().name.removesuffix('.gz').removesuffix('.csv')}")
-    if (path / INFO_FILE).exists():
-        unused = {**vars(table), "classes": masks.classes, "groups": masks.groups}
-        for name in filter(unused.get, unused):
-            raise HarmosegError(
-                f"--{name} is for results that are there, and {path} is a store; leave it out (the "
-                "first of --methods is the reference, and DSC is primary)"
-            )
+    if stores:
+        cure = f"know that {path} is a store: the first of --methods is its reference, DSC primary"
+        _refuse(vars(table), "results that are there", cure)
         values = {**vars(store), **vars(training)}
         explain = values.pop("explain")
         return finish_study(run_study(path, out=out, margin=margin, **values), explain, tables=2)
-    if not path.exists():
+    if not methods and not path.exists():
         raise HarmosegError(f"{path}: no such file or folder; give a store or a table of scores")
     _check_free(out, overwrite=overwrite)
-    return _judge(read_table(path, table.measure), out, table, margin, path)
+    tables: Any = methods or (list(paths) if len(paths) > 1 else path)
+    scores = read_table(tables, table.measure, groups=table.groups, columns=table.column)
+    return _judge(scores, out, table, margin, path)
 
 
-def read_table(path: Path, measures: Sequence[str]) -> Scores:
+def _refuse(options: Mapping[str, Any], purpose: str, cure: str) -> None:
+    """Raise HarmosegError for an option that this comparison would not use."""
+    for name in filter(options.get, options):
+        raise HarmosegError(f"--{name} is for {purpose}; leave it out, or {cure}")
+
+
+def read_table(
+    path: Any, measures: Sequence[str], *, groups: str | None = None, columns: Sequence[str] = ()
+) -> Scores:
     """Read scores of anybody; what looks wrong is logged once, and not warned of again."""
     from harmoseg.scores.files import ScoresWarning, read_scores
 
+    names = {role: name for role, _, name in (text.partition("=") for text in columns)}
+
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ScoresWarning)
-        return read_scores(path, measures=measures)
+        return read_scores(path, measures=measures, groups=groups, names=names)
 
 
 def _check_free(out: Path, *, overwrite: bool) -> None:

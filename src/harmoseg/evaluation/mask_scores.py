@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
 
 from harmoseg.colours import colour_codes
-from harmoseg.errors import HarmosegError, listed
+from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.case_scores import (
     BOTH_EMPTY,
     DISTANCES,
@@ -29,11 +28,9 @@ from harmoseg.metrics import (
     confusion_counts,
     overlap_metric,
 )
-from harmoseg.scores.files import find_suspicions
-from harmoseg.scores.sheets import read_table
-from harmoseg.scores.table import BACKGROUND, COUNTS, Scores, natural_order
+from harmoseg.scores.files import Lookup, find_suspicions, look_up
+from harmoseg.scores.table import BACKGROUND, COUNTS, Scores
 
-Lookup = Mapping[str, str] | str | Path | None
 _CLOSE_MM = 1e-3
 _CONTRADICTED = 0.01
 """Share of pixels: postprocessing changes less, another orientation or another model more."""
@@ -209,8 +206,8 @@ def make_scores(
     names: Mapping[int, str],
     how: ScoringOptions,
     *,
-    groups: Lookup = None,
-    subsets: Lookup = None,
+    groups: Lookup | None = None,
+    subsets: Lookup | None = None,
     tested_on: str = "",
 ) -> Scores:
     """Return the table of scores of every case; `names` are the classes by label.
@@ -261,7 +258,7 @@ def make_scores(
     ]
     for name, given in (("group", groups), ("subset", subsets)):
         if given is not None:
-            frame[name] = _look_up(given, frame["case"], name)
+            frame[name] = look_up(given, frame["case"], name)
         elif name == "group":
             remarks.append("no patients are named, so every case counts as a patient")
     of_bins = pd.concat(bins, ignore_index=True) if bins else None
@@ -288,24 +285,3 @@ def label_names(measured: Mapping[str, Mapping[str, Any]], classes: Classes) -> 
                     f"{', '.join(map(str, [0, *sorted(known)]))}, or name the labels with classes"
                 )
     return {1: "foreground"} if known <= {1} else {value: str(value) for value in sorted(known)}
-
-
-def _look_up(given: Mapping[str, str] | str | Path, cases: pd.Series, name: str) -> list[str]:
-    """Return the group or subset of every case, from a mapping, a table, or a pattern."""
-    if isinstance(given, str | Path) and Path(given).is_file():
-        table = read_table(Path(given))
-        if missing := [column for column in ("case", name) if column not in table.columns]:
-            raise HarmosegError(f"{given}: no column {missing[0]!r}; found {list(table.columns)}")
-        given = dict(zip(table["case"], table[name], strict=True))
-    if isinstance(given, Mapping):
-        if missing := natural_order(set(cases) - given.keys()):
-            raise HarmosegError(f"no {name} is given for {len(missing)} cases: {listed(missing)}")
-        return [given[case] for case in cases]
-    try:
-        pattern = re.compile(str(given))
-    except re.error as error:
-        raise HarmosegError(f"{name} pattern {given!r}: {error}") from error
-    found = {case: pattern.search(case) for case in cases.unique()}
-    if missing := natural_order(case for case, match in found.items() if match is None):
-        raise HarmosegError(f"{name} pattern {given!r} does not fit {listed(missing)}")
-    return [m[1] if m.re.groups else m[0] for case in cases if (m := found[case]) is not None]

@@ -30,7 +30,6 @@ from harmoseg.evaluation.mask_runs import (
     of_cases,
 )
 from harmoseg.evaluation.mask_scores import (
-    Lookup,
     ScoringOptions,
     label_names,
     make_scores,
@@ -40,7 +39,7 @@ from harmoseg.evaluation.mask_scores import (
 )
 from harmoseg.files import make_folder
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, spread_evenly
-from harmoseg.scores.files import SCORES_FILE, write_scores
+from harmoseg.scores.files import SCORES_FILE, Lookup, write_scores
 from harmoseg.scores.nnunet import find_validations
 from harmoseg.scores.table import Scores
 from harmoseg.store.tiling import resize_image, resize_label
@@ -58,8 +57,8 @@ def score(
     *,
     probabilities: Folders | str | Path | None = None,
     options: ScoringOptions | None = None,
-    groups: Lookup = None,
-    subsets: Lookup = None,
+    groups: Lookup | None = None,
+    subsets: Lookup | None = None,
     tested_on: str = "",
     images: str | Path | None = None,
     gallery: bool = False,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import logging
+import re
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, listed
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.metrics.measures import Measure, declare_measure, known_measure
 from harmoseg.scores.foreign import Columns, Reading, to_long
@@ -26,13 +27,15 @@ from harmoseg.scores.sheets import (
     read_sheet,
     read_table,
 )
-from harmoseg.scores.table import BACKGROUND, COUNTS, KEYS, Scores
+from harmoseg.scores.table import BACKGROUND, COUNTS, KEYS, Scores, natural_order
 
 SCORES_FILE = "scores.csv"
 RINGS_FILE = "rings.csv"
 BINS_FILE = "bins.csv"
 EXAMPLE_FILE = Path(__file__).parent / "examples" / "polyps.csv.gz"
 """Networks trained out on Kvasir-SEG, tested there and on ETIS-Larib; from results/trained-out."""
+Paths = str | Path | Sequence[str | Path]
+Lookup = Mapping[str, str] | str | Path
 _LOG = logging.getLogger(__name__)
 _PACKED = ".gz"
 _OLD_RESULTS = ("trained_on", "method", "seed", "tested_on", "condition", "case", "class")
@@ -66,10 +69,10 @@ def write_scores(scores: Scores, folder: Path, *, packed: bool = False) -> Path:
 
 
 def read_scores(
-    path: str | Path | Mapping[str, str | Path | Sequence[str | Path]],
+    path: Paths | Mapping[str, Paths],
     *,
     measures: Sequence[str | Measure] = (),
-    groups: Mapping[str, str] | None = None,
+    groups: Lookup | None = None,
     names: Mapping[str, str] | None = None,
     columns: Columns | None = None,
 ) -> Scores:
@@ -79,11 +82,13 @@ def read_scores(
         path: A folder with ``scores.csv``, a file of that form (``.csv`` or ``.csv.gz``), or a
             ``results.csv`` of harmoseg 0.1.0; ``summary.json`` of nnU-Net 1 or 2, or a folder with
             several; a long or wide table of others (``.csv``, ``.tsv``, ``.json``, ``.xlsx``), or a
-            folder with one per method. A mapping names the methods: ``{"A": "a.csv", "B":
-            ["b1.csv", "b2.csv"]}``, several files being one training each.
+            folder with one per method. Several of them in a sequence are joined; a table that names
+            no method is one of the name of its file. A mapping names the methods: ``{"A": "a.csv",
+            "B": ["b1.csv", "b2.csv"]}``, several files being one training each.
         measures: Columns that harmoseg does not know: `Measure` objects, or declarations such as
             ``"Dice:higher:percent"``.
-        groups: Patient of every case, for tables without a column ``group``.
+        groups: Patient of every case: a mapping; a CSV file with the columns ``case`` and
+            ``group``; or a pattern whose first group, else its whole match, is the patient.
         names: Columns that are not found by their names: ``{"case": "Scan no."}``.
         columns: What further columns of a wide table are: ``methods`` or ``classes``.
 
@@ -100,10 +105,16 @@ def read_scores(
         names=dict(names or {}),
         columns=columns,
     )
-    scores = _read_named(path, how) if isinstance(path, Mapping) else _read_path(Path(path), how)
+    if isinstance(path, str | Path):
+        shown, scores = str(path), _read_path(Path(path), how)
+    elif isinstance(path, Mapping):
+        shown, scores = ", ".join(path), _read_named(path, how)
+    else:
+        shown = ", ".join(map(str, path))
+        tables = [_read_path(table, replace(how, method=_stem(table))) for table in map(Path, path)]
+        scores = Scores.concat(tables)
     suspicions = find_suspicions(scores)
     scores = replace(scores, remarks=(*scores.remarks, *suspicions))
-    shown = ", ".join(map(str, path)) if isinstance(path, Mapping) else str(path)
     for line in (f"{shown}: {scores.summary()}", *scores.remarks):
         _LOG.info(line)
     for text in suspicions:
@@ -121,7 +132,7 @@ def example_scores() -> Scores:
     return read_scores(EXAMPLE_FILE)
 
 
-def _read_named(paths: Mapping[str, str | Path | Sequence[str | Path]], how: Reading) -> Scores:
+def _read_named(paths: Mapping[str, Paths], how: Reading) -> Scores:
     """Read the tables of named methods; several tables of a method are its trainings."""
     parts = []
     for method, given in paths.items():
@@ -146,8 +157,7 @@ def _read_path(path: Path, how: Reading) -> Scores:
         return _read_folder(path, how)
     file = _scores_file(path) if path.is_dir() else path
     data = read_bytes(file)
-    stem = file.name.removesuffix(".gz").rsplit(".", 1)[0]
-    how = replace(how, source=str(file), stem=stem, remarks=[])
+    how = replace(how, source=str(file), stem=_stem(file), remarks=[])
     if file.suffix.lower() == ".json" or data.lstrip()[:1] in (b"{", b"["):
         content = read_json(file, data)
         if is_summary(content) or is_summary_of_means(content):
@@ -159,6 +169,10 @@ def _read_path(path: Path, how: Reading) -> Scores:
         frame, remarks = read_sheet(file, data)
         how.remarks.extend(remarks)
     return _finish(*to_long(frame, how), how)
+
+
+def _stem(path: Path) -> str:
+    return path.name.removesuffix(".gz").rsplit(".", 1)[0]
 
 
 def _read_folder(folder: Path, how: Reading) -> Scores:
@@ -175,7 +189,7 @@ def _read_folder(folder: Path, how: Reading) -> Scores:
     if not files:
         raise HarmosegError(
             f"{folder}: no {SCORES_FILE}, no {SUMMARY_FILE} and no table in it; expected a folder "
-            "of scores"
+            "of scores; masks are judged with their truth (compare ... --truth)"
         )
     tables: dict[Path, Scores] = {}
     refused: list[str] = []
@@ -197,7 +211,7 @@ def _finish(
 ) -> Scores:
     """Make scores of a long table; without a column for patients every case counts as one."""
     if (groups := how.groups) is not None:
-        frame = frame.assign(group=[groups.get(case, case) for case in frame["case"]])
+        frame = frame.assign(group=look_up(groups, frame["case"], "group"))
     elif "group" not in frame.columns:
         how.remarks.append("no column names the patient, so every case counts as a patient")
     return Scores.of(frame, measures, source=how.source, remarks=how.remarks, **beside)
@@ -247,6 +261,30 @@ def _find(folder: Path, name: str) -> Path | None:
     """Return a file of a folder, packed or not; None where it is not there."""
     files = (folder / name, folder / (name + _PACKED))
     return next((file for file in files if file.is_file()), None)
+
+
+def look_up(given: Lookup, cases: pd.Series, name: str) -> list[str]:
+    """Return the group or subset of every case, from a mapping, a table, or a pattern.
+
+    Raises HarmosegError where a case has none, and for a pattern that is none.
+    """
+    if isinstance(given, str | Path) and Path(given).is_file():
+        table = read_table(Path(given))
+        if missing := [column for column in ("case", name) if column not in table.columns]:
+            raise HarmosegError(f"{given}: no column {missing[0]!r}; found {list(table.columns)}")
+        given = dict(zip(table["case"], table[name], strict=True))
+    if isinstance(given, Mapping):
+        if missing := natural_order(set(cases) - given.keys()):
+            raise HarmosegError(f"no {name} is given for {len(missing)} cases: {listed(missing)}")
+        return [given[case] for case in cases]
+    try:
+        pattern = re.compile(str(given))
+    except re.error as error:
+        raise HarmosegError(f"{name} pattern {given!r}: {error}") from error
+    found = {case: pattern.search(case) for case in cases.unique()}
+    if missing := natural_order(case for case, match in found.items() if match is None):
+        raise HarmosegError(f"{name} pattern {given!r} does not fit {listed(missing)}")
+    return [m[1] if m.re.groups else m[0] for case in cases if (m := found[case]) is not None]
 
 
 def find_suspicions(scores: Scores) -> list[str]:

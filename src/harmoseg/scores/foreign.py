@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -55,7 +55,7 @@ class Reading:
 
     declared: Mapping[str, Measure] = field(default_factory=dict)
     percent: frozenset[str] = frozenset()
-    groups: Mapping[str, str] | None = None
+    groups: Mapping[str, str] | str | Path | None = None
     names: Mapping[str, str] = field(default_factory=dict)
     columns: Columns | None = None
     method: str = ""
@@ -353,7 +353,8 @@ def _no_cases(frame: pd.DataFrame, reading: Reading) -> HarmosegError:
         )
     return reading.error(
         f"no column names the case; found {_listed(frame.columns)}; expected a column such as "
-        "case, id, name or filename, or name it with names={'case': COLUMN}"
+        "case, id, name or filename, or name it: names={'case': COLUMN} in Python, --column "
+        "case=COLUMN in a shell"
     )
 
 
