@@ -27,6 +27,7 @@ from harmoseg.inference.output_folder import PredictionFolder
 from harmoseg.inference.planes import cut_windows, predict_planes
 from harmoseg.inference.predict import predict
 from harmoseg.inference.predictor import Predictor
+from harmoseg.locks import is_locked
 from harmoseg.store.reading import open_store
 
 EXACT = PredictionOptions(precision="fp32")
@@ -518,11 +519,11 @@ def test_closing_the_folder_does_not_hide_what_went_wrong(tmp_path, monkeypatch)
 
     with (
         pytest.raises(ZeroDivisionError),
-        PredictionFolder(tmp_path / "out", {}, ["a"]) as folder,
+        PredictionFolder(tmp_path / "out", {}, ["a"]),
     ):
         monkeypatch.setattr(PredictionFolder, "_write_table", refuse)
         raise ZeroDivisionError
-    assert folder._lock is None
+    assert not is_locked(tmp_path / "out" / ".lock")
     monkeypatch.undo()
     with PredictionFolder(tmp_path / "out", {}, ["a"]):
         pass

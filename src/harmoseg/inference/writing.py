@@ -56,14 +56,15 @@ def write_outputs(
         drawn = draw_outlines(case.image[plane], label[plane], class_colours(card), size)
         with _new_file(out / OVERLAYS / case.item.overlay) as file:
             Image.fromarray(drawn).save(file, compress_level=1)
+    made = None if case.volume is None else _like(case.volume, label, np.dtype(np.uint8))
     with _new_file(out / MASKS / case.item.mask) as file:
-        if case.item.kind == "image":
+        if made is not None:
+            nibabel.save(made, file)
+        elif case.item.kind == "image":
             _save_mask(file, label[0], card)
-        elif case.volume is None:
+        else:
             with h5py.File(file, "w") as stored:
                 stored.create_dataset("label", data=label, compression="gzip", compression_opts=1)
-        else:
-            nibabel.save(_like(case.volume, label, np.dtype(np.uint8)), file)
 
 
 @contextmanager
