@@ -16,13 +16,10 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from harmoseg.errors import HarmosegError
 from harmoseg.locks import drop_lock, is_locked, take_lock
-
-if TYPE_CHECKING:
-    import jinja2
 
 _LOCK = ".lock"
 PARTIAL = ".partial-"
@@ -286,20 +283,6 @@ def read_csv(
     except csv.Error as error:
         raise HarmosegError(f"{path}: {what} cannot be read ({error})") from error
     return rows
-
-
-def open_template(package: str, name: str) -> jinja2.Template:
-    """Open a template of a page in a package; what it is given is text, never markup."""
-    import jinja2  # not above: few commands write pages
-
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader(package, "."),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(name)
 
 
 def sha256_of(path: Path) -> str:

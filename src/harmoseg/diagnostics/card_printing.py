@@ -11,7 +11,7 @@ from typing import Any
 from harmoseg.diagnostics.contract import ORDER, Check
 from harmoseg.diagnostics.gradients import BASIS, NAMES, octave_names
 from harmoseg.diagnostics.loss_card import LossCard
-from harmoseg.files import open_template
+from harmoseg.templates import open_template
 
 _FINER = {3: 16, 4: 8}
 """Octaves from which on power is summed, and the size of detail there in pixels."""

@@ -14,9 +14,10 @@ from harmoseg.datasets.checks import SEVERITIES
 from harmoseg.datasets.scan import VerifiedCase, View
 from harmoseg.datasets.verifying import Verification, class_shares, closing_line, describe
 from harmoseg.errors import HarmosegError
-from harmoseg.files import make_folder, open_template, write_text
+from harmoseg.files import make_folder, write_text
 from harmoseg.report.page import picture_address
 from harmoseg.store.layout import SPLITS
+from harmoseg.templates import open_template
 
 _SIDE = 208
 _MOST_ROWS = 300

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image
 
-from harmoseg.files import open_template
+from harmoseg.templates import open_template
 
 Cell = str | tuple[str, bool]
 """The text of a cell, or (text, whether it is bold)."""
