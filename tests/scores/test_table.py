@@ -175,3 +175,20 @@ def test_files_that_are_no_table_are_refused(tmp_path, content, message) -> None
         read_scores(tmp_path / "absent.csv")
     with pytest.raises(HarmosegError, match="none of 1 files holds scores"):
         read_scores(tmp_path)
+
+
+def test_bins_of_cases_join_with_bins_of_all_cases() -> None:
+    def scores(seed, with_case):
+        rows = pd.DataFrame({"method": "u", "seed": seed, "case": ["a", "b"], "DSC": [0.5, 0.6]})
+        edges = {"convention": "foreground", "bin": 0, "low": 0.0, "high": 1.0}
+        sums = {"count": [4, 6], "confidence_sum": [2.0, 3.0], "right_sum": [1.0, 5.0]}
+        bins = pd.DataFrame({"method": "u", "seed": seed, "case": ["a", "b"], **edges, **sums})
+        if not with_case:
+            bins = bins.drop(columns="case").groupby(["method", "seed", *edges]).sum().reset_index()
+        return Scores.of(rows, bins=bins)
+
+    alone = Scores.concat([scores("0", True), scores("1", True)])
+    assert alone.bins is not None and set(alone.bins["case"]) == {"a", "b"}
+    mixed = Scores.concat([scores("0", True), scores("1", False)]).bins
+    assert mixed is not None and "case" not in mixed
+    assert mixed[["seed", "count", "right_sum"]].to_numpy().tolist() == [["0", 10, 6], ["1", 10, 6]]

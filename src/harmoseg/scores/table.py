@@ -126,7 +126,7 @@ class Scores:
             measures,
             source="the joined tables",
             rings=pd.concat(rings, ignore_index=True) if rings else None,
-            bins=pd.concat(bins, ignore_index=True) if bins else None,
+            bins=pd.concat(_alike(bins), ignore_index=True) if bins else None,
             remarks=remarks,
         )
 
@@ -374,6 +374,21 @@ def _check_sums(
                 )
             part[name] = text.astype("category")
     return part
+
+
+def _alike(bins: Sequence[pd.DataFrame]) -> list[pd.DataFrame]:
+    """Add bins up over cases where some of the tables hold sums over all cases already."""
+    if all("case" in part for part in bins):
+        return list(bins)
+    of_case = ("case", "group", "subset")
+    found = []
+    for part in bins:
+        keys = [name for name in KEYS if name in part and name not in of_case]
+        edges = {"low": "first", "high": "first"}
+        sums = dict.fromkeys(("count", "confidence_sum", "right_sum"), "sum")
+        of_bin = part.groupby([*keys, "convention", "bin"], sort=False)
+        found.append(of_bin.agg({**edges, **sums}).reset_index())
+    return found
 
 
 def _in_order(table: pd.DataFrame) -> pd.DataFrame:
