@@ -119,7 +119,7 @@ def test_folders_of_masks_go_to_the_report_in_one_command(tmp_path, capsys) -> N
         (words[:2], "name the folder of true masks with --truth"),
         ([words[0], str(tmp_path / "b"), *words[2:]], "expected NAME=FOLDER"),
         ([str(tmp_path / "a"), *words[2:]], "name every folder of masks"),
-        ([str(tmp_path / "a"), str(tmp_path / "b")], "one store or table is compared at a time"),
+        ([str(tmp_path / "a"), str(tmp_path / "b")], "name the folder of true masks with --truth"),
     ):
         assert main(["compare", *wrong, "--out", str(tmp_path / "x")]) == 2
         assert message in capsys.readouterr().err

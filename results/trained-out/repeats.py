@@ -53,7 +53,7 @@ def main() -> None:
         spread = math.sqrt((seeds - 1) / seeds * np.square(without - np.mean(without)).sum())
         reach = float(student.ppf(0.975, seeds - 1)) * spread
         print(
-            f"{block.tested_on}: {seeds} seeds, {arguments.draws} pairs of groups of {GROUP}: "
+            f"{block.tested_on}: {seeds} seeds, {arguments.draws:,} pairs of groups of {GROUP}: "
             f"{100 * whole:.1f} % of intervals exclude 0, jackknife interval "
             f"{100 * max(0.0, whole - reach):.1f} to {100 * min(1.0, whole + reach):.1f} %"
         )

@@ -237,7 +237,7 @@ def test_a_failed_run_is_a_gap_and_a_warning(study) -> None:
         for case in payload((study.folder / "report.html").read_text())["cases"]
     }
     assert shown == (False, True, False, False)  # unet 0, unet 1, unet+scc 0, unet+scc 1
-    work = SimpleNamespace(name="x", method="unet", seed=1, stores=(Path("phantom-binary"),))
+    work = SimpleNamespace(name="x", method="unet", seed=1, dataset="phantom-binary")
     failed = replace(lacking, unfinished=0, failures={"x": "diverged"}, failed=(work,))
     told = " ".join(study_warnings(failed))
     assert "1 run(s) failed and are in no table: unet, seed 1, on phantom-binary: diverged." in told

@@ -285,7 +285,10 @@ def test_tables_of_methods_are_compared_side_by_side(tmp_path, capsys, monkeypat
     )
     assert "+11.0" in capsys.readouterr().out
     for words, message in (
-        (["u=one.csv", "two.csv"], "'two.csv': expected NAME=PATH, as 'u=one.csv' is"),
+        (
+            ["u=one.csv", "two.csv"],
+            "'two.csv': expected NAME=FOLDER or NAME=TABLE, as 'u=one.csv' is",
+        ),
         (["one.csv", "--classes", "liver"], "--classes is for folders of masks; leave it out"),
         (["one.csv", "one.csv"], "repeats method 'one'"),
         (["u=absent.csv"], "absent.csv: no such file"),

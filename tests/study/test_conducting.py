@@ -435,7 +435,7 @@ def test_folders_of_something_else_are_refused(study, binary_store, tmp_path) ->
         ({"schema": 99}, "schema version 99"),
         ({"seeds": None}, "damaged, seeds missing"),
         ({"datasets": None}, "damaged, datasets missing"),
-        ({"datasets": [{"name": "phantom"}]}, "damaged .*stores.* is missing or wrong"),
+        ({"datasets": [{"name": "phantom"}]}, "damaged .*runs.* is missing or wrong"),
     ],
 )
 def test_an_older_or_damaged_study_is_told(study, tmp_path, change, message) -> None:

@@ -123,8 +123,8 @@ def compare(
     named = [text for text in paths if "=" in text]
     if named and len(named) < len(paths):
         raise HarmosegError(
-            f"{next(text for text in paths if '=' not in text)!r}: expected NAME=PATH, as "
-            f"{named[0]!r} is"
+            f"{next(text for text in paths if '=' not in text)!r}: expected NAME=FOLDER or "
+            f"NAME=TABLE, as {named[0]!r} is"
         )
     methods, path = parse_folders(named), Path(paths[0])
     names = list(methods) or [_TABLE_ENDING.sub("", Path(text).resolve().name) for text in paths]

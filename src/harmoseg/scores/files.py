@@ -189,7 +189,7 @@ def _read_folder(folder: Path, how: Reading) -> Scores:
     if not files:
         raise HarmosegError(
             f"{folder}: no {SCORES_FILE}, no {SUMMARY_FILE} and no table in it; expected a folder "
-            "of scores; masks are judged with their truth (compare ... --truth)"
+            "of scores; of masks, name the folder of true masks with --truth"
         )
     tables: dict[Path, Scores] = {}
     refused: list[str] = []
