@@ -210,6 +210,10 @@ def test_other_affines_are_refused(tmp_path) -> None:
     write_nifti(tmp_path / "a" / "x.nii.gz", labels, origin=5.0)
     with pytest.raises(HarmosegError, match="affines differ: .* up to 5 mm apart; resample"):
         score({"a": tmp_path / "a"}, tmp_path / "truth")
+    write_nifti(tmp_path / "c" / "x.nii.gz", labels.astype(np.int16) - 1)
+    for pair in (("a", "c"), ("c", "a")):
+        with pytest.raises(HarmosegError, match=r"c/x\.nii\.gz: label -1, expected 0"):
+            score({"a": tmp_path / pair[0]}, tmp_path / pair[1])
     write_nifti(tmp_path / "b" / "x.nii.gz", labels + np.float32(0.5))
     with pytest.raises(HarmosegError, match="no whole numbers, expected labels"):
         score({"b": tmp_path / "b"}, tmp_path / "truth")

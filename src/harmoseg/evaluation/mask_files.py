@@ -166,7 +166,12 @@ def case_of(file: Path, folder: Path, endings: Sequence[str] = MASKS) -> str:
 
 
 def _with_white(path: Path, labels: NDArray[np.integer], values: Sequence[int]) -> MaskFile:
-    """Read black and white as 0 and 1, whatever the value of white."""
+    """Read black and white as 0 and 1, whatever the value of white; refuse negative labels."""
+    if values[0] < 0:
+        raise HarmosegError(
+            f"{path}: label {values[0]}, expected 0 (background) and above; score has no ignored "
+            "pixels: write them as background in truth and predictions"
+        )
     if len(values) <= 2 and values[0] == 0:
         white = values[-1]
         if white in _WHITE:
