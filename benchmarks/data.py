@@ -105,7 +105,7 @@ def _speeds(epoch: Callable[[], Iterator[int]], threads: int) -> list[float]:
 
 @dataclass
 class Stopwatch:
-    """What a training spends on data, in seconds per step."""
+    """Time that a training spends on data, in seconds per step."""
 
     loading: list[float] = field(default_factory=list)
     augmenting: list[float] = field(default_factory=list)

@@ -118,7 +118,7 @@ def measured(pred: Labels, truth: Labels) -> dict[int, SurfaceDistances]:
 
 
 def every_statistic(distances: SurfaceDistances) -> tuple[float, ...]:
-    """Give all that harmoseg makes of one set of distances."""
+    """Return all distance measures of one set of distances."""
     return (
         distances.hausdorff(),
         distances.hausdorff(definition="max"),

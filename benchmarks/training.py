@@ -42,11 +42,11 @@ class Times:
     of: dict[str, list[float]] = field(default_factory=dict)
 
     def rate(self, name: str) -> float:
-        """Give images per second, from the median."""
+        """Return images per second, from the median."""
         return BATCH / statistics.median(self.of[name])
 
     def row(self, name: str) -> list[str]:
-        """Give the row of a table: the rate, and its range over the steps."""
+        """Return the row of a table: the rate, and its range over the steps."""
         times = self.of[name]
         spread = f"{BATCH / max(times):.2f} to {BATCH / min(times):.2f}"
         return [name, f"{self.rate(name):.2f}", spread]

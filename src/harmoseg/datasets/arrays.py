@@ -136,7 +136,7 @@ def scale_intensities(
     windowed: bool = False,
     padding: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.uint8]:
-    """Bring intensities (D, H, W) to 0 ... 255, slice by slice so that no float copy is made.
+    """Scale intensities (D, H, W) to 0 ... 255, slice by slice so that no float copy is made.
 
     Intensities that are `windowed` lie in their window already; others reach both its ends. Voxels
     that are `padding`, outside what was scanned, do not count for percentiles.

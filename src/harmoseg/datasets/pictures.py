@@ -97,7 +97,7 @@ def read_grey_image(path: Path, channels: int) -> NDArray[np.uint8] | None:
 
 
 def upright_bytes(picture: Image.Image, channels: int, path: Path) -> NDArray[np.uint8]:
-    """Bring a picture that is open to (H, W, channels) uint8, upright; see `read_image`."""
+    """Convert an open picture to (H, W, channels) uint8, upright; see `read_image`."""
     wide = _wide_values(picture, path)
     if wide is not None:
         # Of grey and alpha, or of colours and alpha, alpha goes.

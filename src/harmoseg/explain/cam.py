@@ -218,7 +218,7 @@ def _scaled(maps: Tensor, layer: str) -> NDArray[np.float32]:
 
 @contextmanager
 def _evaluating(network: nn.Module) -> Iterator[None]:
-    """Bring a network into evaluation mode, and each of its modules back."""
+    """Set a network to evaluation mode, and restore the mode of each of its modules at the end."""
     training = [module for module in network.modules() if module.training]
     network.eval()
     try:

@@ -62,7 +62,7 @@ def picture_converter(channels: int) -> Callable[[Image.Image], Image.Image]:
 
 
 class PrepareAsStored(MapTransform):
-    """Bring intensities to 0 ... 255, and turn volumes to `axes`, as `harmoseg prepare` does.
+    """Scale intensities to 0 ... 255, and turn volumes to `axes`, as `harmoseg prepare` does.
 
     `window` gives the intensities of volumes that become 0 and 255, their own percentiles when
     empty. Pictures are left as `picture_converter` made them. Raises HarmosegError for what the
