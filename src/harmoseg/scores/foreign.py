@@ -78,7 +78,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     if "case" not in roles:
         raise _no_cases(frame, reading)
     known = len(reading.remarks)
-    frame = _drop_aggregates(frame, roles["case"], reading)
+    frame = drop_aggregates(frame, roles["case"], reading)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -102,7 +102,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     return values, measures
 
 
-def _drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
+def drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
     """Leave out rows such as ``mean``, which would count as a case."""
     names = frame[column].astype("string").fillna("").str.strip().str.lower()
     is_no_case = names.isin(_NO_CASES) | names.map(plain).isin(_NO_CASES)
@@ -289,13 +289,13 @@ def _to_fractions(values: pd.DataFrame, measure: Measure, reading: Reading) -> N
     else:
         low = finite[(finite > 0) & (finite <= 1)]
         is_percent = True
-        largest = finite.groupby(values["method"]).max()
-        if largest.min() <= 1 and largest[largest > 0].min() <= 1:
-            fraction, percent = largest[largest > 0].idxmin(), largest.idxmax()
+        largest = finite[finite > 0].groupby(values["method"]).max()
+        if largest.min() <= 1:
+            fraction, percent = largest.idxmin(), largest.idxmax()
             raise reading.error(
                 f"{measure.title} of method {fraction!r} goes up to {largest[fraction]:g}, of "
-                f"{percent!r} up to {largest[percent]:g}: fractions beside percent; bring both to "
-                "one scale"
+                f"{percent!r} up to {largest[percent]:g}: fractions beside percent? bring both to "
+                f"one scale, or declare {measure.name}:higher:percent"
             )
         if len(low) * 2 > (finite > 0).sum():
             row = int(np.flatnonzero(column > 1 + 1e-6)[0])
