@@ -234,6 +234,10 @@ def test_rows_that_sum_up_others_are_no_cases(tmp_path) -> None:
     scores = read_scores(write(tmp_path, text))
     assert set(values(scores)) == {"a", "b"}
     assert "3 row(s) left out that hold no case: mean, std., 25%" in scores.remarks
+    own = read_scores(write(tmp_path, "method,case,DSC\nu,a,0.5\nu,b,0.7\nu,mean,0.6\n"))
+    assert set(values(own)) == {"a", "b"}
+    counted = "method,case,DSC,TP,FP,FN,TN\nu,a,0.5,1,1,1,6\nu,all,0.5,1,1,1,6\n"
+    assert set(values(read_scores(write(tmp_path, counted)))) == {"a", "all"}  # harmoseg's cases
 
 
 def test_methods_on_two_scales_are_refused_by_name(tmp_path) -> None:
@@ -290,6 +294,8 @@ def test_tables_of_methods_are_compared_side_by_side(tmp_path, capsys, monkeypat
             "'two.csv': expected NAME=FOLDER or NAME=TABLE, as 'u=one.csv' is",
         ),
         (["one.csv", "--classes", "liver"], "--classes is for folders of masks; leave it out"),
+        (["one.csv", "two.csv", "--batch-size", "4"], "--batch-size is for training on a store"),
+        (["u=one.csv", "--truth", "t", "--measure", "x:higher:mm"], "--measure is for tables"),
         (["one.csv", "one.csv"], "repeats method 'one'"),
         (["u=absent.csv"], "absent.csv: no such file"),
     ):

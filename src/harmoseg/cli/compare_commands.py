@@ -135,6 +135,8 @@ def compare(
                 f"{paths[0]!r}: with --truth, name every folder of masks: NAME=FOLDER, for example "
                 f"A={paths[0]}"
             )
+        _refuse(_given(store, training), "training on a store", "give a store")
+        _refuse({"measure": table.measure, "column": table.column}, "tables", "give a table")
         _check_free(out, overwrite=overwrite)
         scores = score(
             methods or path,
@@ -163,16 +165,27 @@ def compare(
         return finish_study(run_study(path, out=out, margin=margin, **values), explain, tables=2)
     if not methods and not path.exists():
         raise HarmosegError(f"{path}: no such file or folder; give a store or a table of scores")
+    _refuse(_given(store, training), "training on a store", "give a store")
     _check_free(out, overwrite=overwrite)
     tables: Any = methods or (list(paths) if len(paths) > 1 else path)
     scores = read_table(tables, table.measure, groups=table.groups, columns=table.column)
     return _judge(scores, out, table, margin, path)
 
 
+def _given(*options: Any) -> dict[str, bool]:
+    """Return for every option of some dataclasses whether it differs from its default."""
+    return {
+        name: value != getattr(type(group)(), name)
+        for group in options
+        for name, value in vars(group).items()
+    }
+
+
 def _refuse(options: Mapping[str, Any], purpose: str, cure: str) -> None:
     """Raise HarmosegError for an option that this comparison would not use."""
     for name in filter(options.get, options):
-        raise HarmosegError(f"--{name} is for {purpose}; leave it out, or {cure}")
+        flag = name.replace("_", "-")
+        raise HarmosegError(f"--{flag} is for {purpose}; leave it out, or {cure}")
 
 
 def read_table(
