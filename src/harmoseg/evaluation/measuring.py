@@ -30,7 +30,7 @@ from harmoseg.evaluation.case_scores import (
 )
 from harmoseg.evaluation.journal import ProbabilityFile
 from harmoseg.inference.planes import Plane, Window, predict_planes
-from harmoseg.inference.predictor import Predictor, labels_of
+from harmoseg.inference.predictor import Predictor, labels_of, mean_of_members
 from harmoseg.metrics import (
     CalibrationBins,
     boundary_band,
@@ -228,7 +228,8 @@ def _measure_plane(
     cross, power = np.zeros((2, classes, len(rings)))
     correlations = np.full((len(plane.parts), classes), np.nan)
     for place, (_, probabilities) in enumerate(plane.parts):
-        seen, shown = labels_of(probabilities.mean(0).cpu().numpy()), store.labels[first + place]
+        mean = mean_of_members(probabilities).cpu().numpy()
+        seen, shown = labels_of(mean), store.labels[first + place]
         for c in range(1, classes):
             mask, target = seen == c, shown == c
             if not (mask.any() or target.any()):

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from harmoseg.inference.predictor import BATCH, Predictor, labels_of
+from harmoseg.inference.predictor import BATCH, Predictor, labels_of, mean_of_members
 from harmoseg.store.tiling import resize_image, squares
 
 
@@ -159,12 +159,12 @@ class Plane(Generic[Item]):
     def probabilities(self) -> NDArray[np.float32]:
         """Put the parts together: (C, height, width) at the resolution of the source."""
         (window, found), *others = self.parts
-        whole = _resize(found.mean(0), window)
+        whole = _resize(mean_of_members(found), window)
         if others or whole.shape[1:] != (self.height, self.width):
             whole = self._average()
         plane: NDArray[np.float32] = whole.cpu().numpy()
         # Rounding may carry a mean of probabilities just beyond 1.
-        return np.clip(plane, 0, 1, out=plane)
+        return np.clip(plane, 0, 1)
 
     @cached_property
     def label(self) -> NDArray[np.uint8]:
@@ -172,7 +172,7 @@ class Plane(Generic[Item]):
         return labels_of(self.probabilities)
 
     def _average(self) -> Tensor:
-        found = self.parts[0][1].mean(0)
+        found = mean_of_members(self.parts[0][1])
         sums = found.new_zeros(len(found), self.height, self.width)
         weights = found.new_zeros(self.height, self.width)
         for window, probabilities in self.parts:
@@ -180,7 +180,8 @@ class Plane(Generic[Item]):
             columns, columns_there = _overlap(window.left, window.width, self.width)
             there = (rows_there, columns_there)
             weight = self.weigh((window.height, window.width), found.device)[there]
-            sums[:, rows, columns] += weight * _resize(probabilities.mean(0), window)[:, *there]
+            resized = _resize(mean_of_members(probabilities), window)
+            sums[:, rows, columns] += weight * resized[:, *there]
             weights[rows, columns] += weight
         return sums / weights
 

@@ -37,6 +37,11 @@ def labels_of(probabilities: NDArray[np.floating[Any]]) -> NDArray[np.uint8]:
     return top_label(probabilities)[0]
 
 
+def mean_of_members(probabilities: Tensor) -> Tensor:
+    """Average probabilities (networks, ...) over the networks; those of one are not copied."""
+    return probabilities.mean(0) if len(probabilities) > 1 else probabilities[0]
+
+
 def labels_of_logits(logits: Tensor, mode: TaskMode) -> Tensor:
     """Return the class indices (B, H, W) of logits (B, C, H, W)."""
     return (logits[:, 0] > 0).long() if mode == "binary" else logits.argmax(1)

@@ -90,7 +90,7 @@ def ring_fidelity(
     do not fit. The curve is that of `harmoseg.ring_correlation`.
     """
     spectra, shape = _half_spectra(pred, truth)
-    return _ring_sums(spectra, shape, spacing, rings)
+    return _ring_sums(spectra, _squares(spectra), shape, spacing, rings)
 
 
 def log_magnitude_correlation(pred: Mask, truth: Mask) -> float:
@@ -101,7 +101,8 @@ def log_magnitude_correlation(pred: Mask, truth: Mask) -> float:
     map. NaN where a map is flat, as that of an empty mask is. Raises HarmosegError for shapes or
     values that do not fit.
     """
-    return _correlate_maps(*_half_spectra(pred, truth))
+    spectra, shape = _half_spectra(pred, truth)
+    return _correlate_maps(_squares(spectra), shape)
 
 
 def spectral_fidelity(
@@ -109,7 +110,8 @@ def spectral_fidelity(
 ) -> tuple[RingFidelity, float]:
     """Return `ring_fidelity` and `log_magnitude_correlation` for one transform a mask."""
     spectra, shape = _half_spectra(pred, truth)
-    return _ring_sums(spectra, shape, spacing, rings), _correlate_maps(spectra, shape)
+    squares = _squares(spectra)
+    return _ring_sums(spectra, squares, shape, spacing, rings), _correlate_maps(squares, shape)
 
 
 def _half_spectra(pred: Mask, truth: Mask) -> tuple[NDArray[np.complex128], tuple[int, ...]]:
@@ -145,6 +147,7 @@ def _multiplicity(shape: tuple[int, ...]) -> NDArray[np.float64]:
 
 def _ring_sums(
     spectra: NDArray[np.complex128],
+    squares: NDArray[np.float64],
     shape: tuple[int, ...],
     spacing: Spacing,
     rings: RingKind | Rings,
@@ -162,22 +165,22 @@ def _ring_sums(
     def add_up(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.asarray(np.bincount(index, (values * often).ravel(), len(rings)), np.float64)
 
-    (p, y), squares = spectra, _squares(spectra)
+    p, y = spectra
     cross = add_up(p.real * y.real + p.imag * y.imag)
     power = add_up(squares[0] + squares[1])
     unit: Literal["cycles/mm", "cycles/px"] = "cycles/px" if spacing == "pixel" else "cycles/mm"
     return RingFidelity(np.asarray(rings.frequency), cross, power, unit)
 
 
-def _correlate_maps(spectra: NDArray[np.complex128], shape: tuple[int, ...]) -> float:
+def _correlate_maps(squares: NDArray[np.float64], shape: tuple[int, ...]) -> float:
     count = math.prod(shape)
     # |P| of the plain, unscaled transform, as it is pictured.
-    maps = np.log1p(np.sqrt(_squares(spectra) * count)).reshape(2, -1)
-    weights = np.broadcast_to(_multiplicity(shape), spectra.shape[1:]).ravel()
-    squares = np.square(maps) @ weights
+    maps = np.log1p(np.sqrt(squares * count)).reshape(2, -1)
+    weights = np.broadcast_to(_multiplicity(shape), squares.shape[1:]).ravel()
+    lengths = np.square(maps) @ weights
     maps -= (maps @ weights / count)[:, None]
     spread = np.square(maps) @ weights
-    if (spread <= _FLAT * squares).any():
+    if (spread <= _FLAT * lengths).any():
         return np.nan
     return float((maps[0] * maps[1]) @ weights / np.sqrt(spread.prod()))
 
