@@ -228,7 +228,7 @@ def test_a_centre_with_one_patient_has_no_interval_and_is_said(tmp_path) -> None
     assert describe_centres(comparison)[0].endswith("as from one patient: C4.")
     write_report(comparison, tmp_path / "report.html")
     page = (tmp_path / "report.html").read_text()
-    assert ">Centres<" in page and "interval not available" in page
+    assert ">Centres<" in page and "no interval" in page
 
 
 def test_two_centres_have_a_worst_one_and_no_heterogeneity() -> None:

@@ -418,7 +418,7 @@ def test_small_differences_are_printed_with_the_decimals_they_need(interval, pri
     estimate = Estimate(*interval, 3, 120, 0, detectable=0.034)
     assert printed in describe_difference(estimate, "b", "a", "points")
     value = printed.split(": ")[1].removesuffix(" points")
-    assert format_estimate(estimate, DSC, signed=True) == value
+    assert format_estimate(estimate, DSC.decimals, signed=True) == value
 
 
 def empty_truths(ours: list[float], theirs: list[float]) -> tuple[np.ndarray, np.ndarray]:
@@ -485,7 +485,7 @@ def test_one_seed_is_no_evidence_however_clear_it_looks() -> None:
         "without the term."
     )
     table = tabulate(found)
-    assert set(column(table, "DSC")) == {"+30.0 (interval not available)"}
+    assert set(column(table, "DSC")) == {"+30.0 (no interval)"}
     assert column(table, "DSC p (Holm)") == ["none"]
     assert "No p-value from one seed" in table.caption and "Wilcoxon" not in table.caption
 

@@ -30,7 +30,7 @@ from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.comparison import Comparison, within
 from harmoseg.statistics.intervals import Estimate, estimate_mean, supported_best
-from harmoseg.statistics.printing import Table, format_seed_range
+from harmoseg.statistics.printing import Table, format_number, format_seed_range
 from harmoseg.store.card import Card
 from harmoseg.study.report import write_study_report
 from harmoseg.study.results import Study
@@ -89,8 +89,7 @@ class _Cell:
         """Write ours, what is published and the difference; empty is what is not known."""
         difference = ""
         if self.difference is not None:
-            # Adding 0 makes a 0 of the -0 that rounding may leave.
-            difference = f"{round(self.difference, _DECIMALS) + 0.0:+.{_DECIMALS}f}"
+            difference = format_number(self.difference, _DECIMALS)
         return _format_ours(self.estimate), getattr(self.published, "text", ""), difference
 
 

@@ -21,12 +21,18 @@ from harmoseg.report.figures.cases import (
     window,
 )
 from harmoseg.report.figures.forest import format_difference, reach
+from harmoseg.report.figures.style import MINUS
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, Label
 from harmoseg.report.page import Gain, Opening, Question, ShownCase, picture_address
 from harmoseg.scores.table import CLEAN
 from harmoseg.statistics.blocks import Where
 from harmoseg.statistics.comparison import Comparison, Difference
-from harmoseg.statistics.printing import FOR_THESE_NETWORKS, format_count, format_seed_range
+from harmoseg.statistics.printing import (
+    FOR_THESE_NETWORKS,
+    format_count,
+    format_number,
+    format_seed_range,
+)
 
 _MOST_PLACES = 6
 _MOST_QUESTIONS = {1: 9, 2: 9}
@@ -260,7 +266,7 @@ def _case(
         (method, item.block.values(method, item.measure, condition=CLEAN, seeds=[seed])[0, i])
         for method, seed in runs
     ]
-    detail = f"{gap:+.{decimals}f}{unit}".replace("-", "\N{MINUS SIGN}")
+    detail = f"{format_number(gap, decimals)}{unit}".replace("-", MINUS)
     link = case_link(place, name) if (place, name) in linked else ""
     if case is None or part is None:
         told = ", ".join(f"{method} {score:.{decimals}f}" for method, score in scores)

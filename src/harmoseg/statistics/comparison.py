@@ -115,7 +115,7 @@ class Difference:
     @property
     def shown(self) -> str:
         """Return the estimate in words: ``+1.2 [+0.4, +2.0]``."""
-        return format_estimate(self.estimate, self.measure, signed=True)
+        return format_estimate(self.estimate, self.measure.decimals, signed=True)
 
     @property
     def gaps(self) -> Sample:

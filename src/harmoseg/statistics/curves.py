@@ -14,7 +14,7 @@ from harmoseg.scores.table import RESCALED, Scores
 from harmoseg.statistics.blocks import Block, Values
 from harmoseg.statistics.comparison import Comparison
 from harmoseg.statistics.intervals import Estimate, Sample, estimate_means
-from harmoseg.statistics.printing import NOT_AVAILABLE, Table, format_estimate
+from harmoseg.statistics.printing import NO_INTERVAL, Table, format_estimate
 
 # As `harmoseg.spectrum` has it: what a transform leaves by rounding in a ring without power.
 _ROUNDING = (32 * float(np.finfo(np.float64).eps)) ** 2
@@ -98,8 +98,10 @@ def ring_table(comparison: Comparison) -> Table | None:
                 continue
             found = curves.gains(item.method, item.reference)
             if header == (*_STUB, *names):
-                cells = (format_estimate(gain, _CORRELATION, signed=True) for gain in found)
-                short = (cell.removesuffix(f" ({NOT_AVAILABLE})") for cell in cells)
+                cells = (
+                    format_estimate(gain, _CORRELATION.decimals, signed=True) for gain in found
+                )
+                short = (cell.removesuffix(f" ({NO_INTERVAL})") for cell in cells)
                 rows.append((block.place, item.method, item.reference, *short))
             records += [
                 {

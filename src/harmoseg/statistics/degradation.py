@@ -103,11 +103,11 @@ def degradation_table(comparison: Comparison) -> Table | None:
         {
             "tested on": item.block.place,
             "method": item.method,
-            f"lost {primary.heading}": format_estimate(item.lost, primary),
-            "relative": format_estimate(item.relative, RELATIVE)
+            f"lost {primary.heading}": format_estimate(item.lost, primary.decimals),
+            "relative": format_estimate(item.relative, RELATIVE.decimals)
             if item.difference
             else "1 by definition",
-            "minus 1, paired": format_estimate(item.difference, RELATIVE, signed=True)
+            "minus 1, paired": format_estimate(item.difference, RELATIVE.decimals, signed=True)
             if item.difference
             else "",
         }

@@ -110,9 +110,9 @@ def ensemble_table(comparison: Comparison, ensembles: Scores) -> Table | None:
         row = {
             "tested on": item.block.place if clean else f"{item.block.place}, {item.condition}",
             "method": f"{item.method}, {item.members}",
-            "one network": format_estimate(item.single, primary),
-            "ensemble": format_estimate(item.ensemble, primary),
-            "gain": format_estimate(item.gain, primary, signed=True),
+            "one network": format_estimate(item.single, primary.decimals),
+            "ensemble": format_estimate(item.ensemble, primary.decimals),
+            "gain": format_estimate(item.gain, primary.decimals, signed=True),
             "risk left by": "\n".join(f"{name} {area:.1f}" for name, area in item.areas.items()),
         }
         record = {

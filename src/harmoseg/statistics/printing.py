@@ -15,7 +15,6 @@ from typing import Any
 import numpy as np
 
 from harmoseg.files import make_folder, write_csv, write_text
-from harmoseg.metrics.measures import Measure
 from harmoseg.statistics.blocks import Block
 from harmoseg.statistics.intervals import Estimate
 
@@ -42,7 +41,7 @@ _LATEX = {
 }
 _ESCAPES = str.maketrans(_LATEX)
 _NEGATIVE = re.compile(r"(?<![\w.)}])-(?=\d)")
-NOT_AVAILABLE = "interval not available"
+NO_INTERVAL = "no interval"
 NONE = "none"
 FOR_THESE_NETWORKS = "for these networks"
 """End of every verdict from one training per method."""
@@ -97,14 +96,17 @@ def format_interval(low: float, high: float, decimals: int, *, signed: bool = Tr
     return f"[{', '.join(ends)}]"
 
 
-def format_estimate(estimate: Estimate, measure: Measure, *, signed: bool = False) -> str:
-    """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval."""
+def format_estimate(estimate: Estimate, decimals: int, *, signed: bool = False) -> str:
+    """Write ``78.4 [76.0, 80.1]``, or the mean alone where there is no interval.
+
+    With `decimals`, or more where the estimate needs them.
+    """
     if np.isnan(estimate.mean):
         return "undefined"
-    decimals = max(estimate.decimals, measure.decimals)
+    decimals = max(estimate.decimals, decimals)
     mean = format_number(estimate.mean, decimals, signed=signed)
     if estimate.low is None or estimate.high is None:
-        return f"{mean} ({NOT_AVAILABLE})"
+        return f"{mean} ({NO_INTERVAL})"
     return f"{mean} {format_interval(estimate.low, estimate.high, decimals, signed=signed)}"
 
 

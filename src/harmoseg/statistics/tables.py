@@ -57,7 +57,7 @@ def mean_table(comparison: Comparison) -> Table:
     items = [item for item in comparison.means if item.where.is_whole]
     cells = {
         (item.block.place, item.method, item.measure.name): format_estimate(
-            item.estimate, item.measure
+            item.estimate, item.measure.decimals
         )
         for item in items
     }
@@ -101,7 +101,7 @@ def centre_table(comparison: Comparison) -> Table | None:
                 **dict.fromkeys((measure.heading for measure in shown), ""),
             }
             row = rows.setdefault((item.block, item.method, item.where.subset), stub)
-            row[item.measure.heading] = format_estimate(item.estimate, item.measure)
+            row[item.measure.heading] = format_estimate(item.estimate, item.measure.decimals)
     if not rows:
         return None
     worst = {

@@ -28,7 +28,12 @@ from harmoseg.report.figures.style import (
 )
 from harmoseg.statistics.comparison import Difference
 from harmoseg.statistics.heterogeneity import PooledMean
-from harmoseg.statistics.printing import FOR_THESE_NETWORKS
+from harmoseg.statistics.printing import (
+    FOR_THESE_NETWORKS,
+    format_estimate,
+    format_interval,
+    format_number,
+)
 
 _ROW = 0.19  # inches, of one line of text
 _ABOVE, _BELOW = 0.42, 0.82
@@ -186,19 +191,7 @@ def format_difference(item: Difference, decimals: int = 1) -> str:
         return "no case could be scored"
     if not estimate.cases:
         return "undefined"
-    digits = max(decimals, estimate.decimals)
-    # Adding 0 makes a 0 of the -0 that rounding may leave.
-    numbers = [
-        f"{round(value, digits) + 0.0:+.{digits}f}"
-        for value in (estimate.mean, estimate.low, estimate.high)
-        if value is not None
-    ]
-    text = numbers[0]
-    if len(numbers) > 1:
-        text += f" [{numbers[1]}, {numbers[2]}]"
-    else:
-        text += " (no interval)"
-    return text.replace("-", MINUS)
+    return format_estimate(estimate, decimals, signed=True).replace("-", MINUS)
 
 
 def _heading(item: Difference) -> str:
@@ -332,8 +325,7 @@ def _draw_dataset(
 ) -> None:
     axes.plot(list(ends), [row, row], color=colour, linewidth=1.8)
     axes.plot([mean], [row], "D" if colour != "0.35" else "o", color=colour)
-    text = f"{signed(round(mean, decimals))} [{signed(round(ends[0], decimals))}, "
-    text += f"{signed(round(ends[1], decimals))}]"
+    text = f"{format_number(mean, decimals)} {format_interval(*ends, decimals)}".replace("-", MINUS)
     axes.text(
         1.02, row, text, transform=axes.get_yaxis_transform(), va="center", ha="left", color=colour
     )
