@@ -33,7 +33,7 @@ def import_object(path: str, what: str) -> Any:
         raise HarmosegError(
             f"{what} {path}: cannot be imported ({type(error).__name__}: {error}); write "
             "package.module.Name, from an installed package or from a file in the current folder, "
-            "or path/to/file.py:Name" + (", or path/to/file.py:name" if what == "model" else "")
+            "or path/to/file.py:Name"
         ) from error
 
 

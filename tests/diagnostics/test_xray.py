@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from harmoseg.diagnostics.contract import ORDER
 from harmoseg.diagnostics.gradients import EDGES
 from harmoseg.diagnostics.loss_card import examine
 from harmoseg.diagnostics.probe import graded_predictions, make_question, signed_distance
-from harmoseg.losses.method import LossName
+from harmoseg.losses.method import LossName, parse_loss, parse_method
 from harmoseg.losses.named import make_loss
 from harmoseg.spectrum import radial_frequency
 
@@ -263,3 +264,39 @@ def test_graded_predictions_are_graded() -> None:
 def test_a_module_of_harmoseg_is_taken_as_it_is(question) -> None:
     loss = SpectralCorrelationLoss("binary", bands="mid")
     assert examine(loss, question).likeness == examine("mid", question).likeness
+
+
+def test_a_loss_in_a_file_is_named_by_file_and_name(tmp_path: Path) -> None:
+    """As a network is: the message of a failed import promises it."""
+    file = tmp_path / "my.losses.py"
+    file.write_text(
+        "import torch\n"
+        "from torch.nn import functional as F\n"
+        "def bce(logits, target):\n"
+        "    return F.binary_cross_entropy_with_logits(logits, target)\n"
+        "def each(logits, target):\n"
+        "    found = F.binary_cross_entropy_with_logits(logits, target, reduction='none')\n"
+        "    return found.mean((1, 2, 3))\n"
+        "def cut(logits, target):\n"
+        "    return bce(logits.detach(), target)\n"
+    )
+    question = make_question("binary")
+    card = examine(parse_loss(f"{file}:bce"), question)
+    assert not card.refusals
+    assert card.likeness is not None and card.likeness.cosines["bce"] > 0.999
+    method = parse_method(f"unet+{file}:bce:0.5+scc:1")
+    assert [term.weight for term in method.terms] == [0.5, 1.0]
+    assert parse_method(str(method)) == method
+    each = examine(parse_loss(f"{file}:each"), question)
+    assert each.refusals[0].meaning.startswith("The loss of two images is not one number")
+    # Asked for the prediction it would be trained to be another mask: that is no cure.
+    assert examine(parse_loss(f"{file}:cut"), question).spellings == ()
+
+
+def test_a_number_that_is_a_word_is_named() -> None:
+    with pytest.raises(HarmosegError, match="loss tversky: alpha must be a number, got 'x'"):
+        examine("tversky(alpha=x)", make_question("binary"))
+
+
+def test_a_printed_card_is_what_the_command_prints() -> None:
+    assert "Is it safe to train with?" in str(examine("bce", make_question("binary")))

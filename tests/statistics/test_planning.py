@@ -132,3 +132,8 @@ def test_where_trainings_vary_too_much_no_number_of_cases_is_enough() -> None:
 def test_what_cannot_be_planned_is_refused(scores, how, message) -> None:
     with pytest.raises(HarmosegError, match=message):
         plan(scores, **how)
+
+
+def test_hours_that_cannot_be_are_refused() -> None:
+    with pytest.raises(HarmosegError, match="hours_per_run must be above 0, got -1"):
+        plan(pilot(), detect=1, hours_per_run=-1)

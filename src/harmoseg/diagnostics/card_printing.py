@@ -34,7 +34,7 @@ Rows = Mapping[str, Sequence[str]]
 def short_name(card: LossCard) -> str:
     """Return the name of a card's loss without the packages of its path."""
     head, paren, options = card.name.partition("(")
-    return head.rpartition(".")[2] + paren + options
+    return head.replace(":", ".").rpartition(".")[2] + paren + options
 
 
 # In words

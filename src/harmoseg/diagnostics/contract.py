@@ -61,7 +61,7 @@ def check_contract(loss: Loss, question: Question, answers: Answers) -> tuple[Ch
     found = list(refusing_checks(question, answers))
     if found[0].status == "pass" and found[1].status == "pass":
         found += order_checks(question, answers)
-        found += [_reaches_truth(loss, question), _logits(question, answers), _arguments(loss)]
+        found += [reaches_truth(loss, question), _logits(question, answers), _arguments(loss)]
         found += _odd_masks(loss, question)
         for check in (_confident, _half, _batch, _size, _classes):
             found.append(check(loss, question))
@@ -72,13 +72,11 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
     """Yield the checks for which an objective is refused."""
     value = _values(question, answers)
     finite = bool(np.isfinite(answers.values).all())
-    yield _check(
-        "one finite number",
-        finite,
-        "Every prediction has a loss.",
-        "The loss is not one finite number for some predictions: training stops or diverges.",
-        refuses=True,
-    )
+    fault = "The loss is not one finite number for some predictions: training stops or diverges."
+    if finite and not math.isfinite(answers.of_two):
+        fault = "The loss of two images is not one number: return the mean over the images."
+        finite = False
+    yield _check("one finite number", finite, "Every prediction has a loss.", fault, refuses=True)
     # At the truth a loss may be flat; away from it a flat loss teaches nothing.
     away = [i for i, state in enumerate(question.states) if state.kind != "truth"]
     sound = bool(torch.isfinite(answers.gradients).all())
@@ -87,7 +85,8 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
         "has a gradient",
         sound,
         "The loss moves the network.",
-        "The loss has no finite gradient on the logits: the network learns nothing from it.",
+        "The loss has no finite gradient on the logits: the network learns nothing from it. A "
+        "threshold, detach or a step outside PyTorch takes the gradient away.",
         refuses=True,
     )
     if not finite:
@@ -103,7 +102,9 @@ def refusing_checks(question: Question, answers: Answers) -> Iterator[Check]:
     for other, named in (("inverse", "its inverse"), ("noise", "noise")):
         truth, against = value("truth", HIGH), value(other, HIGH)
         words = f"The truth has {truth:.3g}, {other} {against:.3g}"
-        fault = "does not tell them apart" if _same(truth, against) else "leads away from the truth"
+        fault = "does not tell them apart"
+        if not _same(truth, against):
+            fault = "leads away from the truth; of a score, such as Dice, the loss is 1 minus it"
         yield _check(
             f"truth better than {named}",
             truth < against - 1e-6 * max(1.0, abs(against)),
@@ -145,7 +146,7 @@ def order_checks(question: Question, answers: Answers) -> Iterator[Check]:
     )
 
 
-def _reaches_truth(loss: Loss, question: Question) -> Check:
+def reaches_truth(loss: Loss, question: Question) -> Check:
     """Descend on the logits alone, as a network without limits could."""
     target, logits = question.masks[:2], question.logits("noise", LOW)[:2].clone()
     mean, square = torch.zeros_like(logits), torch.zeros_like(logits)

@@ -97,6 +97,12 @@ class LossCard:
         rows = [(section, *pair) for section, values in found.items() for pair in values.items()]
         return pd.DataFrame(rows, columns=["section", "quantity", "value"])
 
+    def __str__(self) -> str:
+        """Return the card as the command prints it."""
+        from harmoseg.diagnostics.card_printing import cards_to_text
+
+        return cards_to_text([self])
+
     def _repr_html_(self) -> str:
         from harmoseg.diagnostics.card_printing import card_to_html
 
@@ -138,6 +144,7 @@ def examine(loss: Any, question: Question) -> LossCard:
         answers = ask(made, question)
     except Exception as error:  # whatever a stranger's loss does, the card says it
         message = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        message = f"{message.rstrip('.')}."
         failed = Check("can be called", "fail", message, refuses=True)
         card = LossCard(name, question.mode, masks, (failed,), {})
         return replace(card, spellings=passing_spellings(loss, question))

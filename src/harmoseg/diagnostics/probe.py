@@ -217,11 +217,13 @@ _EDITS: dict[str, Callable[[Mask, int], NDArray[Any]]] = {
 class Answers:
     """The values and gradients of a loss for every state and image.
 
-    `values` is (states, images); `gradients` (states, images, C, *S), on the logits.
+    `values` is (states, images); `gradients` (states, images, C, *S), on the logits. `of_two` is
+    the value of two images together, NaN where it is no single number.
     """
 
     values: Array
     gradients: Tensor
+    of_two: float
 
 
 @dataclass(frozen=True)
@@ -324,7 +326,8 @@ def ask(loss: Loss, question: Question) -> Answers:
             )
             if gradient is not None:
                 gradients[i, j] = gradient[0]
-    return Answers(values, gradients)
+    of_two, _ = value_and_gradient(loss, question.states[0].logits[:2], question.masks[:2])
+    return Answers(values, gradients, of_two)
 
 
 def value_and_gradient(loss: Loss, logits: Tensor, target: Tensor) -> tuple[float, Tensor | None]:

@@ -42,14 +42,16 @@ Option = bool | int | float | str | None | tuple["Option", ...]
 LossSpelling: TypeAlias = "str | LossName | Mapping[str, Any] | Callable[..., Any]"
 MethodSpelling: TypeAlias = "str | Method | Mapping[str, Any]"
 _PAPER_WEIGHT = 0.2
-_LOSS = r"[A-Za-z_][\w.-]*(?:\([^()]*\))?"
+_FILE = r"[\w./~-]+\.py:"
+_LOSS_NAME = rf"(?:{_FILE})?[A-Za-z_][\w.-]*"
+_LOSS = rf"{_LOSS_NAME}(?:\([^()]*\))?"
 _WEIGHT = r":(?:\d[\d.]*e\+\d+|[^@+]+)"
 _SPELLING = re.compile(
     rf"(?P<model>[\w./~-]+(:[A-Za-z_]\w*)?)(=(?P<base>{_LOSS}))?(?P<terms>(\+{_LOSS}({_WEIGHT})?)*)"
     r"(@(?P<reduction>\w+))?"
 )
 _TERM = re.compile(rf"\+(?P<loss>{_LOSS})(?P<weight>{_WEIGHT})?")
-_NAMED = re.compile(r"(?P<name>[A-Za-z_][\w.-]*)(\((?P<options>[^()]*)\))?")
+_NAMED = re.compile(rf"(?P<name>{_LOSS_NAME})(\((?P<options>[^()]*)\))?")
 _PARTS = re.compile(r",(?![^\[]*\])")
 _WORDS = {"true": True, "false": False, "none": None}
 _EXAMPLES = (
@@ -60,7 +62,7 @@ _EXAMPLES = (
 
 @dataclass(frozen=True, order=True)
 class LossName:
-    """A loss by its name or its import path (with a dot in it), and its options, sorted."""
+    """A loss by its name, its import path or ``path/to/file.py:name``, and its options, sorted."""
 
     name: str
     options: tuple[tuple[str, Option], ...] = ()
@@ -230,8 +232,9 @@ def parse_loss(given: LossSpelling, where: str = "", *, what: str = "loss") -> L
     match = _NAMED.fullmatch(re.sub(r"\s+", "", text))
     if match is None:
         raise HarmosegError(
-            f"{where}: expected a name or an import path, with options in parentheses, such as "
-            "rings, tversky(alpha=0.3,beta=0.7) or monai.losses.FocalLoss(gamma=3)"
+            f"{where}: expected a name, an import path or path/to/file.py:name, with options in "
+            "parentheses, such as rings, tversky(alpha=0.3,beta=0.7) or "
+            "monai.losses.FocalLoss(gamma=3)"
         )
     name = match["name"]
     if "." not in name:

@@ -191,7 +191,7 @@ def import_loss(loss: LossName, mode: str) -> ForeignLoss:
     segmentation-models-pytorch and MONAI. Raises HarmosegError where the path cannot be imported,
     or the loss cannot be made.
     """
-    path, short = loss.name, loss.name.rpartition(".")[2]
+    path, short = loss.name, loss.name.rpartition(".")[2].removeprefix("py:")
     calling: dict[str, Any] = {k: v for k, v in loss.options if k in CALLING}
     options = {k: v for k, v in loss.options if k not in CALLING}
     found = import_object(path, "loss")
@@ -319,6 +319,11 @@ def make_loss(
         raise HarmosegError(
             f"loss {loss.name}: unknown option {unknown[0]!r}; it has {', '.join(known) or 'none'}"
         )
+    for name, value in loss.options:
+        usual = parameters[name].default if name in parameters else None
+        if isinstance(value, str) and isinstance(usual, int | float):
+            kind = "true or false" if isinstance(usual, bool) else "a number"
+            raise HarmosegError(f"loss {loss.name}: {name} must be {kind}, got {value!r}")
     try:
         return maker(mode, reduction=reduction, across_ranks=across_ranks, **dict(loss.options))
     except (TypeError, ValueError) as error:

@@ -71,7 +71,7 @@ def write_scores(scores: Scores, folder: Path, *, packed: bool = False) -> Path:
 def read_scores(
     path: Paths | Mapping[str, Paths],
     *,
-    measures: Sequence[str | Measure] = (),
+    measures: str | Measure | Sequence[str | Measure] = (),
     groups: Lookup | None = None,
     names: Mapping[str, str] | None = None,
     columns: Columns | None = None,
@@ -97,6 +97,7 @@ def read_scores(
     decided is logged and kept in `Scores.remarks`; what looks wrong is a `ScoresWarning`. Raises
     HarmosegError naming the file, the row and the column of what is wrong.
     """
+    measures = [measures] if isinstance(measures, str | Measure) else measures
     declared = [declare_measure(m) if isinstance(m, str) else (m, False) for m in measures]
     how = Reading(
         declared={measure.name: measure for measure, _ in declared},

@@ -280,6 +280,11 @@ def compare(
     networks'. Cases that one of two methods lacks are left out and counted. Raises HarmosegError
     for a method or measure that the table does not have, and where no two methods share a case.
     """
+    if not isinstance(scores, Scores):
+        raise HarmosegError(
+            f"compare takes Scores, got {type(scores).__name__}; harmoseg.read_scores reads them "
+            "from a file or a folder, harmoseg.score makes them of masks"
+        )
     names = scores.values_of("method")
     chosen = [
         _measure(scores, name) for name in (scores.measures if measures is None else measures)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -166,6 +167,8 @@ def plan(
         )
     variances = Variances.of(design)
     sizes = tuple((count, _cases_needed(variances, count, detect)) for count in seeds)
+    if hours_per_run is not None and not 0 < hours_per_run < math.inf:
+        raise HarmosegError(f"hours_per_run must be above 0, got {hours_per_run:g}")
     return Plan(item, variances, detect, sizes, hours_per_run)
 
 
