@@ -66,7 +66,10 @@ def test_many_findings_are_cut_and_counted(verification, tmp_path) -> None:
 
 def test_names_from_outside_are_escaped(verification, tmp_path) -> None:
     card = replace(verification.card, title="<script>alert(1)</script>")
-    cases = tuple(replace(case, case=f"<b>{case.case}") for case in verification.cases)
+    cases = tuple(
+        replace(case, item=replace(case.item, case=f"<b>{case.item.case}"))
+        for case in verification.cases
+    )
     hostile = replace(verification, card=card, cases=cases)
     page = page_of(hostile, tmp_path)
     assert "<script>" not in page and "&lt;script&gt;" in page and "<b>" not in page

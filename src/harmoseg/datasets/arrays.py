@@ -218,7 +218,7 @@ def refusing(path: Path, done: str) -> Iterator[None]:
         raise
     except MemoryError as error:
         raise HarmosegError(
-            f"{path}: too little memory to read it ({_line(error)}); crop it, or free memory"
+            f"{path}: too little memory to read it ({one_line(error)}); crop it, or free memory"
         ) from error
     except (
         OSError,
@@ -232,11 +232,12 @@ def refusing(path: Path, done: str) -> Iterator[None]:
         zlib.error,
     ) as error:
         raise HarmosegError(
-            f"{path}: cannot be {done} ({_line(error)}); replace the file"
+            f"{path}: cannot be {done} ({one_line(error)}); replace the file"
         ) from error
 
 
-def _line(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
+    """Return the text of an error without line breaks."""
     return " ".join(str(error).split())
 
 

@@ -61,30 +61,20 @@ def load_list(name: str) -> list[dict[str, str]]:
 
 
 def check_listed(
-    cases: Collection[str],
-    listed: Collection[str],
-    source: str,
-    *,
-    allow_missing: bool = False,
-    cure: str = "",
+    cases: Collection[str], listed: Collection[str], source: str, cure: str = ""
 ) -> None:
     """Raise HarmosegError unless the split list `source` names exactly these cases.
 
-    With `allow_missing` it may name cases that have no files; a case that it does not name is an
-    error all the same, for nobody knows on which side it belongs. `cure` says what to do.
+    `cure` says what to do.
     """
-    absent = [] if allow_missing else sorted(set(listed) - set(cases))
-    extra = sorted(set(cases) - set(listed))
     problems = [
-        f"{len(names)} {what} ({', '.join(names[:3])}{', ...' if len(names) > 3 else ''})"
+        f"{len(names)} {what} ({', '.join(sorted(names)[:3])}{', ...' if len(names) > 3 else ''})"
         for names, what in (
-            (absent, "listed case(s) have no files"),
-            (extra, "case(s) with files are not listed"),
+            (set(listed) - set(cases), "listed case(s) have no files"),
+            (set(cases) - set(listed), "case(s) with files are not listed"),
         )
         if names
     ]
     if problems:
-        raise HarmosegError(
-            f"the split list {source} does not fit the files: {'; '.join(problems)}"
-            f"{cure and '; '}{cure}"
-        )
+        told = "; ".join([*problems, cure] if cure else problems)
+        raise HarmosegError(f"the split list {source} does not fit the files: {told}")

@@ -74,17 +74,19 @@ def check_case_counts(card: Card, cases: Sequence[SourceCase | CaseFacts]) -> It
 
     A card without counts expects nothing.
     """
-    for gap in find_gaps(card, (item.split for item in cases), (item.subset for item in cases)):
-        text = f"{gap.found} {gap.name} cases, expected {gap.expected}"
-        if gap.found == 0:
-            cure = "complete the download if this part is needed"
-            yield Finding("warning", "counts", (gap.name,), f"not in this copy: {text}", cure)
-        elif gap.found < gap.expected:
+    gaps = find_gaps(card, (item.split for item in cases), (item.subset for item in cases))
+    for name, found, expected in gaps:
+        severity: Severity = "error" if found else "warning"
+        if found == 0:
+            kind, cure = "not in this copy", "complete the download if this part is needed"
+        elif found < expected:
+            kind = "incomplete"
             cure = "complete the download, or name what is left out where results are given"
-            yield Finding("error", "counts", (gap.name,), f"incomplete: {text}", cure)
         else:
+            kind = "too many"
             cure = "remove what is no part of the dataset, or replace the download"
-            yield Finding("error", "counts", (gap.name,), f"too many: {text}", cure)
+        text = f"{kind}: {found} {name} cases, expected {expected}"
+        yield Finding(severity, "counts", (name,), text, cure)
 
 
 def check_version(info: StoreInfo) -> Iterator[Finding]:

@@ -16,7 +16,7 @@ import numpy as np
 from nibabel.nifti1 import Nifti1Pair
 from numpy.typing import NDArray
 
-from harmoseg.datasets.arrays import Window, check_size, scale_intensities
+from harmoseg.datasets.arrays import Window, check_size, one_line, scale_intensities
 from harmoseg.datasets.volumes import Frame, Volume
 from harmoseg.errors import HarmosegError
 
@@ -213,9 +213,8 @@ class _Slice:
         try:
             stored = np.asarray(self.header.pixel_array)
         except Exception as error:  # decoders raise whatever they like on a damaged file
-            line = " ".join(str(error).split())[:200]
             raise HarmosegError(
-                f"{self.path}: cannot be decoded ({line}); replace the file"
+                f"{self.path}: cannot be decoded ({one_line(error)[:200]}); replace the file"
             ) from error
         if stored.shape != self.shape:
             raise HarmosegError(
@@ -229,11 +228,8 @@ class _Slice:
 
     def _padding(self, stored: NDArray[Any]) -> NDArray[np.bool_]:
         """Find the pixels of the padding value, or from there to its limit, as they are stored."""
-        ends = [
-            int(self.header[name].value)
-            for name in ("PixelPaddingValue", "PixelPaddingRangeLimit")
-            if name in self.header and self.header[name].value not in (None, "")
-        ]
+        named = map(self.header.get, ("PixelPaddingValue", "PixelPaddingRangeLimit"))
+        ends = [int(value) for value in named if value not in (None, "")]
         if "PixelPaddingValue" not in self.header or not ends:
             return np.zeros(stored.shape, np.bool_)
         # Scanners write -2000 as 63536, and the other way round.
@@ -261,9 +257,8 @@ def _read(path: Path, **options: Any) -> Any:
             )
         return header
     except Exception as error:  # pydicom raises whatever a damaged file leads it to
-        line = " ".join(str(error).split())[:200]
         raise HarmosegError(
-            f"{path}: cannot be read as DICOM ({line}); replace or remove the file"
+            f"{path}: cannot be read as DICOM ({one_line(error)[:200]}); replace or remove the file"
         ) from error
 
 
@@ -294,13 +289,12 @@ def _check_alike(slices: Sequence[_Slice]) -> None:
             "direction": np.allclose(item.directions, first.directions, atol=_TURNED),
             "pixel spacing": np.allclose(item.spacing, first.spacing, rtol=1e-3),
         }
-        for what, same in differing.items():
-            if not same:
-                raise HarmosegError(
-                    f"{item.path}: another {what} than {first.path.name}, expected one series of "
-                    "like slices; put each stack of slices into a folder of its own (a localiser "
-                    "apart)"
-                )
+        what = next((what for what, same in differing.items() if not same), None)
+        if what:
+            raise HarmosegError(
+                f"{item.path}: another {what} than {first.path.name}, expected one series of like "
+                "slices; put each stack of slices into a folder of its own (a localiser apart)"
+            )
 
 
 def _step(slices: Sequence[_Slice], normal: NDArray[np.float64]) -> NDArray[np.float64]:

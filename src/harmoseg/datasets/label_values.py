@@ -10,13 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from harmoseg.datasets.pictures import (
-    BLACK,
-    WHITE,
-    Colour,
-    Decoded,
-    read_mask_values,
-)
+from harmoseg.datasets.pictures import BLACK, WHITE, Colour, Decoded, read_mask_values
 from harmoseg.datasets.sources import name_some
 from harmoseg.errors import HarmosegError
 

@@ -79,7 +79,7 @@ def pair_files(
     if images.resolve() == masks.resolve():
         mask_files = [file for file in image_files if _is_mask(file)]
         image_files = [file for file in image_files if not _is_mask(file)]
-    by_key = _by_key(image_files, images, "images")
+    by_key = _by_key(image_files, images)
     by_bare_key = {_strip(_IMAGE_MARK, key): key for key in by_key}
     found: dict[str, list[Path]] = defaultdict(list)
     further: dict[str, list[Path]] = defaultdict(list)
@@ -139,14 +139,14 @@ def _is_mask(file: Path) -> bool:
     return bool(_MASK_MARK.search(_FURTHER_MARK.sub("", file.stem)))
 
 
-def _by_key(files: Iterable[Path], folder: Path, what: str) -> dict[str, Path]:
+def _by_key(files: Iterable[Path], folder: Path) -> dict[str, Path]:
     keyed: dict[str, Path] = {}
     for file in files:
         key = _key(file, folder)
         if key in keyed:
             raise HarmosegError(
-                f"{folder}: two {what} of one name, {keyed[key].name} and {file.name}; "
-                "keep one of them"
+                f"{folder}: two images of one name, {keyed[key].name} and {file.name}; keep one "
+                "of them"
             )
         keyed[key] = file
     return keyed
@@ -168,12 +168,10 @@ def _strip(mark: re.Pattern[str], key: str) -> str:
 
 
 def _name_unpaired(images: list[Path], masks: list[Path]) -> str:
+    kinds = ((images, "image(s) without a mask"), (masks, "mask(s) without an image"))
     parts = [
         f"{len(files)} {what}: {name_some(file.name for file in files)}"
-        for files, what in (
-            (images, "image(s) without a mask"),
-            (masks, "mask(s) without an image"),
-        )
+        for files, what in kinds
         if files
     ]
     rule = "A mask has its image's name, or that name with a suffix such as _mask"

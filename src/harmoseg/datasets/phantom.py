@@ -79,11 +79,6 @@ def prepare_phantom(options: PhantomOptions) -> None:
                 depth=1,
                 height=options.size,
                 width=options.size,
-                spacing=(),
-                affine=(),
-                image="",
-                mask="",
-                sha256="",
             )
             sample = Sample(image[None, ..., None], label[None])
             writer.add(case, cut(sample, size=options.size), sample.label)

@@ -208,9 +208,10 @@ def _wide_mode(picture: Image.Image) -> str:
 
     Pillow opens these as 8 bits per value, of which its mode is; the rest stands in its tiles.
     """
-    tiles = getattr(picture, "tile", None) or [(None, None, None, "")]
-    raw = tiles[0][3] if isinstance(tiles[0][3], str) else (tiles[0][3] or [""])[0]
-    return raw if re.fullmatch(r"(LA|RGB|RGBA|RGBa|RGBX|CMYK);16[BLN]", str(raw)) else ""
+    tiles = getattr(picture, "tile", None)
+    packing = tiles[0][3] if tiles else None
+    raw = packing if isinstance(packing, str) else str((packing or [""])[0])
+    return raw if re.fullmatch(r"(LA|RGB|RGBA|RGBa|RGBX|CMYK);16[BLN]", raw) else ""
 
 
 def _wide_values(picture: Image.Image, path: Path) -> NDArray[Any] | None:
@@ -257,8 +258,6 @@ def _sixteen_bits(wide: str, path: Path) -> NDArray[Any]:
 def _decoded_as(path: Path, raw: str) -> NDArray[np.uint8]:
     """Decode a file as if its pixels were packed otherwise."""
     with _opened(path) as picture:
-        if not isinstance(picture, ImageFile.ImageFile):
-            raise TypeError("not opened from a file")
         for number, tile in enumerate(picture.tile):
             args = raw if isinstance(tile[3], str) else (raw, *(tile[3] or ())[1:])
             picture.tile[number] = type(tile)(*(*tile[:3], args))
@@ -344,7 +343,7 @@ def quiet_decoding() -> Iterator[None]:
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def _opened(path: Path) -> Iterator[ImageFile.ImageFile]:
     try:
         # Not by its name: of a turned TIFF that Pillow maps into memory the rows get mixed up.
         with path.open("rb") as stream, Image.open(_mended(path) or stream) as picture:

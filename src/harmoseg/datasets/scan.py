@@ -43,16 +43,12 @@ class View:
 
 @dataclass(frozen=True)
 class VerifiedCase:
-    """One case: who it is, and how to see it; `view` raises HarmosegError for what is wrong.
+    """One case and how to see it; `view` raises HarmosegError for what is wrong.
 
     `memory` is that of `SourceCase`.
     """
 
-    case: str
-    group: str
-    split: str
-    subset: str
-    image: str
+    item: SourceCase | Case
     view: Callable[[], View]
     memory: int = 0
 
@@ -60,22 +56,16 @@ class VerifiedCase:
 def cases_of_listing(listing: Listing) -> tuple[VerifiedCase, ...]:
     """See the cases of a source as they are in its files."""
     return tuple(
-        _verified_case(item, partial(_view_source, item), item.memory) for item in listing.cases
+        VerifiedCase(item, partial(_view_source, item), item.memory) for item in listing.cases
     )
 
 
 def cases_of_store(store: Store) -> tuple[VerifiedCase, ...]:
     """See the cases of a store: images at training resolution, labels at that of the source."""
     return tuple(
-        _verified_case(item, partial(_view_store, store, number))
+        VerifiedCase(item, partial(_view_store, store, number))
         for number, item in enumerate(store.cases)
     )
-
-
-def _verified_case(
-    item: SourceCase | Case, view: Callable[[], View], memory: int = 0
-) -> VerifiedCase:
-    return VerifiedCase(item.case, item.group, item.split, item.subset, item.image, view, memory)
 
 
 def _view_source(case: SourceCase) -> View:
@@ -162,11 +152,12 @@ def gather(cases: Sequence[VerifiedCase]) -> Gathered:
 
 
 def _look_at(
-    item: VerifiedCase,
+    verified: VerifiedCase,
 ) -> tuple[CaseFacts, list[Fingerprint | None], NDArray[np.uint8] | None]:
+    item = verified.item
     known = (item.case, item.group, item.split, item.subset, item.image)
     try:
-        view = item.view()
+        view = verified.view()
     except HarmosegError as error:
         return CaseFacts(*known, problem=str(error)), [], None
     marks = [fingerprint(image) for image in view.images]

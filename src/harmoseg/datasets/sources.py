@@ -8,14 +8,7 @@ import posixpath
 import re
 import unicodedata
 from collections import Counter
-from collections.abc import (
-    Callable,
-    Collection,
-    Iterable,
-    Iterator,
-    Mapping,
-    Sequence,
-)
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
@@ -152,30 +145,19 @@ def named_from_root(listing: Listing) -> Listing:
     return replace(listing, cases=cases)
 
 
-@dataclass(frozen=True)
-class Gap:
-    """A split or a subset with another number of cases than the card says."""
-
-    name: str
-    found: int
-    expected: int
-
-
-def find_gaps(card: Card, splits: Iterable[str], subsets: Iterable[str]) -> list[Gap]:
+def find_gaps(
+    card: Card, splits: Iterable[str], subsets: Iterable[str]
+) -> Iterator[tuple[str, int, int]]:
     """Compare numbers of cases with the card, given the split and the subset of each case.
 
+    Yields the name, the number found and the number expected of each split or subset that differs.
     What the card says nothing of is not compared.
     """
-    gaps: list[Gap] = []
     for expected, names in ((card.counts, splits), (card.subset_counts, subsets)):
         found = Counter(names)
-        every = [*expected, *(name for name in found if name not in expected)] if expected else []
-        gaps.extend(
-            Gap(name, found[name], expected.get(name, 0))
-            for name in every
-            if found[name] != expected.get(name, 0)
-        )
-    return gaps
+        for name in dict.fromkeys([*expected, *found]) if expected else ():
+            if found[name] != expected.get(name, 0):
+                yield name, found[name], expected.get(name, 0)
 
 
 def check_complete(listing: Listing, options: SourceOptions) -> None:
@@ -185,19 +167,18 @@ def check_complete(listing: Listing, options: SourceOptions) -> None:
     with `allow_missing`; too many cases are never right.
     """
     card, cases = listing.card, listing.cases
-    for gap in find_gaps(card, (item.split for item in cases), (item.subset for item in cases)):
-        if gap.found > gap.expected:
+    gaps = find_gaps(card, (item.split for item in cases), (item.subset for item in cases))
+    for name, found, expected in gaps:
+        if found > expected:
             cure = "remove what is no part of the dataset, or replace the download"
-        elif options.allow_missing or (gap.found == 0 and gap.name in card.counts):
+        elif options.allow_missing or (found == 0 and name in card.counts):
             continue
         else:
             cure = (
                 "complete the download, or, where only a part is wanted, prepare it with "
                 "--allow-missing"
             )
-        raise HarmosegError(
-            f"{card.title}: {gap.found} {gap.name} case(s), expected {gap.expected}; {cure}"
-        )
+        raise HarmosegError(f"{card.title}: {found} {name} case(s), expected {expected}; {cure}")
 
 
 def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
@@ -370,10 +351,7 @@ def in_parallel(
 
     `memory` as for `ordered_map`.
     """
-    with (
-        quiet_decoding(),
-        Progress(len(items), what) as progress,
-    ):
+    with quiet_decoding(), Progress(len(items), what) as progress:
         for result in ordered_map(work, items, memory=memory):
             yield result
             progress.update()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import groupby
 from pathlib import Path
@@ -132,24 +132,23 @@ def _every_finding(
     remarks: Sequence[str],
 ) -> tuple[Finding, ...]:
     """Add what the checks find and what the reader remarks to `findings`, the worst first."""
-    told = [*remarks, *(item.remark for item in gathered.facts if item.remark)]
-    notes = [Finding("note", "this copy", (), text, "") for text in told]
-    every = [*findings, *_checks(card, gathered, root), *notes]
-    return tuple(sorted(every, key=lambda item: SEVERITIES.index(item.severity)))
-
-
-def _checks(card: Card, gathered: Gathered, root: str) -> Iterator[Finding]:
     facts = gathered.facts
-    yield from checks.check_case_counts(card, facts)
-    yield from checks.check_readable(facts, root)
-    yield from checks.check_labels(card, facts)
-    yield from checks.check_foreground(card, facts)
-    yield from checks.check_intensities(facts)
-    yield from checks.check_spacing(facts)
-    yield from checks.check_orientation(facts)
-    yield from checks.check_groups(facts)
-    yield from checks.check_same_pixels(facts)
-    yield from checks.check_near_copies(facts, gathered.fingerprints)
+    told = [*remarks, *(item.remark for item in facts if item.remark)]
+    every = [
+        *findings,
+        *checks.check_case_counts(card, facts),
+        *checks.check_readable(facts, root),
+        *checks.check_labels(card, facts),
+        *checks.check_foreground(card, facts),
+        *checks.check_intensities(facts),
+        *checks.check_spacing(facts),
+        *checks.check_orientation(facts),
+        *checks.check_groups(facts),
+        *checks.check_same_pixels(facts),
+        *checks.check_near_copies(facts, gathered.fingerprints),
+        *(Finding("note", "this copy", (), text, "") for text in told),
+    ]
+    return tuple(sorted(every, key=lambda item: SEVERITIES.index(item.severity)))
 
 
 def recognise(path: Path, options: SourceOptions | None = None) -> str:
@@ -158,15 +157,14 @@ def recognise(path: Path, options: SourceOptions | None = None) -> str:
     Several datasets may be nothing more than `images/` and `masks/`; the one with the number of
     cases that its card expects is then taken. Raises HarmosegError where none or several remain.
     """
+    options = replace(options or SourceOptions(), allow_missing=True)
     listed, exact = [], []
     for name in READERS:
         try:
-            listing = list_dataset(
-                name, path, replace(options or SourceOptions(), allow_missing=True)
-            )
+            listing = list_dataset(name, path, options)
         except HarmosegError:
             continue
-        whole = not any(True for _ in checks.check_case_counts(listing.card, listing.cases))
+        whole = not list(checks.check_case_counts(listing.card, listing.cases))
         if whole or not _is_anybodys(listing):
             listed.append(name)
         if whole:
@@ -240,9 +238,8 @@ def describe(verification: Verification) -> list[tuple[str, str]]:
     card, facts = verification.card, verification.facts
     if card is None:
         return [(verification.kind, verification.name)]
-    lines: list[tuple[str, str]] = [
-        (verification.kind, f"{verification.name}: {card.title} ({card.modality}, {card.mode})")
-    ]
+    title = f"{verification.name}: {card.title} ({card.modality}, {card.mode})"
+    lines: list[tuple[str, str]] = [(verification.kind, title)]
     if facts:
         shapes = {item.shape for item in facts if item.shape}
         expected = ", ".join(
@@ -260,7 +257,9 @@ def describe(verification: Verification) -> list[tuple[str, str]]:
             ("intensities", _intensities(facts)),
             ("compared", _compared(facts)),
         ]
-        lines += [(f"pixels, {split}", text) for split, text in _shares(verification)]
+        for split, shares in class_shares(verification).items():
+            text = ", ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items())
+            lines.append((f"pixels, {split}", text))
     return [(name, text) for name, text in lines if text]
 
 
@@ -358,10 +357,3 @@ def _compared(facts: Sequence[CaseFacts]) -> str:
     splits = len({item.split for item in facts})
     others = "all of the other splits" if splits > 1 else "nothing: there is one split"
     return f"{slices - featureless} slices, each with {others}{left_out}"
-
-
-def _shares(verification: Verification) -> list[tuple[str, str]]:
-    return [
-        (split, ", ".join(f"{name} {100 * share:.2f} %" for name, share in shares.items()))
-        for split, shares in class_shares(verification).items()
-    ]

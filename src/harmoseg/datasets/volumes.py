@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import nibabel
 import numpy as np
@@ -237,25 +237,21 @@ def read_voxels(image: Nifti1Pair, path: Path) -> NDArray[Any]:
     Raises HarmosegError where the file is damaged.
     """
     with refusing(path, "decoded"):
-        return _unscaled_or_single(_proxy(image))
+        proxy = _proxy(image)
+        stored: NDArray[Any] = np.asanyarray(proxy.get_unscaled())
+        if (proxy.slope, proxy.inter) == (1, 0):
+            return stored
+        # In single precision: nibabel's double takes twice a CT's memory.
+        values = np.empty(stored.shape, np.float32, order="F")
+        with np.errstate(over="ignore"):  # infinities are refused later, with their number
+            for plane in range(stored.shape[2]):
+                values[..., plane] = stored[..., plane] * proxy.slope + proxy.inter
+        return values
 
 
 def _proxy(image: Nifti1Pair) -> ArrayProxy:
-    if not isinstance(image.dataobj, ArrayProxy):
-        raise TypeError("not opened from a file")
-    return image.dataobj
-
-
-def _unscaled_or_single(proxy: ArrayProxy) -> NDArray[Any]:
-    """Apply a file's scale in single precision; nibabel's double takes twice a CT's memory."""
-    stored: NDArray[Any] = np.asanyarray(proxy.get_unscaled())
-    if (proxy.slope, proxy.inter) == (1, 0):
-        return stored
-    values = np.empty(stored.shape, np.float32, order="F")
-    with np.errstate(over="ignore"):  # infinities are refused later, with their number
-        for plane in range(stored.shape[2]):
-            values[..., plane] = stored[..., plane] * proxy.slope + proxy.inter
-    return values
+    """Return the voxels of an image opened from a file, unread."""
+    return cast(ArrayProxy, image.dataobj)
 
 
 def _orientation(image: Nifti1Pair) -> str:

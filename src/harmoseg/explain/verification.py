@@ -85,17 +85,18 @@ def _samples(cases: Sequence[VerifiedCase], colours: Sequence[str]) -> dict[str,
     random = np.random.default_rng(0)
     samples = {}
     for split in SPLITS:
-        numbers = [i for i, item in enumerate(cases) if item.split == split]
+        numbers = [i for i, item in enumerate(cases) if item.item.split == split]
         chosen = random.permutation(len(numbers))[:_SAMPLES]
         if numbers:
             samples[split] = [_picture(cases[numbers[i]], None, colours) for i in sorted(chosen)]
     return samples
 
 
-def _picture(item: VerifiedCase, place: int | None, colours: Sequence[str]) -> Thumbnail:
+def _picture(verified: VerifiedCase, place: int | None, colours: Sequence[str]) -> Thumbnail:
     """Draw one image of a case, the one with the most foreground when `place` is None."""
+    item = verified.item
     try:
-        view = item.view()
+        view = verified.view()
         if place is None:
             labels = [_label_of(view, i) for i in range(len(view.windows))]
             place = int(np.argmax([np.count_nonzero(label) for label in labels]))

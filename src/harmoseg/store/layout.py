@@ -58,11 +58,11 @@ class Case:
     depth: int
     height: int
     width: int
-    spacing: tuple[float, ...]
-    affine: tuple[float, ...]
-    image: str
-    mask: str
-    sha256: str
+    spacing: tuple[float, ...] = ()
+    affine: tuple[float, ...] = ()
+    image: str = ""
+    mask: str = ""
+    sha256: str = ""
 
     @classmethod
     def from_row(cls, row: Mapping[str, str], path: Path) -> Case:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from hashlib import sha256
@@ -134,8 +134,11 @@ def check_published(
 ) -> None:
     """Raise HarmosegError unless the cases found are those of a published list.
 
-    With `allow_missing` some may have no files, but not all of them.
+    With `allow_missing` some may have no files. A case that is not listed is an error all the same:
+    nobody knows on which side it belongs.
     """
+    if options.allow_missing:
+        listed = set(found) & set(listed)
     # To allow missing cases is no cure for cases that should not be there.
     cure = (
         "complete or replace the download, or, where only a part is wanted, prepare it with "
@@ -143,7 +146,7 @@ def check_published(
         if set(found) <= set(listed)
         else "remove what is no part of the dataset, or replace the download"
     )
-    check_listed(found, listed, title, allow_missing=options.allow_missing, cure=cure)
+    check_listed(found, listed, title, cure)
 
 
 def check_names(pairs: Sequence[Pair], pattern: str, title: str, example: str) -> None:
@@ -167,25 +170,22 @@ def check_sizes(
     Raises HarmosegError where some of the dataset's `total` images are missing and an image has
     other proportions: bare numbers for names do not tell one dataset from another.
     """
-    sizes: dict[tuple[int, int], Path] = {}
-    counts: Counter[tuple[int, int]] = Counter()
+    sizes: dict[tuple[int, int], list[Path]] = defaultdict(list)
     for pair in pairs:
         with suppress(HarmosegError):  # named when it is read
-            size = picture_size(pair.image)
-            sizes.setdefault(size, pair.image)
-            counts[size] += 1
+            sizes[picture_size(pair.image)].append(pair.image)
     original = " or ".join(_told(size) for size in published)
-    for size, image in sizes.items():
+    for size, images in sizes.items():
         if len(pairs) < total and not any(_is_scaled(size, other) for other in published):
             raise HarmosegError(
-                f"{image}: {_told(size)}, but the images of {title} have {original}, and only "
+                f"{images[0]}: {_told(size)}, but the images of {title} have {original}, and only "
                 f"{len(pairs)} of its {total} are here; this seems to be another dataset: check "
                 "its name, or complete the download"
             )
     resized = [size for size in sizes if size not in published]
     if not resized:
         return []
-    number, told = sum(counts[size] for size in resized), ", ".join(map(_told, resized[:3]))
+    number, told = sum(len(sizes[size]) for size in resized), ", ".join(map(_told, resized[:3]))
     more = ", ..." if len(resized) > 3 else ""
     return [f"{number} image(s) were resized, to {told}{more}; published are {original}"]
 
