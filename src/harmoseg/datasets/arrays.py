@@ -266,20 +266,17 @@ def _check_unit(extent: Window, window: Window, windowed: bool, path: Path) -> N
 
 def _arrays_in(file: h5py.File, names: tuple[str, ...], path: Path) -> list[h5py.Dataset]:
     """Find arrays, each checked for what reading it would take."""
-    nodes = [_node(file, name, path) for name in names]
-    missing = [
-        name
-        for name, node in zip(names, nodes, strict=True)
-        if not isinstance(node, h5py.Dataset) or node.shape is None
-    ]
+    nodes = {name: _node(file, name, path) for name in names}
+    # Groups have no shape; that of an array without values is None.
+    missing = [name for name, node in nodes.items() if getattr(node, "shape", None) is None]
     if missing:
         raise HarmosegError(f"{path}: no {' and no '.join(missing)} in it, found {', '.join(file)}")
-    for node in nodes:
+    for node in nodes.values():
         if node.is_virtual or node.external:
             raise _elsewhere(node.name, path)
         check_numbers(node.dtype, path)
         check_size(node.shape, node.dtype.itemsize, path)
-    return nodes
+    return list(nodes.values())
 
 
 def _node(file: h5py.File, name: str, path: Path) -> Any:

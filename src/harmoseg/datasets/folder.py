@@ -137,7 +137,8 @@ class _Survey:
         for path, found in zip(masks, in_parallel(count_values, masks, "masks"), strict=True):
             values.add(path, found)
         self._rule = rule = values.rule(options.label_values, options.threshold)
-        classes = options.classes or _default_classes(rule)
+        others = ["foreground"] if rule.classes == 2 else [f"class {v}" for v in rule.values[1:]]
+        classes = options.classes or ["background", *others]
         if len(classes) != rule.classes:
             raise HarmosegError(
                 f"classes: {len(classes)} name(s) given ({', '.join(classes)}), but the masks "
@@ -155,12 +156,6 @@ class _Survey:
     def read(self, pair: Pair) -> Sample:
         """Read one case, once the survey has been run."""
         return read_picture_pair(pair, channels=self.card.channels, rule=self._rule)
-
-
-def _default_classes(rule: LabelRule) -> list[str]:
-    if rule.classes == 2:
-        return ["background", "foreground"]
-    return ["background", *(f"class {value}" for value in rule.values[1:])]
 
 
 def split_cases(cases: Sequence[str], rule: SplitRule) -> tuple[dict[str, str], dict[str, str]]:

@@ -115,21 +115,17 @@ class _Tally:
     files: Counter[int] = field(default_factory=Counter)
     first: dict[int, Path] = field(default_factory=dict)
 
-    def add(self, path: Path, values: Mapping[int, int]) -> None:
-        self.pixels.update(values)
-        self.files.update(values.keys())
-        for value in values:
-            self.first.setdefault(value, path)
+    def add(self, value: int, pixels: int, path: Path, files: int = 1) -> None:
+        self.pixels[value] += pixels
+        self.files[value] += files
+        self.first.setdefault(value, path)
 
-    def joined(self, other: _Tally, names: Mapping[int, int] | None = None) -> _Tally:
-        """Return the tally of both; `names` gives values of the other new names."""
-        names = names or {}
+    def joined(self, other: _Tally, white: int = 1) -> _Tally:
+        """Return the tally of both; the value 1 of the other becomes `white`."""
         made = _Tally(self.pixels.copy(), self.files.copy(), {**self.first})
         for value, pixels in other.pixels.items():
-            name = names.get(value, value)
-            made.pixels[name] += pixels
-            made.files[name] += other.files[value]
-            made.first.setdefault(name, other.first[value])
+            name = white if value == 1 else value
+            made.add(name, pixels, other.first[value], other.files[value])
         return made
 
 
@@ -189,15 +185,17 @@ class ValueSurvey:
         highest = max(found.pixels)
         self._pairs = self._pairs and found.pixels.keys() <= {0, highest}
         if found.palette:
-            self._indexed.add(path, found.pixels)
             self._palettes.add(path, found)
             # By what is seen: in a palette of black and white 0 is black and 1 white.
             seen: Counter[int] = Counter()
             for value, pixels in found.pixels.items():
+                self._indexed.add(value, pixels, path)
                 seen[int(found.palette[value : value + 1] == (WHITE,))] += pixels
-            self._seen.add(path, seen)
+            for value, pixels in seen.items():
+                self._seen.add(value, pixels, path)
             return
-        self._plain.add(path, found.pixels)
+        for value, pixels in found.pixels.items():
+            self._plain.add(value, pixels, path)
         if highest:
             self._dimmest[found.lossy] = min(
                 self._dimmest.get(found.lossy, (highest, path)), (highest, path)
@@ -221,7 +219,7 @@ class ValueSurvey:
         if white is None:
             tally = self._plain.joined(self._indexed)
         else:
-            tally = self._plain.joined(self._seen, {1: white})
+            tally = self._plain.joined(self._seen, white)
         if threshold is not None:
             return self._cut(tally, threshold, white)
         if label_values is not None:
@@ -262,13 +260,12 @@ class ValueSurvey:
         return usual
 
     def _cut(self, tally: _Tally, threshold: int, white: int | None) -> LabelRule:
-        above = any(value > threshold for value in tally.pixels)
-        below = any(value <= threshold for value in tally.pixels)
-        if not (above and below):
-            side = "below or at" if below else "above"
+        low, high = min(tally.pixels), max(tally.pixels)
+        if not low <= threshold < high:
+            side = "above" if threshold < low else "below or at"
             raise HarmosegError(
-                f"threshold {threshold}: all mask values ({min(tally.pixels)} to "
-                f"{max(tally.pixels)}) lie {side} it, so a single class is present"
+                f"threshold {threshold}: all mask values ({low} to {high}) lie {side} it, so a "
+                "single class is present"
             )
         if self._ones and threshold >= 1:
             raise HarmosegError(
@@ -331,6 +328,7 @@ class ValueSurvey:
         lossy = self._dimmest.get(True)
         kind = f"{lossy[1].name} is JPEG, whose losses make values; " if lossy else ""
         highest = min(self._dimmest.values())[0] if self._dimmest else 0
+        cut = ""
         if self._pairs:
             cut = (
                 "; if the masks are binary, each black (0) and one value for white, pass "
@@ -338,8 +336,6 @@ class ValueSurvey:
             )
         elif highest > _HALF:
             cut = "; if the masks are binary with soft edges, pass --threshold 127"
-        else:
-            cut = ""
         return (
             f"the masks hold {len(rare_first)} values that are neither two values nor 0, 1, ..., "
             f"K; the rarest: {name_some(told, 6)}. {kind}If these are classes, pass --label-values "

@@ -23,6 +23,8 @@ from harmoseg.store.writing import writing_store
 
 Domain = Literal["A", "B"]
 Array = NDArray[np.float64]
+Mask = NDArray[np.bool_]
+Random = np.random.Generator
 
 _ORGAN, _VESSEL, _LESION = 1, 2, 3
 _TRAIN_SHARE = 0.6
@@ -115,13 +117,8 @@ def phantom_image(
 
 
 def _blob(
-    random: np.random.Generator,
-    x: Array,
-    y: Array,
-    centre: tuple[float, float],
-    radius: float,
-    roughness: float,
-) -> NDArray[np.bool_]:
+    random: Random, x: Array, y: Array, centre: tuple[float, float], radius: float, roughness: float
+) -> Mask:
     """Draw a star-shaped region: an ellipse whose radius is disturbed by a few harmonics."""
     dx, dy = x - centre[0], y - centre[1]
     stretch, turn = random.uniform(0.7, 1.4), random.uniform(0, np.pi)
@@ -135,9 +132,7 @@ def _blob(
     return np.asarray(np.hypot(u, v) < limit)
 
 
-def _vessel(
-    random: np.random.Generator, x: Array, y: Array, place: Array, radius: float
-) -> NDArray[np.bool_]:
+def _vessel(random: Random, x: Array, y: Array, place: Array, radius: float) -> Mask:
     """Draw a bent tube of changing width from outside into the organ."""
     direction = random.uniform(0, 2 * np.pi)
     along = (x - place[0]) * np.cos(direction) + (y - place[1]) * np.sin(direction)
@@ -149,8 +144,8 @@ def _vessel(
 
 
 def _lesion(
-    random: np.random.Generator, x: Array, y: Array, origin: Array, distance: float, scale: float
-) -> NDArray[np.bool_]:
+    random: Random, x: Array, y: Array, origin: Array, distance: float, scale: float
+) -> Mask:
     angle = random.uniform(0, 2 * np.pi)
     centre = (origin[0] + distance * np.cos(angle), origin[1] + distance * np.sin(angle))
     # Log-uniform: most lesions are small, a few are large.
@@ -158,12 +153,7 @@ def _lesion(
     return _blob(random, x, y, centre, radius, roughness=0.4)
 
 
-def _paint(
-    random: np.random.Generator,
-    body: NDArray[np.bool_],
-    label: NDArray[np.int_],
-    decoys: NDArray[np.bool_],
-) -> Array:
+def _paint(random: Random, body: Mask, label: NDArray[np.int_], decoys: Mask) -> Array:
     """Return an image in which every structure has its own brightness and texture."""
     image = np.where(body, random.uniform(0.3, 0.42), 0.04)
     means = {_ORGAN: (0.42, 0.58), _VESSEL: (0.6, 0.8), _LESION: (0.2, 0.42)}
@@ -176,15 +166,13 @@ def _paint(
     return image + np.where(body, 0.03 * _texture(random, label.shape, 0.05 * size), 0)
 
 
-def _texture(random: np.random.Generator, shape: tuple[int, ...], grain: float) -> Array:
+def _texture(random: Random, shape: tuple[int, ...], grain: float) -> Array:
     """Return noise of unit deviation, smooth over `grain` pixels."""
     noise = _smooth(random.normal(size=shape), grain, mode="wrap")
     return np.asarray(noise / noise.std())
 
 
-def _acquire(
-    random: np.random.Generator, image: Array, x: Array, y: Array, domain: Domain
-) -> Array:
+def _acquire(random: Random, image: Array, x: Array, y: Array, domain: Domain) -> Array:
     """Look at the anatomy through scanner A, or through B with its other contrast and noise."""
     size = image.shape[0]
     if domain == "A":

@@ -94,11 +94,11 @@ class Fingerprints:
         self._hashes += item.hash.tobytes()
         self._details += item.detail.tobytes()
 
-    def signs(self, start: int, stop: int) -> Floats:
-        """Return hashes `start` to `stop` as (n, 256) of -1 and 1."""
-        packed = np.frombuffer(self._hashes, np.uint8).reshape(-1, BITS // 8)[start:stop]
-        signs: Floats = 2 * np.unpackbits(packed, axis=1).astype(np.float32) - 1
-        return signs
+    def signs(self, start: int) -> Floats:
+        """Return the hashes of a chunk that begins at `start` as (n, 256) of -1 and 1."""
+        packed = np.frombuffer(self._hashes, np.uint8).reshape(-1, BITS // 8)
+        bits = np.unpackbits(packed[start : start + _CHUNK], axis=1)
+        return np.asarray(2 * bits.astype(np.float32) - 1)
 
     def details(self, places: NDArray[np.intp]) -> Floats:
         """Return details as (n, 768) of length one."""
@@ -137,20 +137,14 @@ def find_copies(left: Fingerprints, right: Fingerprints) -> Iterator[SlicePair]:
     two cores) but memory only for one chunk. A pair comes once, in its best of eight positions.
     """
     for start in range(0, len(left), _CHUNK):
-        signs = left.signs(start, min(start + _CHUNK, len(left)))
         for other in range(0, len(right), _CHUNK):
-            compared = right.signs(other, min(other + _CHUNK, len(right)))
-            yield from _copies_of_block(left, right, start, other, signs, compared)
+            yield from _copies_of_block(left, right, start, other)
 
 
 def _copies_of_block(
-    left: Fingerprints,
-    right: Fingerprints,
-    start: int,
-    other: int,
-    signs: Floats,
-    compared: Floats,
+    left: Fingerprints, right: Fingerprints, start: int, other: int
 ) -> Iterator[SlicePair]:
+    signs, compared = left.signs(start), right.signs(other)
     best: dict[tuple[int, int], SlicePair] = {}
     for (order, flips), (place, signed) in zip(_HASH_POSITIONS, _DETAIL_POSITIONS, strict=True):
         alike = signs @ (compared[:, order] * flips).T
@@ -176,16 +170,14 @@ def _copies_of_block(
 
 def _waves(values: Floats) -> Floats:
     """Return the coefficients of index 0 to 31 in both directions, (1024,)."""
-    waves: Floats = dctn(values, norm="ortho")[:_HIGH, :_HIGH].ravel()
-    return waves
+    return np.asarray(dctn(values, norm="ortho")[:_HIGH, :_HIGH].ravel())
 
 
 def _evened(values: Floats) -> Floats:
     """Take the local mean away and bring the local contrast to about one."""
     rest = values - ndimage.gaussian_filter(values, _NEIGHBOURHOOD)
     contrast = np.sqrt(ndimage.gaussian_filter(rest**2, _NEIGHBOURHOOD) + _FLOOR**2)
-    evened: Floats = rest / contrast
-    return evened
+    return np.asarray(rest / contrast)
 
 
 def _positions(chosen: NDArray[np.bool_]) -> list[tuple[NDArray[np.intp], Floats]]:

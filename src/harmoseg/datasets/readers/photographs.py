@@ -239,11 +239,12 @@ def _find_parts(source: Path, folders: _Parts, card: Card) -> tuple[Path, _Parts
     }
     every = [form for named in forms.values() for form in named]
     root = find_root(source, *every, dataset=card.title)
-    parts: _Parts = {}
-    for split, named in forms.items():
-        for form in named:
-            if split not in parts and all((root / name).is_dir() for name in form):
-                parts[split] = form
+    parts: _Parts = {
+        split: form
+        for split, named in forms.items()
+        for form in reversed(named)  # so that the official form is kept where several are there
+        if all((root / name).is_dir() for name in form)
+    }
     return root, parts
 
 
