@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -100,14 +100,13 @@ def list_folder(options: FolderOptions, split: SplitRule) -> Listing:
         )
         for pair in pairs
     ]
-    given = asdict(options)
     # Where the folders lie does not decide what is in them.
     determining = ("classes", "label_values", "threshold", "channels")
     return make_listing(
         survey.card,
         cases,
         roots=[options.images, options.masks],
-        determined_by={key: given[key] for key in determining},
+        determined_by={key: getattr(options, key) for key in determining},
         survey=survey.run,
     )
 

@@ -18,7 +18,7 @@ from harmoseg.datasets.sources import (
     SourceCase,
     SourceOptions,
     check_complete,
-    hash_cases,
+    hash_files,
     in_parallel,
 )
 from harmoseg.errors import HarmosegError
@@ -144,7 +144,7 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
     """
     tile = listing.card.tile if options.tile is None else options.tile
     card = replace(listing.card, tile=tile)
-    hashes = hash_cases(listing.cases)
+    hashes = list(in_parallel(lambda item: hash_files(item.files), listing.cases, "hashing"))
     recipe = _recipe(replace(listing, card=card), hashes, options.size)
     if not options.overwrite and _recipe_of(options.out) == recipe:
         if is_whole(options.out):
@@ -193,13 +193,8 @@ def prepare_listing(listing: Listing, options: PrepareOptions, *, cure: str = RE
                 f"{card.title}: not one pixel of foreground in {len(items)} mask(s), the first of "
                 f"them {items[0][0].mask}; check that these are the masks, and with which values"
             )
-        writer.finish(
-            {
-                "recipe": recipe,
-                "determined_by": dict(listing.determined_by),
-                "remarks": remarks,
-            }
-        )
+        determined_by = dict(listing.determined_by)
+        writer.finish({"recipe": recipe, "determined_by": determined_by, "remarks": remarks})
     return True
 
 

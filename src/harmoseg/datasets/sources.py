@@ -198,17 +198,16 @@ def find_root(source: Path, *layouts: Sequence[str], dataset: str) -> Path:
             for folder in level
             if any(all((folder / part).is_dir() for part in parts) for parts in layouts)
         ]
-        if len(fitting) > 1:
-            named = [folder for folder in fitting if _is_named_after(folder, dataset)]
-            fitting = named if len(named) == 1 else fitting
-        if len(fitting) > 1:
+        named = [folder for folder in fitting if _is_named_after(folder, dataset)]
+        meant = fitting if len(fitting) == 1 else named
+        if len(meant) == 1:
+            return meant[0]
+        if fitting:
             names = ", ".join(folder.relative_to(source).as_posix() for folder in fitting)
             raise HarmosegError(
                 f"{source}: {len(fitting)} folders in it have the layout of {dataset}: {names}; "
                 "pass the one that is meant"
             )
-        if fitting:
-            return fitting[0]
         level = [
             inner
             for folder in level
@@ -324,11 +323,6 @@ def name_some(names: Iterable[object], most: int = 5) -> str:
 def relative_name(file: Path, source: Path) -> str:
     """Name a file relative to the source, with composed letters."""
     return unicodedata.normalize("NFC", file.relative_to(source).as_posix())
-
-
-def hash_cases(cases: Sequence[SourceCase]) -> list[str]:
-    """Hash the contents of each case's files, in order; raise HarmosegError for one unreadable."""
-    return list(in_parallel(lambda item: hash_files(item.files), cases, "hashing"))
 
 
 def hash_files(files: Sequence[Path]) -> str:

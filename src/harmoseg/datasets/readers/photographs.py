@@ -39,7 +39,6 @@ class _Folders:
     are those of the published split. `size` is that of all images; `mark` is that of `pair_files`.
     """
 
-    split: str
     listed: str
     layouts: tuple[tuple[str, str], ...]
     names: Collection[str] = ()
@@ -49,9 +48,8 @@ class _Folders:
 
 
 _FOLDERS = {
-    "kvasir-seg": _Folders("official", "Kvasir-SEG (880 / 120)", USUAL),
+    "kvasir-seg": _Folders("Kvasir-SEG (880 / 120)", USUAL),
     "etis-larib": _Folders(
-        "test",
         "ETIS-Larib (images 1 to 196)",
         # The original release pairs 1.tif with p1.tif.
         (*USUAL, ("ETIS-LaribPolypDB", "Ground Truth")),
@@ -61,22 +59,19 @@ _FOLDERS = {
     ),
     # The original release, or PraNet's copy.
     "cvc-clinicdb": _Folders(
-        "test",
         "CVC-ClinicDB (images 1 to 612)",
         (("Original", "Ground Truth"), *USUAL),
         names=[str(number) for number in range(1, 613)],
         size=(384, 288),
     ),
-    "hrf": _Folders(
-        "test", "HRF (45 images)", (("images", "manual1"),), names=list(_HRF), subsets=_HRF
-    ),
+    "hrf": _Folders("HRF (45 images)", (("images", "manual1"),), names=_HRF, subsets=_HRF),
 }
 
 
 def list_folders(name: str, source: Path, options: SourceOptions) -> Listing:
     """List a dataset of `_FOLDERS`."""
     card, known = load_card(name), _FOLDERS[name]
-    chosen_split(options, known.split)
+    chosen_split(options, "test" if known.names else "official")
     root = find_root(source, *known.layouts, dataset=card.title)
     pairs = pairs_in(root, *known.layouts, mark=known.mark)
     splits: dict[str, Split] = (
