@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from importlib.resources import files
 from typing import cast
 
@@ -12,29 +11,15 @@ from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card, parse_card
 from harmoseg.store.layout import Split
 
-
-@dataclass(frozen=True)
-class Change:
-    """Difference in labels between a version of a card and the one before, to verify old stores.
-
-    `concerns` is what such stores were determined by: others are the same in both versions.
-    """
-
-    version: int
-    concerns: Mapping[str, str]
-    before: str
-
-
-CHANGES: Mapping[str, tuple[Change, ...]] = {
-    "monuseg": (
-        Change(
-            2,
-            {"labels": "polygons"},
-            "the outlines were painted too, which makes nuclei about 10 % too large",
-        ),
-    ),
+_BEFORE = "the outlines were painted too, which makes nuclei about 10 % too large"
+CHANGES: Mapping[str, tuple[tuple[int, Mapping[str, str], str], ...]] = {
+    "monuseg": ((2, {"labels": "polygons"}, _BEFORE),)
 }
-"""Changes in order, by the name of the card."""
+"""Differences in labels between a version of a card and the one before, to verify old stores.
+
+In order, by the name of the card: the version, what the stores that it concerns were determined by
+(others are the same in both versions), and how labels were made before.
+"""
 
 _HERE = files("harmoseg.datasets")
 

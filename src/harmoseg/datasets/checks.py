@@ -92,12 +92,12 @@ def check_case_counts(card: Card, cases: Sequence[SourceCase | CaseFacts]) -> It
 def check_version(info: StoreInfo) -> Iterator[Finding]:
     """Report a store whose labels were made as an earlier version of its card made them."""
     determined_by = info.provenance.get("determined_by", {})
-    for change in CHANGES.get(info.card.name, ()):
-        if info.card.version < change.version and change.concerns.items() <= determined_by.items():
+    for version, concerns, before in CHANGES.get(info.card.name, ()):
+        if info.card.version < version and concerns.items() <= determined_by.items():
             now = load_card(info.card.name).version
             made = f"made by version {info.card.version} of the card, which is at version {now} now"
             cure = "prepare the store again with --overwrite, and train again on it"
-            yield Finding("error", "card version", (), f"{made}: {change.before}", cure)
+            yield Finding("error", "card version", (), f"{made}: {before}", cure)
 
 
 def check_readable(facts: Facts, root: str) -> Iterator[Finding]:

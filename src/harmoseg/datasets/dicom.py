@@ -237,8 +237,7 @@ class _Slice:
         whole = 1 << int(self.header.get("BitsAllocated", 16))
         ends = [end - whole if signed and end >= whole // 2 else end for end in ends]
         ends = [end + whole if not signed and end < 0 else end for end in ends]
-        found: NDArray[np.bool_] = (stored >= min(ends)) & (stored <= max(ends))
-        return found
+        return np.asarray((stored >= min(ends)) & (stored <= max(ends)))
 
 
 def _read(path: Path, **options: Any) -> Any:

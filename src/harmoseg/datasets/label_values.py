@@ -354,8 +354,7 @@ def _shown(mask: Decoded[np.integer], white: int | None) -> NDArray[np.integer]:
     if white is None or not mask.palette:
         return mask.pixels
     seen = np.array([white if colour == WHITE else 0 for colour in mask.palette], np.int64)
-    shown: NDArray[np.int64] = seen[np.minimum(mask.pixels, len(seen) - 1)]
-    return shown
+    return np.asarray(seen[np.minimum(mask.pixels, len(seen) - 1)])
 
 
 def _too_dim(path: Path, highest: int) -> HarmosegError:

@@ -323,10 +323,8 @@ def _to_eight_bits(values: NDArray[Any], path: Path) -> NDArray[np.uint8]:
     scale = 255 / (high - low) if high > low else 0.0
     if values.dtype == np.uint16:  # looked up: a large picture in double precision fills memory
         table = np.rint((np.arange(low, high + 1) - low) * scale).astype(np.uint8)
-        looked_up: NDArray[np.uint8] = table[values - values.min()]
-        return looked_up
-    scaled: NDArray[np.float64] = np.rint((values.astype(np.float64) - low) * scale)
-    return scaled.astype(np.uint8)
+        return np.asarray(table[values - values.min()])
+    return np.asarray(np.rint((values.astype(np.float64) - low) * scale), np.uint8)
 
 
 @contextmanager

@@ -103,9 +103,8 @@ class Fingerprints:
     def details(self, places: NDArray[np.intp]) -> Floats:
         """Return details as (n, 768) of length one."""
         values = np.frombuffer(self._details, np.int8).reshape(len(self), -1)[places]
-        floats: Floats = values.astype(np.float32)
-        floats /= np.linalg.norm(floats, axis=1, keepdims=True)
-        return floats
+        floats = values.astype(np.float32)
+        return np.asarray(floats / np.linalg.norm(floats, axis=1, keepdims=True))
 
 
 def fingerprint(image: Bytes) -> Fingerprint | None:

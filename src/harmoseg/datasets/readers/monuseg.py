@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -25,6 +24,8 @@ from harmoseg.datasets.readers.common import by_id, check_published, chosen_spli
 from harmoseg.datasets.sources import Listing, SourceOptions, make_listing, name_some
 from harmoseg.errors import HarmosegError
 from harmoseg.store.tiling import Sample
+
+_Vertices = list[tuple[float, float]]
 
 _PATIENT = 12
 """Length of the patient's part of a TCGA barcode: TCGA-18-5592-01Z-00-DX1 is of TCGA-18-5592."""
@@ -124,15 +125,6 @@ def _read_outlines(pair: Pair) -> Sample:
     return checked_sample(pair, image, label, remark)
 
 
-@dataclass(frozen=True)
-class _Region:
-    """One outline, with the area and the length that the viewer wrote beside it (0: nothing)."""
-
-    vertices: list[tuple[float, float]]
-    area: float
-    length: float
-
-
 def rasterise(path: Path, *, height: int, width: int) -> tuple[NDArray[np.uint8], str]:
     """Fill the polygons of an annotation file: (H, W), 1 for pixels with their centre in any.
 
@@ -143,12 +135,12 @@ def rasterise(path: Path, *, height: int, width: int) -> tuple[NDArray[np.uint8]
     """
     inside = np.zeros((height, width), np.bool_)
     slips = []
-    for number, region in enumerate(_regions(path), 1):
-        if _is_slip(region):
+    for number, (vertices, area, length) in enumerate(_regions(path), 1):
+        if _is_slip(vertices, area, length):
             slips.append(number)
             continue
-        _check(region.vertices, f"{path}: region {number}", height=height, width=width)
-        _fill(inside, region.vertices)
+        _check(vertices, f"{path}: region {number}", height=height, width=width)
+        _fill(inside, vertices)
     remark = (
         f"{path.name}: {len(slips)} region(s) without an area passed over as slips of the mouse "
         f"(region {', '.join(map(str, slips))})"
@@ -156,7 +148,7 @@ def rasterise(path: Path, *, height: int, width: int) -> tuple[NDArray[np.uint8]
     return inside.astype(np.uint8), remark if slips else ""
 
 
-def _fill(inside: NDArray[np.bool_], vertices: list[tuple[float, float]]) -> None:
+def _fill(inside: NDArray[np.bool_], vertices: _Vertices) -> None:
     """Set the pixels whose centre a closed polygon winds around.
 
     By winding, not by parity: where a hand draws past its beginning, the overlap stays inside.
@@ -183,11 +175,12 @@ def _fill(inside: NDArray[np.bool_], vertices: list[tuple[float, float]]) -> Non
     inside[top : rows.max() + 1, left : columns.max()] |= filled
 
 
-def _regions(path: Path) -> list[_Region]:
+def _regions(path: Path) -> list[tuple[_Vertices, float, float]]:
+    """Read the outlines, with the area and the length that the viewer wrote beside each, or 0."""
     try:
         root = SafeTree.fromstring(path.read_bytes())
         return [
-            _Region(
+            (
                 [
                     (float(vertex.attrib["X"]), float(vertex.attrib["Y"]))
                     for vertex in region.iter("Vertex")
@@ -216,18 +209,17 @@ def _number(text: str | None) -> float:
         return 0.0
 
 
-def _is_slip(region: _Region) -> bool:
+def _is_slip(vertices: _Vertices, area: float, length: float) -> bool:
     """Return whether a region has next to no size, by its vertices and by what the viewer says."""
-    vertices = region.vertices
     if not vertices:  # nothing shows that this was a slip
         return False
     closed = [*vertices, vertices[0]]
-    length = sum(math.dist(a, b) for a, b in pairwise(vertices))
-    area = abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairwise(closed))) / 2
-    return max(area, region.area) < _SLIP_AREA and max(length, region.length) < _SLIP_LENGTH
+    drawn = sum(math.dist(a, b) for a, b in pairwise(vertices))
+    inside = abs(sum(x * next_y - next_x * y for (x, y), (next_x, next_y) in pairwise(closed))) / 2
+    return max(inside, area) < _SLIP_AREA and max(drawn, length) < _SLIP_LENGTH
 
 
-def _check(vertices: list[tuple[float, float]], where: str, *, height: int, width: int) -> None:
+def _check(vertices: _Vertices, where: str, *, height: int, width: int) -> None:
     repair = "repair the outline in the slide viewer, or remove the region"
     if len(vertices) < 3:
         raise HarmosegError(f"{where}: {len(vertices)} vertices, expected 3 or more; {repair}")
