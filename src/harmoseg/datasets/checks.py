@@ -14,7 +14,7 @@ import numpy as np
 from harmoseg.datasets.catalogue import CHANGES, load_card
 from harmoseg.datasets.scan import CaseFacts
 from harmoseg.datasets.similarity import BITS, Fingerprints, SlicePair, find_copies
-from harmoseg.datasets.sources import SourceCase, find_gaps
+from harmoseg.datasets.sources import REMOVE, SourceCase, find_gaps
 from harmoseg.errors import HarmosegError
 from harmoseg.store.card import Card
 from harmoseg.store.layout import SPLITS, StoreInfo
@@ -83,8 +83,7 @@ def check_case_counts(card: Card, cases: Sequence[SourceCase | CaseFacts]) -> It
             kind = "incomplete"
             cure = "complete the download, or name what is left out where results are given"
         else:
-            kind = "too many"
-            cure = "remove what is no part of the dataset, or replace the download"
+            kind, cure = "too many", REMOVE
         text = f"{kind}: {found} {name} cases, expected {expected}"
         yield Finding(severity, "counts", (name,), text, cure)
 

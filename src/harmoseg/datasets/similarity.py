@@ -136,14 +136,15 @@ def find_copies(left: Fingerprints, right: Fingerprints) -> Iterator[SlicePair]:
     two cores) but memory only for one chunk. A pair comes once, in its best of eight positions.
     """
     for start in range(0, len(left), _CHUNK):
+        signs = left.signs(start)
         for other in range(0, len(right), _CHUNK):
-            yield from _copies_of_block(left, right, start, other)
+            yield from _copies_of_block(left, right, start, other, signs)
 
 
 def _copies_of_block(
-    left: Fingerprints, right: Fingerprints, start: int, other: int
+    left: Fingerprints, right: Fingerprints, start: int, other: int, signs: Floats
 ) -> Iterator[SlicePair]:
-    signs, compared = left.signs(start), right.signs(other)
+    compared = right.signs(other)
     best: dict[tuple[int, int], SlicePair] = {}
     for (order, flips), (place, signed) in zip(_HASH_POSITIONS, _DETAIL_POSITIONS, strict=True):
         alike = signs @ (compared[:, order] * flips).T

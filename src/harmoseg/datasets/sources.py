@@ -27,6 +27,10 @@ READING = 2
 """The version of how files are read. It is raised with every change that makes other pixels, other
 labels or other splits of the same files, so that stores made before it are made again."""
 
+REMOVE = "remove what is no part of the dataset, or replace the download"
+OR_PART = ", or, where only a part is wanted, prepare it with --allow-missing"
+"""Cures of cases that should not be there, and of cases that are missing."""
+
 _ENDING = re.compile(r"\.[A-Za-z]\w{0,5}$")
 _SHORTEST_NAME = 3  # PH2
 
@@ -170,14 +174,11 @@ def check_complete(listing: Listing, options: SourceOptions) -> None:
     gaps = find_gaps(card, (item.split for item in cases), (item.subset for item in cases))
     for name, found, expected in gaps:
         if found > expected:
-            cure = "remove what is no part of the dataset, or replace the download"
+            cure = REMOVE
         elif options.allow_missing or (found == 0 and name in card.counts):
             continue
         else:
-            cure = (
-                "complete the download, or, where only a part is wanted, prepare it with "
-                "--allow-missing"
-            )
+            cure = f"complete the download{OR_PART}"
         raise HarmosegError(f"{card.title}: {found} {name} case(s), expected {expected}; {cure}")
 
 

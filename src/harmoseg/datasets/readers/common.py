@@ -13,7 +13,7 @@ from typing import TypeVar
 from harmoseg.datasets.catalogue import check_listed
 from harmoseg.datasets.pairing import Pair, pair_files
 from harmoseg.datasets.pictures import picture_size
-from harmoseg.datasets.sources import SourceOptions, list_files
+from harmoseg.datasets.sources import OR_PART, REMOVE, SourceOptions, list_files
 from harmoseg.errors import HarmosegError
 
 USUAL = (("images", "masks"), ("imgs", "masks"))
@@ -140,12 +140,7 @@ def check_published(
     if options.allow_missing:
         listed = set(found) & set(listed)
     # To allow missing cases is no cure for cases that should not be there.
-    cure = (
-        "complete or replace the download, or, where only a part is wanted, prepare it with "
-        "--allow-missing"
-        if set(found) <= set(listed)
-        else "remove what is no part of the dataset, or replace the download"
-    )
+    cure = f"complete or replace the download{OR_PART}" if set(found) <= set(listed) else REMOVE
     check_listed(found, listed, title, cure)
 
 
