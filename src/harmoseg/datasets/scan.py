@@ -70,6 +70,11 @@ def cases_of_store(store: Store) -> tuple[VerifiedCase, ...]:
 
 def _view_source(case: SourceCase) -> View:
     sample = case.read()
+    if sample.image.shape[:3] != sample.label.shape:
+        raise HarmosegError(
+            f"{case.image}: image of shape {sample.image.shape[:3]}, mask {case.mask} of shape "
+            f"{sample.label.shape}; both must cover the same pixels: export them from one frame"
+        )
     depth, height, width = sample.label.shape
     windows = tuple(Slice(plane, 0, 0, height, width, 0) for plane in range(depth))
     return View(sample.image, sample.label, windows, sample.spacing, sample.affine, sample.remark)
