@@ -331,3 +331,25 @@ def test_a_test_set_is_no_part_of_the_cross_validation_beside_it(tmp_path) -> No
     assert {block.seeds["nnUNetTrainer"] for block in split_into_blocks(scores)} == {
         *(("0",), ("cv",))
     }
+
+
+def test_two_columns_of_one_measure_never_replace_each_other(tmp_path) -> None:
+    both = "columns '{}' and '{}' both mean {}.*differ; remove one, or declare"
+    tables = [
+        ("case,method,Dice,F1\na,u,0.5,0.6\nb,u,0.7,0.8\n", ("Dice", "F1", "DSC")),
+        ("case,method,asd_mm,assd_mm\na,u,1,2\nb,u,1,2\n", ("asd_mm", "assd_mm", "ASSD_mm")),
+        ("case,method,f1_liver,dice_liver,dice_spleen\na,u,0.1,0.5,0.5\nb,u,0.2,0.6,0.5\n",
+         ("f1_liver", "dice_liver", "DSC of 'liver'")),
+    ]  # fmt: skip
+    for text, names in tables:
+        with pytest.raises(HarmosegError, match=both.format(*names)):
+            read_scores(write(tmp_path, text))
+    scores = read_scores(write(tmp_path, tables[0][0]), measures=["F1:higher:fraction"])
+    assert values(scores) == {"a": 0.5, "b": 0.7} and values(scores, "F1") == {"a": 0.6, "b": 0.8}
+    same = read_scores(write(tmp_path, "case,method,Dice,F1\na,u,0.5,0.5\nb,u,,\n"))
+    assert values(same)["a"] == 0.5 and "column 'F1' left out: it repeats 'Dice'" in same.remarks
+    own = read_scores(write(tmp_path, "case,method,F1,DSC\na,u,0.6,0.5\nb,u,0.8,0.7\n"))
+    assert values(own) == {"a": 0.5, "b": 0.7} and any("'F1' left out" in r for r in own.remarks)
+    long = "case,method,metric,value\na,u,dice,0.5\nb,u,f1,0.6\n"
+    with pytest.raises(HarmosegError, match="'dice' and 'f1' in column 'metric' both mean DSC"):
+        read_scores(write(tmp_path, long))

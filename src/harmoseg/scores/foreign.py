@@ -182,6 +182,8 @@ def _find_values(
         measure = _single_measure(reading, roles["value"])
         return keys.assign(**{measure.name: frame[roles["value"]]}), {measure.name: measure}
     if any(named.values()):
+        if "value" in roles:
+            reading.remarks.append(f"columns left out: {roles['value']}; other columns are measures")
         parts = {name: measure for name, measure in named.items() if measure is not None}
         for name in numeric:
             if plain(name) in COUNT_NAMES:
@@ -191,6 +193,8 @@ def _find_values(
             reading.remarks.append(
                 f"columns left out: {_listed(unknown)}; declare the measures among them"
             )
+        kept = _one_column_each(frame, {n: (m.name, "") for n, m in parts.items()}, reading)
+        parts = {name: parts[name] for name in kept}
         return keys.assign(**{m.name: frame[n] for n, m in parts.items()}), {
             m.name: m for m in parts.values()
         }
@@ -218,12 +222,46 @@ def _wide_values(
     else:
         measure = _single_measure(reading, f"columns {_listed(columns)}")
         pairs = {name: (measure, name) for name in columns}
+    means = {name: (measure.name, part) for name, (measure, part) in pairs.items()}
+    columns = _one_column_each(frame, means, reading)
+    pairs = {name: pairs[name] for name in columns}
     reading.remarks.append(f"the columns {_listed(columns)} are {what}")
     parts: dict[str, pd.DataFrame] = {}
     for name, (measure, part) in pairs.items():
         rows = parts.setdefault(part, keys.assign(**{role: part}))
         rows[measure.name] = frame[name]
     return pd.concat(parts.values(), ignore_index=True), {m.name: m for m, _ in pairs.values()}
+
+
+def _one_column_each(
+    frame: pd.DataFrame, means: Mapping[str, tuple[str, str]], reading: Reading
+) -> list[str]:
+    """Return the columns without those that repeat another.
+
+    `means` holds the measure of every column, and its class or method. Raises HarmosegError where
+    two columns mean the same and differ: the last would silently replace the first.
+    """
+    kept: dict[tuple[str, str], str] = {}
+    for name, meaning in means.items():
+        other = kept.setdefault(meaning, name)
+        if other == name:
+            continue
+        measure, part = meaning
+        of_part = f" of {part!r}" if part else ""
+        if np.array_equal(frame[name], frame[other], equal_nan=True):
+            why = f"it repeats {other!r}"
+        elif not part and measure in (name, other):
+            kept[meaning] = measure
+            name = other if name == measure else name
+            why = f"{measure!r} is there under its own name"
+        else:
+            raise reading.error(
+                f"columns {other!r} and {name!r} both mean {measure}{of_part}, and their values "
+                f"differ; remove one, or declare one as a measure of its own, for example "
+                f"--measure '{name}:DIRECTION:UNIT'"
+            )
+        reading.remarks.append(f"column {name!r} left out: {why}")
+    return list(kept.values())
 
 
 def _by_measure(
@@ -235,6 +273,14 @@ def _by_measure(
     if unknown := [text for text, measure in measures.items() if measure is None]:
         raise reading.error(_declare(unknown[0], f"the measure {unknown[0]!r} is not known"))
     known = {text: measure for text, measure in measures.items() if measure is not None}
+    first: dict[str, str] = {}
+    for text, measure in known.items():
+        if (other := first.setdefault(measure.name, text)) != text:
+            raise reading.error(
+                f"{other!r} and {text!r} in column {roles['measure']!r} both mean {measure.name}; "
+                f"remove one, or declare one as a measure of its own, for example --measure "
+                f"'{text}:DIRECTION:UNIT'"
+            )
     table = keys.assign(_measure=texts.map({t: m.name for t, m in known.items()}))
     index = [name for name in table.columns if name != "_measure"]
     table["_value"] = frame[roles["value"]]
