@@ -353,3 +353,23 @@ def test_two_columns_of_one_measure_never_replace_each_other(tmp_path) -> None:
     long = "case,method,metric,value\na,u,dice,0.5\nb,u,f1,0.6\n"
     with pytest.raises(HarmosegError, match="'dice' and 'f1' in column 'metric' both mean DSC"):
         read_scores(write(tmp_path, long))
+
+
+@pytest.mark.parametrize(
+    "name", ["dice_loss", "1-Dice", "dice error", "inverse dice", "1 - dsc", "one_minus_dice", "Dice distance"]
+)  # fmt: skip
+def test_a_dice_loss_is_no_dice(tmp_path, name) -> None:
+    file = write(tmp_path, f"case,method,{name}\na,u,0.1\nb,u,0.2\n")
+    with pytest.raises(HarmosegError, match=f"'{name}' is not the measure.*declare it"):
+        read_scores(file)
+    scores = read_scores(file, measures=[f"{name}:lower:fraction"])
+    assert values(scores, name) == {"a": 0.1, "b": 0.2}
+    text = f"case,method,dice_liver,{name}\na,u,0.9,0.1\nb,u,0.8,0.2\n"
+    scores = read_scores(write(tmp_path, text))
+    assert scores.classes == ["liver"] and values(scores) == {"a": 0.9, "b": 0.8}
+    assert any(f"columns left out: {name};" in remark for remark in scores.remarks)
+
+
+def test_a_hausdorff_distance_of_a_class_is_one(tmp_path) -> None:
+    file = write(tmp_path, "case,method,hausdorff_distance_liver\na,u,3\nb,u,4\n")
+    assert values(read_scores(file), "HD") == {"a": 3, "b": 4}

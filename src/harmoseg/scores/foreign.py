@@ -18,6 +18,7 @@ from harmoseg.scores.naming import (
     COUNT_NAMES,
     ROLES,
     foreign_measure,
+    is_derived,
     measure_in,
     plain,
 )
@@ -210,6 +211,16 @@ def _wide_values(
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return a table whose columns are classes or methods, perhaps of several measures."""
     columns = [name for name in numeric if plain(name) not in _MEANS]
+    if derived := [name for name in columns if is_derived(name)]:
+        columns = [name for name in columns if name not in derived]
+        if not columns:
+            raise reading.error(
+                f"{derived[0]!r} is not the measure that its name holds; declare it, for example "
+                f"--measure '{derived[0]}:lower:fraction' (NAME:DIRECTION:UNIT)"
+            )
+        reading.remarks.append(
+            f"columns left out: {_listed(derived)}; declare the measures among them"
+        )
     if not columns:
         raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
     names_method = "method" in roles or bool(reading.method)

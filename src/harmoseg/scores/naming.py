@@ -66,6 +66,12 @@ _SURFACE_DICE = ("nsd", "surfacedice", "normalizedsurfacedice", "normalisedsurfa
 _CALIBRATION = re.compile(r"(?:macro|micro)?(ece|ace|mce)")
 _SAME = {alias: name for name, aliases in _SHARES.items() for alias in aliases}
 _SAME_DISTANCE = {alias: name for name, aliases in _DISTANCES.items() for alias in aliases}
+_NO_MEASURE = frozenset((
+    *("loss", "error", "err", "inverse", "inverted", "inv", "minus", "complement", "negative"),
+    *("neg", "rank", "delta", "diff", "difference", "change", "gain", "pvalue"),
+))  # fmt: skip
+"""Words that turn a measure into another number: a Dice loss falls where Dice rises."""
+_MINUS = re.compile(r"(?:^|[\s(])(?:1|100|one)(?:\.0)?\s*[-\u2212\u2013]\s*", re.IGNORECASE)
 _UNIT = re.compile(r"[ _\-(\[]*(mm|px|pixels?|voxels?)[)\]]?$", re.IGNORECASE)
 
 
@@ -116,7 +122,26 @@ def foreign_measure(name: str) -> Measure | None:
 
 
 def measure_in(text: str) -> tuple[Measure, str] | None:
-    """Find a measure among the words of a name; return it and what else the name says."""
+    """Find a measure among the words of a name; return it and what else the name says.
+
+    A name such as ``dice_loss`` or ``1-Dice`` holds no measure: see `is_derived`.
+    """
+    return None if is_derived(text) else _first_measure(text)
+
+
+def is_derived(name: str) -> bool:
+    """Return whether a name holds a measure and a word that makes another number of it."""
+    found = _first_measure(name)
+    if found is None or not found[1]:
+        return False
+    measure, rest = found
+    words = set(plain(rest).split("_"))
+    # "Hausdorff distance" is the measure; a Dice distance is 1 - Dice.
+    is_distance = measure.is_share and "distance" in words
+    return bool(words & _NO_MEASURE) or is_distance or bool(_MINUS.search(name))
+
+
+def _first_measure(text: str) -> tuple[Measure, str] | None:
     if whole := foreign_measure(text):
         return whole, ""
     words = [word for word in re.split(r"[^0-9A-Za-z]+", text) if word]
