@@ -373,3 +373,52 @@ def test_a_dice_loss_is_no_dice(tmp_path, name) -> None:
 def test_a_hausdorff_distance_of_a_class_is_one(tmp_path) -> None:
     file = write(tmp_path, "case,method,hausdorff_distance_liver\na,u,3\nb,u,4\n")
     assert values(read_scores(file), "HD") == {"a": 3, "b": 4}
+
+
+def test_summaries_are_no_classes(tmp_path) -> None:
+    words = ("mean", "std", "avg", "median", "sd", "all")
+    header = ",".join(f"dice_{word}" for word in words)
+    text = f"case,method,dice_liver,dice_spleen,{header}\na,u,0.5,0.7{',0.6' * 6}\n"
+    scores = read_scores(write(tmp_path, text + f"b,u,0.5,0.7{',0.6' * 6}\n"))
+    assert scores.classes == ["liver", "spleen"] and scores.frame["DSC"].mean() == 0.6
+    assert any("sum up others: dice_mean" in remark for remark in scores.remarks)
+    rows = [f"a,u,{name},{value}" for name, value in
+            (("liver", 0.5), ("spleen", 0.7), ("Average", 0.1), ("all", 0.1), ("mean", 0.1))]  # fmt: skip
+    scores = read_scores(write(tmp_path, "case,method,label,dice\n" + "\n".join(rows) + "\n"))
+    assert scores.classes == ["liver", "spleen"] and scores.frame["DSC"].mean() == 0.6
+    assert "3 row(s) left out that hold no class: Average, all, mean" in scores.remarks
+    alone = read_scores(write(tmp_path, "case,method,label,dice\na,u,all,0.5\nb,u,all,0.7\n"))
+    assert alone.classes == ["all"]
+    with pytest.raises(HarmosegError, match="dice_mean, dice_std hold summaries"):
+        read_scores(write(tmp_path, "case,dice_mean,dice_std\na,0.5,0.1\nb,0.6,0.1\n"))
+
+
+def test_names_of_words_of_summaries_alone_are_no_cases(tmp_path) -> None:
+    summaries = ["Mean ± SD", "Std. Dev.", "95% CI", "Overall mean", "mean (n=12)", "Median [IQR]",
+                 "Total", "Avg.", "Standard deviation", "CI 95 lower", "75%", "ci_low"]  # fmt: skip
+    cases = ["mean_arterial_01", "patient_total3", "total3", "case_all", "n", "low", "25", "max_2"]
+    rows = "".join(f"{name},u,0.{i + 10}\n" for i, name in enumerate([*cases, *summaries]))
+    scores = read_scores(write(tmp_path, "case,method,dice\n" + rows))
+    assert set(values(scores)) == set(cases)
+
+
+@pytest.mark.parametrize("names", [("0", "1", "2"), ("bg", "liver", "spleen"),
+                                   ("Background", "1", "2"), ("label_0", "label_1", "label_2")])  # fmt: skip
+def test_the_background_is_no_class(tmp_path, names) -> None:
+    rows = [f"{m},a,{name},{v}" for m in "uv" for name, v in zip(names, (0.99, 0.5, 0.6), strict=True)]  # fmt: skip
+    for header in ("method,case,label,dice", "method,case,class,DSC"):
+        scores = read_scores(write(tmp_path, header + "\n" + "\n".join(rows) + "\n"))
+        assert scores.classes == list(names[1:]) and scores.frame["DSC"].mean() == 0.55
+        assert f"2 row(s) left out that hold the background: {names[0]}" in scores.remarks
+    wide = "case,method," + ",".join(f"dice_{name}" for name in names) + "\na,u,0.99,0.5,0.6\n"
+    scores = read_scores(write(tmp_path, wide + "b,u,0.99,0.5,0.6\n"))
+    assert scores.classes == list(names[1:]) and scores.frame["DSC"].mean() == 0.55
+
+
+def test_numbers_behind_a_measure_are_classes_and_numbers_of_methods_stay(tmp_path) -> None:
+    scores = read_scores(write(tmp_path, "case,dice_0,dice_1,dice_2\na,0.99,0.5,0.6\n"))
+    assert scores.classes == ["1", "2"] and len(scores.values_of("method")) == 1
+    scores = read_scores(write(tmp_path, "case,method,dice\na,0,0.5\na,1,0.6\n"))
+    assert scores.values_of("method") == ["0", "1"] and scores.classes == [""]
+    alone = read_scores(write(tmp_path, "case,method,label,dice\na,u,0,0.5\nb,u,0,0.6\n"))
+    assert alone.classes == ["0"]

@@ -16,7 +16,7 @@ import pandas as pd
 from harmoseg.errors import HarmosegError, listed
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.metrics.measures import Measure, declare_measure, known_measure
-from harmoseg.scores.foreign import Columns, Reading, drop_aggregates, to_long
+from harmoseg.scores.foreign import Columns, Reading, drop_aggregates, drop_no_classes, to_long
 from harmoseg.scores.naming import FROM_FILE, join_files
 from harmoseg.scores.nnunet import SUMMARY_FILE, is_summary, is_summary_of_means, read_summaries
 from harmoseg.scores.sheets import (
@@ -237,6 +237,8 @@ def _read_own(path: Path, file: Path, how: Reading) -> Scores:
     how = replace(how, source=str(file), remarks=[])
     if "case" in frame and not any(name in frame for name in COUNTS):  # not written by harmoseg
         frame = drop_aggregates(frame, "case", how)
+        if "class" in frame and not frame["class"].eq(BACKGROUND).any():
+            frame = drop_no_classes(frame, "class", how)
     if tuple(frame.columns[: len(_OLD_RESULTS)]) == _OLD_RESULTS and "group" not in frame:
         percent |= {name for name in frame.columns if (m := known_measure(name)) and m.is_share}
         how.remarks.append(f"{file.name}: shares in points, as harmoseg 0.1.0 wrote them")

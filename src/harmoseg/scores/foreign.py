@@ -25,13 +25,21 @@ from harmoseg.scores.naming import (
 from harmoseg.scores.table import to_numbers
 
 Columns = Literal["methods", "classes"]
-_MEANS = {"mean", "average", "avg"}
-_AGGREGATES = _MEANS | {
-    *("median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
+_AGGREGATES = {
+    *("mean", "average", "avg", "median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
     *("ci", "ci_low", "ci_high", "average_sample_mean"),
 }
-_NO_CASES = _AGGREGATES | {"overall", "total", "all", "summary", "25%", "50%", "75%"}
-"""Names of rows that sum up the rows above them, as spreadsheets and `describe` of pandas add."""
+_SUMMARIES = _AGGREGATES | {
+    *("overall", "total", "all", "summary", "minimum", "maximum", "deviation", "variance", "var"),
+    *("iqr", "percentile", "quartile", "confidence", "sem", "ci95", "95ci"),
+}
+"""Words that name a sum over cases or classes, as spreadsheets and `describe` of pandas add it."""
+_BESIDE = {"standard", "dev", "error", "interval", "of", "and", "the", "cases", "classes", "low",
+           "lower", "high", "upper", "bound", "sample", "n"}  # fmt: skip
+"""Words that stand beside those of `_SUMMARIES` and name no summary alone."""
+_BACKGROUNDS = {"background", "bg"}
+_LABEL = r"(label[ _-]?)?\d+(\.0)?"
+_LABEL_0 = r"(label[ _-]?)?0+(\.0)?"
 _FEW = 6
 _SUFFIX = re.compile(
     r"\.(nii(\.gz)?|png|tiff?|jpe?g|bmp|mha|mhd|nrrd|npy|npz|h5|dcm|gz)$", re.IGNORECASE
@@ -80,6 +88,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
         raise _no_cases(frame, reading)
     known = len(reading.remarks)
     frame = drop_aggregates(frame, roles["case"], reading)
+    frame = drop_no_classes(frame, roles.get("class", ""), reading)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -106,7 +115,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
 def drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
     """Leave out rows such as ``mean``, which would count as a case."""
     names = frame[column].astype("string").fillna("").str.strip().str.lower()
-    is_no_case = names.isin(_NO_CASES) | names.map(plain).isin(_NO_CASES)
+    is_no_case = names.map(names_summary).astype(bool)
     if not is_no_case.any() or is_no_case.all():
         return frame
     found = names[is_no_case].drop_duplicates().tolist()
@@ -114,6 +123,50 @@ def drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.Da
         f"{int(is_no_case.sum())} row(s) left out that hold no case: {_listed(found)}"
     )
     return frame[~is_no_case].reset_index(drop=True)
+
+
+def names_summary(name: str) -> bool:
+    """Return whether a name holds words of summaries alone: ``Mean``, ``95% CI``, ``mean (n=12)``.
+
+    ``mean_arterial_01`` and ``total3`` may be cases: a number counts as a part of a summary only in
+    brackets, with a percent sign, or beside an interval.
+    """
+    text = re.sub(r"\(.*?\)|\[.*?\]", " ", str(name).lower())
+    if re.fullmatch(r"\s*(25|50|75)\s*%\s*", text) or plain(text) in _SUMMARIES:
+        return True
+    words = set(plain(re.sub(r"\d+(\.\d+)?\s*%", " ", text)).split("_")) - {""}
+    if words & {"ci", "confidence", "percentile"}:
+        words = {word for word in words if not re.fullmatch(r"\d+(th)?", word)}
+    return bool(words & _SUMMARIES or words == {"standard", "dev"}) and words <= _SUMMARIES | _BESIDE
+
+
+def drop_no_classes(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
+    """Leave out rows whose class is a summary or the background, beside rows of real classes.
+
+    The label 0 is the background where every label is a number: averaged with the structures it
+    would lift every method to almost 1. `BACKGROUND` in a table of harmoseg is no structure anyway.
+    """
+    if column not in frame:
+        return frame
+    names = frame[column].astype("string").fillna("").str.strip()
+    frame = _drop_rows(frame, names.map(names_summary).astype(bool), names, "no class", reading)
+    names = frame[column].astype("string").fillna("").str.strip()
+    is_background = names.map(plain).isin(_BACKGROUNDS)
+    labels = names[~is_background]
+    if labels.str.fullmatch(_LABEL).all():
+        is_background |= names.str.fullmatch(_LABEL_0)
+    return _drop_rows(frame, is_background.astype(bool), names, "the background", reading)
+
+
+def _drop_rows(
+    frame: pd.DataFrame, drop: pd.Series, names: pd.Series, what: str, reading: Reading
+) -> pd.DataFrame:
+    """Leave out rows beside others with a name, and remark it."""
+    if not drop.any() or not names[~drop].ne("").any():
+        return frame
+    found = _listed(names[drop].drop_duplicates().tolist())
+    reading.remarks.append(f"{int(drop.sum())} row(s) left out that hold {what}: {found}")
+    return frame[~drop].reset_index(drop=True)
 
 
 def clean_cases(column: pd.Series) -> pd.Series:
@@ -210,7 +263,16 @@ def _wide_values(
     reading: Reading,
 ) -> tuple[pd.DataFrame, dict[str, Measure]]:
     """Return a table whose columns are classes or methods, perhaps of several measures."""
-    columns = [name for name in numeric if plain(name) not in _MEANS]
+    columns = list(numeric)
+    parts_of = {name: pair[1] if (pair := measure_in(name)) else name for name in columns}
+    if summaries := [name for name in columns if names_summary(parts_of[name])]:
+        columns = [name for name in columns if name not in summaries]
+        if not columns:
+            raise reading.error(
+                f"the columns {_listed(summaries)} hold summaries and no classes or methods; if "
+                f"{summaries[0]!r} is a score of every case, name it as the measure alone"
+            )
+        reading.remarks.append(f"columns left out that sum up others: {_listed(summaries)}")
     if derived := [name for name in columns if is_derived(name)]:
         columns = [name for name in columns if name not in derived]
         if not columns:
@@ -224,7 +286,7 @@ def _wide_values(
     if not columns:
         raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
     names_method = "method" in roles or bool(reading.method)
-    are_classes = names_method or all(CLASS_COLUMN.fullmatch(name) for name in columns)
+    are_classes = names_method or all(CLASS_COLUMN.fullmatch(parts_of[name]) for name in columns)
     what = reading.columns or ("classes" if are_classes else "methods")
     role = {"classes": "class", "methods": "method"}[what]
     found = {name: measure_in(name) for name in columns}
@@ -233,6 +295,8 @@ def _wide_values(
     else:
         measure = _single_measure(reading, f"columns {_listed(columns)}")
         pairs = {name: (measure, name) for name in columns}
+    if role == "class":
+        pairs = _without_background(pairs, reading)
     means = {name: (measure.name, part) for name, (measure, part) in pairs.items()}
     columns = _one_column_each(frame, means, reading)
     pairs = {name: pairs[name] for name in columns}
@@ -242,6 +306,29 @@ def _wide_values(
         rows = parts.setdefault(part, keys.assign(**{role: part}))
         rows[measure.name] = frame[name]
     return pd.concat(parts.values(), ignore_index=True), {m.name: m for m, _ in pairs.values()}
+
+
+def _without_background(
+    pairs: dict[str, tuple[Measure, str]], reading: Reading
+) -> dict[str, tuple[Measure, str]]:
+    """Leave out the columns of the background: ``dice_0`` beside ``dice_1``, ``dice_bg``."""
+    parts = {name: part for name, (_, part) in pairs.items()}
+    are_labels = all(
+        re.fullmatch(_LABEL, part) for part in parts.values() if plain(part) not in _BACKGROUNDS
+    )
+    found = [
+        name for name, part in parts.items()
+        if plain(part) in _BACKGROUNDS or (are_labels and re.fullmatch(_LABEL_0, part))
+    ]  # fmt: skip
+    if found and len(found) < len(pairs):
+        reading.remarks.append(f"columns left out that hold the background: {_listed(found)}")
+        pairs = {name: pair for name, pair in pairs.items() if name not in found}
+    # MONAI numbers its classes from 0 with and without the background.
+    if first := [name for name, part in parts.items() if re.fullmatch(r"class[ _-]?0+", part)]:
+        reading.remarks.append(
+            f"{first[0]} counts as a structure; remove the column if it is the background"
+        )
+    return pairs
 
 
 def _one_column_each(
