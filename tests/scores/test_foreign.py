@@ -422,3 +422,20 @@ def test_numbers_behind_a_measure_are_classes_and_numbers_of_methods_stay(tmp_pa
     assert scores.values_of("method") == ["0", "1"] and scores.classes == [""]
     alone = read_scores(write(tmp_path, "case,method,label,dice\na,u,0,0.5\nb,u,0,0.6\n"))
     assert alone.classes == ["0"]
+
+
+def test_infinite_distances_are_undefined_and_remarked(tmp_path) -> None:
+    text = "{},HD95_mm\na,u,3\nb,u,4\na,v,inf\nb,v,inf\nc,v,2\n"
+    for header in ("case,method", "Case,algorithm"):
+        with pytest.warns(ScoresWarning, match="infinite values: HD95_mm is infinite in 2 row"):
+            scores = read_scores(write(tmp_path, text.format(header)))
+        assert any("(2 of method 'v')" in remark for remark in scores.remarks)
+        assert values(scores, "HD95_mm", method="v")["c"] == 2
+        assert scores.frame["HD95_mm"].isna().sum() == 2 and "2 undefined" in scores.summary()
+
+
+def test_a_missing_row_is_no_false_alarm(tmp_path) -> None:
+    rows = "".join(f"c{i},{m},0.{i + 5}\n" for m in "uv" for i in range(4) if (m, i) != ("v", 3))
+    result = compare(read_scores(write(tmp_path, "case,method,dice\n" + rows)), reference="u")
+    assert "1 case left out" in result.sentences[0]
+    assert "where there is nothing" not in " ".join(result.sentences)

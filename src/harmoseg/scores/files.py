@@ -115,7 +115,7 @@ def read_scores(
         tables = [_read_path(table, replace(how, method=_stem(table))) for table in map(Path, path)]
         scores = Scores.concat(tables)
     suspicions = find_suspicions(scores)
-    scores = replace(scores, remarks=(*scores.remarks, *suspicions))
+    scores = replace(scores, remarks=tuple(dict.fromkeys((*scores.remarks, *suspicions))))
     for line in (f"{shown}: {scores.summary()}", *scores.remarks):
         _LOG.info(line)
     for text in suspicions:
@@ -297,10 +297,12 @@ def find_suspicions(scores: Scores) -> list[str]:
 
     ``zero distance``: a distance of 0 where the structure was missed. ``empty scored 1``: Dice 1
     where neither truth nor prediction has anything. ``repeated number``: one value for many cases,
-    such as a penalty or a default. ``percent among fractions`` comes from reading.
+    such as a penalty or a default. ``percent among fractions`` and
+    ``infinite values`` come from reading.
     """
     frame = scores.frame[scores.frame["class"] != BACKGROUND]
-    found = [text for text in scores.remarks if text.startswith("percent among fractions?")]
+    named = ("percent among fractions?", "infinite values:")
+    found = [text for text in scores.remarks if text.startswith(named)]
     return [*found, *_zero_distances(scores, frame), *_empties(scores, frame),
             *_repeated(scores, frame)]  # fmt: skip
 

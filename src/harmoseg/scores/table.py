@@ -90,6 +90,7 @@ class Scores:
             table[name] = to_numbers(frame[name], source)
         for measure in known.values():
             _check_range(table[measure.name], measure, source)
+        remarks = [*remarks, *_leave_out_infinite(table, known)]
         _check_identity(table, source)
         for measure in known.values():
             if measure.per == "case":
@@ -310,6 +311,27 @@ def _check_range(column: pd.Series, measure: Measure, source: str) -> None:
             f"{column.iloc[outside[0]]:g} lies outside {measure.low:g} to "
             f"{'any number' if measure.high is None else f'{measure.high:g}'}{advice}"
         )
+
+
+def _leave_out_infinite(table: pd.DataFrame, measures: Iterable[str]) -> list[str]:
+    """Make infinite values undefined in place; return a remark for every measure that had any.
+
+    A distance is infinite where a method found nothing: without a word, its mean would be that of
+    the cases it solved.
+    """
+    remarks = []
+    for name in measures:
+        is_infinite = np.isinf(table[name])
+        if is_infinite.any():
+            of = table["method"][is_infinite].value_counts()
+            rows = ", ".join(f"{of[m]} of method {m!r}" for m in natural_order(of[of > 0].index))
+            remarks.append(
+                f"infinite values: {name} is infinite in {int(is_infinite.sum())} row(s) ({rows}); "
+                "they count as undefined and are left out, which spares a method that missed a "
+                "structure"
+            )
+            table[name] = table[name].mask(is_infinite)
+    return remarks
 
 
 def _check_identity(table: pd.DataFrame, source: str) -> None:

@@ -322,12 +322,12 @@ def count_false_marks(ours: Values, theirs: Values) -> tuple[int, int]:
 
     `ours` and `theirs` are the values of a method and of its reference, (seeds, cases). DSC and IoU
     are undefined only where truth and prediction are both empty, so that a pair drops a right
-    "nothing there" together with the 0 of a false alarm. Returns in how many of the cases left out
-    the method has more runs with a false alarm than the reference, and in how many fewer.
+    "nothing there" together with the 0 of a false alarm. A case whose row is missing under one
+    method has another value under the other. Returns in how many of the cases left out the method
+    has more runs with a false alarm than the reference, and in how many fewer.
     """
-    mine, others = np.isfinite(ours), np.isfinite(theirs)
-    left_out = ~(mine & others).all(axis=0)
-    more = (mine.sum(0) - others.sum(0))[left_out]
+    left_out = ~(np.isfinite(ours) & np.isfinite(theirs)).all(axis=0)
+    more = ((ours == 0).sum(0) - (theirs == 0).sum(0))[left_out]
     return int((more > 0).sum()), int((more < 0).sum())
 
 
