@@ -439,3 +439,87 @@ def test_a_missing_row_is_no_false_alarm(tmp_path) -> None:
     result = compare(read_scores(write(tmp_path, "case,method,dice\n" + rows)), reference="u")
     assert "1 case left out" in result.sentences[0]
     assert "where there is nothing" not in " ".join(result.sentences)
+
+
+@pytest.mark.parametrize("cell", ["1,234", "12,500", "1,234.5", "1,234,567", "1.234,5"])
+def test_separators_of_thousands_are_refused(tmp_path, cell) -> None:
+    file = write(tmp_path, f'case,method,dice,HD95_mm\na,u,0.5,12.5\nb,u,0.6,"{cell}"\n')
+    with pytest.raises(HarmosegError, match="row 3, column 'HD95_mm'.*separator of thousands"):
+        read_scores(file)
+
+
+def test_decimal_commas_stay_where_they_are_plain(tmp_path) -> None:
+    semicolons = read_scores(write(tmp_path, "case;method;hd95_mm\na;u;12,5\nb;u;1,234\n"))
+    assert values(semicolons, "HD95_mm") == {"a": 12.5, "b": 1.234}
+    quoted = read_scores(write(tmp_path, 'case,method,dice\na,u,"0,806"\nb,u,"0,5"\n'))
+    assert values(quoted) == {"a": 0.806, "b": 0.5}
+
+
+def test_empty_rows_are_dropped_and_words_for_nothing_are_undefined(tmp_path) -> None:
+    words = ["#N/A", "#DIV/0!", "-", "N/A", "n/a", "nan", "NA", "null", ""]
+    rows = "".join(f"c{i};u;{word}\n" for i, word in enumerate(words))
+    text = "case;method;dice\na;u;0.5\n;;\nb;u;0.6\n" + rows + ";;\n"
+    scores = read_scores(write(tmp_path, text))
+    assert len(scores) == 11 and scores.frame["DSC"].count() == 2
+    assert len(read_scores(write(tmp_path, "method,case,DSC\nu,a,0.5\n,,\nu,b,0.6\n,,\n"))) == 2
+    records = [{"case": "a", "method": "u", "dice": 0.5}, {"case": "b", "method": "u", "dice": "-"}]
+    scores = read_scores(write(tmp_path, json.dumps(records), "t.json"))
+    assert scores.frame["DSC"].isna().sum() == 1
+
+
+@pytest.mark.parametrize("cell", ["0.8 ± 0.01", "0.8 (0.01)", "80.1+-2.0", "0.8 [0.7, 0.9]"])
+def test_means_with_spreads_are_no_scores(tmp_path, cell) -> None:
+    for text in (f"a;u;{cell}\nb;u;{cell}\n", f"a;u;0.5\nb;u;0.6\nc;u;{cell}\n"):
+        with pytest.raises(HarmosegError, match="a mean with its spread.*one row per case"):
+            read_scores(write(tmp_path, "case;method;Dice\n" + text))
+
+
+def test_sheets_that_are_not_read_are_named(tmp_path) -> None:
+    pytest.importorskip("openpyxl")
+    frame = pd.DataFrame({"case": ["a", "b"], "method": "u", "dice": [0.5, 0.6]})
+    with pd.ExcelWriter(tmp_path / "t.xlsx") as book:
+        frame.to_excel(book, sheet_name="A", index=False)
+        frame.to_excel(book, sheet_name="B", index=False)
+    scores = read_scores(tmp_path / "t.xlsx")
+    assert values(scores) == {"a": 0.5, "b": 0.6}
+    assert any("first sheet, 'A', is read; not read: B" in remark for remark in scores.remarks)
+
+
+def test_a_declared_column_must_be_there(tmp_path) -> None:
+    file = write(tmp_path, "case,method,dice\na,u,0.5\nb,u,0.6\n")
+    with pytest.raises(HarmosegError, match="no column 'Quality'.*found case, method, dice"):
+        read_scores(file, measures=["Quality:higher:fraction"])
+
+
+def test_json_of_pandas_and_json_lines(tmp_path) -> None:
+    frame = pd.DataFrame({"case": ["a", "b"], "method": "u", "dice": [0.5, 0.6]})
+    lines = frame.to_json(orient="records", lines=True)
+    for text, name in ((frame.to_json(), "t.json"), (lines, "t.jsonl")):
+        assert values(read_scores(write(tmp_path, text, name))) == {"a": 0.5, "b": 0.6}
+
+
+@pytest.mark.parametrize(
+    "text", ["case,group\na,p\nb,q\n", "case;group\na;p\nb;q\n", "case,group\na,p\na,p\nb,q\n",
+             "Case,Group\nx/a.nii.gz,p\nx/b.nii.gz,q\n", "case,group\na.png,p\nb.png,q\n"]
+)  # fmt: skip
+def test_a_table_of_groups_names_cases_as_tables_of_scores_do(tmp_path, text) -> None:
+    groups = write(tmp_path, text, "groups.csv")
+    for header in ("case,method,dice", "case,method,DSC"):
+        file = write(tmp_path, f"{header}\na,u,0.5\nb,u,0.6\n")
+        frame = read_scores(file, groups=groups).frame
+        assert dict(zip(frame["case"], frame["group"], strict=True)) == {"a": "p", "b": "q"}
+
+
+def test_faults_of_a_table_of_groups_are_named(tmp_path) -> None:
+    file = write(tmp_path, "case,method,dice\na,u,0.5\nb,u,0.6\n")
+    for text, message in (
+        ("case,group\na,p\na,q\nb,q\n", "case 'a' has the groups 'p' and 'q'"),
+        ("case,group\na.png,p\na.jpg,p\na.png,q\nb,q\n", "'a.png' has the groups 'p' and 'q'"),
+        ("case,group\na,p\nb,\n", "no group beside b; fill it in"),
+        ("case,group\na,p\n", "no group is given for 1 cases: b"),
+    ):
+        with pytest.raises(HarmosegError, match=message):
+            read_scores(file, groups=write(tmp_path, text, "groups.csv"))
+    for missing in ("nofile.csv", tmp_path / "nofile", "folder/nofile.xlsx"):
+        with pytest.raises(HarmosegError, match="no such file; expected a table"):
+            read_scores(file, groups=missing)

@@ -16,8 +16,15 @@ import pandas as pd
 from harmoseg.errors import HarmosegError, listed
 from harmoseg.files import make_folder, write_bytes
 from harmoseg.metrics.measures import Measure, declare_measure, known_measure
-from harmoseg.scores.foreign import Columns, Reading, drop_aggregates, drop_no_classes, to_long
-from harmoseg.scores.naming import FROM_FILE, join_files
+from harmoseg.scores.foreign import (
+    Columns,
+    Reading,
+    clean_cases,
+    drop_aggregates,
+    drop_no_classes,
+    to_long,
+)
+from harmoseg.scores.naming import FROM_FILE, join_files, plain
 from harmoseg.scores.nnunet import SUMMARY_FILE, is_summary, is_summary_of_means, read_summaries
 from harmoseg.scores.sheets import (
     ENDINGS,
@@ -26,6 +33,7 @@ from harmoseg.scores.sheets import (
     read_json,
     read_sheet,
     read_table,
+    without_empty_rows,
 )
 from harmoseg.scores.table import BACKGROUND, COUNTS, KEYS, Scores, natural_order
 
@@ -43,6 +51,8 @@ _OLD_RESULTS = ("trained_on", "method", "seed", "tested_on", "condition", "case"
 _OFTEN = 0.05
 _LEAST = 8
 _APART = 1.5
+_FILE_NAME = re.compile(r"^[^()\[\]*+?^$|{}]+\.(csv|tsv|txt|xlsx|json)(\.gz)?$", re.IGNORECASE)
+"""A name of a file, which no pattern for cases looks like."""
 _DISTANCES = ("HD95", "HD", "ASSD")
 
 
@@ -114,6 +124,11 @@ def read_scores(
         shown = ", ".join(map(str, path))
         tables = [_read_path(table, replace(how, method=_stem(table))) for table in map(Path, path)]
         scores = Scores.concat(tables)
+    if unused := [name for name in how.declared if name not in scores.measures]:
+        raise HarmosegError(
+            f"{shown}: there is no column {unused[0]!r}, which was declared as a measure; found "
+            f"{listed(how.seen or scores.measures, 12)}"
+        )
     suspicions = find_suspicions(scores)
     scores = replace(scores, remarks=tuple(dict.fromkeys((*scores.remarks, *suspicions))))
     for line in (f"{shown}: {scores.summary()}", *scores.remarks):
@@ -159,7 +174,7 @@ def _read_path(path: Path, how: Reading) -> Scores:
     file = _scores_file(path) if path.is_dir() else path
     data = read_bytes(file)
     how = replace(how, source=str(file), stem=_stem(file), remarks=[])
-    if file.suffix.lower() == ".json" or data.lstrip()[:1] in (b"{", b"["):
+    if file.suffix.lower() in (".json", ".jsonl") or data.lstrip()[:1] in (b"{", b"["):
         content = read_json(file, data)
         if is_summary(content) or is_summary_of_means(content):
             return _finish(read_summaries([file], how.remarks), {}, how)
@@ -236,7 +251,7 @@ def _read_own(path: Path, file: Path, how: Reading) -> Scores:
     percent = set(how.percent)
     how = replace(how, source=str(file), remarks=[])
     if "case" in frame and not any(name in frame for name in COUNTS):  # not written by harmoseg
-        frame = drop_aggregates(frame, "case", how)
+        frame = drop_aggregates(without_empty_rows(frame), "case", how)
         if "class" in frame and not frame["class"].eq(BACKGROUND).any():
             frame = drop_no_classes(frame, "class", how)
     if tuple(frame.columns[: len(_OLD_RESULTS)]) == _OLD_RESULTS and "group" not in frame:
@@ -274,10 +289,12 @@ def look_up(given: Lookup, cases: pd.Series, name: str) -> list[str]:
     Raises HarmosegError where a case has none, and for a pattern that is none.
     """
     if isinstance(given, str | Path) and Path(given).is_file():
-        table = read_table(Path(given))
-        if missing := [column for column in ("case", name) if column not in table.columns]:
-            raise HarmosegError(f"{given}: no column {missing[0]!r}; found {list(table.columns)}")
-        given = dict(zip(table["case"], table[name], strict=True))
+        given = _read_lookup(Path(given), cases, name)
+    elif isinstance(given, Path) or (isinstance(given, str) and _FILE_NAME.search(given)):
+        raise HarmosegError(
+            f"{given}: no such file; expected a table with the columns case and {name}, or a "
+            "pattern such as '(.*)_slice'"
+        )
     if isinstance(given, Mapping):
         if missing := natural_order(set(cases) - given.keys()):
             raise HarmosegError(f"no {name} is given for {len(missing)} cases: {listed(missing)}")
@@ -290,6 +307,35 @@ def look_up(given: Lookup, cases: pd.Series, name: str) -> list[str]:
     if missing := natural_order(case for case, match in found.items() if match is None):
         raise HarmosegError(f"{name} pattern {given!r} does not fit {listed(missing)}")
     return [m[1] if m.re.groups else m[0] for case in cases if (m := found[case]) is not None]
+
+
+def _read_lookup(file: Path, cases: pd.Series, name: str) -> dict[str, str]:
+    """Return the group or subset of the cases that a table names, with or without endings.
+
+    Raises HarmosegError where a case has none, or two that differ.
+    """
+    table, _ = read_sheet(file, read_bytes(file))
+    by_word = {plain(column): column for column in table.columns}
+    if missing := [column for column in ("case", name) if column not in by_word]:
+        raise HarmosegError(f"{file}: no column {missing[0]!r}; found {list(table.columns)}")
+    # As text: a number that Excel or JSON made of a name is a name.
+    texts = table[by_word["case"]].astype("string").fillna("").str.strip()
+    found = table[by_word[name]].astype("string").fillna("").str.strip()
+    if (empty := texts[(found == "") & (texts != "")]).size:
+        raise HarmosegError(f"{file}: no {name} beside {listed(empty)}; fill it in")
+    given: dict[str, str] = {}
+    for names in (texts, clean_cases(texts)):
+        for case, value in zip(names, found, strict=True):
+            if (other := given.setdefault(case, value)) != value:
+                raise HarmosegError(
+                    f"{file}: case {case!r} has the {name}s {other!r} and {value!r}; keep one"
+                )
+    whole = dict(zip(cases, clean_cases(cases), strict=True))
+    return {
+        c: given[c] if c in given else given[s]
+        for c, s in whole.items()
+        if c in given or s in given
+    }
 
 
 def find_suspicions(scores: Scores) -> list[str]:

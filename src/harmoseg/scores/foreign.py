@@ -22,11 +22,24 @@ from harmoseg.scores.naming import (
     measure_in,
     plain,
 )
-from harmoseg.scores.table import to_numbers
+from harmoseg.scores.table import UNDEFINED, refuse_spreads, to_numbers
 
 Columns = Literal["methods", "classes"]
 _AGGREGATES = {
-    *("mean", "average", "avg", "median", "std", "min", "max", "sd", "stdev", "notnans", "count", "90percentile"),
+    *(
+        "mean",
+        "average",
+        "avg",
+        "median",
+        "std",
+        "min",
+        "max",
+        "sd",
+        "stdev",
+        "notnans",
+        "count",
+        "90percentile",
+    ),
     *("ci", "ci_low", "ci_high", "average_sample_mean"),
 }
 _SUMMARIES = _AGGREGATES | {
@@ -60,6 +73,7 @@ class Reading:
         source: The file, for errors.
         stem: Name of the file without its ending, which may name the measure.
         remarks: What was decided.
+        seen: Columns of all tables that were read, in order.
     """
 
     declared: Mapping[str, Measure] = field(default_factory=dict)
@@ -71,6 +85,7 @@ class Reading:
     source: str = ""
     stem: str = ""
     remarks: list[str] = field(default_factory=list)
+    seen: dict[str, None] = field(default_factory=dict)
 
     def error(self, text: str) -> HarmosegError:
         """Return an error that names the file."""
@@ -83,6 +98,7 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     Raises HarmosegError where no column names the case, where the table holds means and no cases,
     and where a measure cannot be told.
     """
+    reading.seen.update(dict.fromkeys(map(str, frame.columns)))
     roles = _find_roles(frame, reading)
     if "case" not in roles:
         raise _no_cases(frame, reading)
@@ -137,7 +153,9 @@ def names_summary(name: str) -> bool:
     words = set(plain(re.sub(r"\d+(\.\d+)?\s*%", " ", text)).split("_")) - {""}
     if words & {"ci", "confidence", "percentile"}:
         words = {word for word in words if not re.fullmatch(r"\d+(th)?", word)}
-    return bool(words & _SUMMARIES or words == {"standard", "dev"}) and words <= _SUMMARIES | _BESIDE
+    return (
+        bool(words & _SUMMARIES or words == {"standard", "dev"}) and words <= _SUMMARIES | _BESIDE
+    )
 
 
 def drop_no_classes(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
@@ -229,6 +247,9 @@ def _find_values(
     others = [name for name in frame.columns if name not in roles.values()]
     numeric = [n for n in others if _is_number(frame[n]) or n in reading.declared]
     if dropped := [name for name in others if name not in numeric]:
+        for name in dropped:
+            if measure_in(name):
+                refuse_spreads(frame[name], reading.source)
         reading.remarks.append(f"columns left out: {_listed(dropped)}")
     frame = frame.assign(**{name: to_numbers(frame[name], reading.source) for name in numeric})
     named = {name: _measure_of(name, reading) for name in numeric}
@@ -237,7 +258,9 @@ def _find_values(
         return keys.assign(**{measure.name: frame[roles["value"]]}), {measure.name: measure}
     if any(named.values()):
         if "value" in roles:
-            reading.remarks.append(f"columns left out: {roles['value']}; other columns are measures")
+            reading.remarks.append(
+                f"columns left out: {roles['value']}; other columns are measures"
+            )
         parts = {name: measure for name, measure in named.items() if measure is not None}
         for name in numeric:
             if plain(name) in COUNT_NAMES:
@@ -485,6 +508,7 @@ def _is_number(column: pd.Series) -> bool:
     if pd.api.types.is_numeric_dtype(column):
         return True
     text = column.dropna()
+    text = text[~text.astype(str).str.strip().str.lower().isin(UNDEFINED)]
     return bool(len(text)) and bool(pd.to_numeric(text, errors="coerce").notna().mean() > 0.5)
 
 

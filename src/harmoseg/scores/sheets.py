@@ -18,15 +18,18 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.scores.naming import role_of
-from harmoseg.scores.table import KEYS
+from harmoseg.scores.table import KEYS, UNDEFINED
 
-ENDINGS = (".csv", ".tsv", ".txt", ".json", ".xlsx", ".gz")
+ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".gz")
 """Endings of files that may hold a table."""
 _MOST_COLUMNS = 1000
-_UNDEFINED = ("", "nan", "NaN", "NAN", "NA", "N/A", "None", "null")
+_WORDS = "|".join(re.escape(word) for word in (*UNDEFINED, "inf", "-inf"))
 _DELIMITERS = (";", "\t", ",", "|")
 _NUMBER = r"[+-]?(?:\d+(?:\.\d*)?|\.\d+)(?:[eE][+-]?\d+)?"
 _WITH_COMMA = r"[+-]?\d+,\d+(?:[eE][+-]?\d+)?"
+_THOUSANDS = r"[+-]?[1-9]\d{0,2}(?:(?:,\d{3})+(?:\.\d+)?|(?:\.\d{3})+,\d+)"
+_DECIMAL_COMMA = r"[+-]?[1-9]\d{0,2},\d{3}"
+"""1,234, which is a decimal number only where the comma does not divide the columns."""
 
 
 def read_bytes(file: Path) -> bytes:
@@ -48,7 +51,11 @@ def read_bytes(file: Path) -> bytes:
 def read_json(file: Path, data: bytes) -> Any:
     """Return the content of a JSON file; a bare ``NaN``, as nnU-Net writes it, is allowed."""
     try:
-        return json.loads(data.decode("utf-8-sig"))
+        text = data.decode("utf-8-sig")
+        lines = text.strip().splitlines()
+        if len(lines) > 1 and all(line.startswith("{") and line.endswith("}") for line in lines):
+            return [json.loads(line) for line in lines]  # JSON lines: one record each
+        return json.loads(text)
     except (UnicodeDecodeError, ValueError) as error:
         raise HarmosegError(f"{file}: not a JSON file ({error}); expected scores") from error
 
@@ -60,8 +67,11 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     HarmosegError where the file is empty, no table, has no header, a column twice, or more than
     1000 columns.
     """
-    frame = _read_excel(file, data) if data[:2] == b"PK" else _read_text(file, data)
     remarks: list[str] = []
+    if data[:2] == b"PK":
+        delimiter, frame = "", _read_excel(file, data, remarks)
+    else:
+        delimiter, frame = _read_text(file, data)
     if len(frame.columns) > _MOST_COLUMNS:
         raise HarmosegError(
             f"{file}: {len(frame.columns)} columns, expected at most {_MOST_COLUMNS}; one row is "
@@ -85,6 +95,7 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
             text = frame[name].dropna().astype(str).str.strip()
             signed = bool(len(text)) and bool(text.str.endswith("%").all())
             text = text.str.rstrip("% ")
+            _refuse_thousands(file, str(name), text, delimiter)
             numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
             has_comma = bool(text.str.contains(",").any())
             if numbers.all() and (has_comma or signed):
@@ -94,6 +105,26 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
     if commas:
         remarks.append(f"{file.name}: decimal commas")
     return frame, remarks
+
+
+def _refuse_thousands(file: Path, column: str, text: pd.Series, delimiter: str) -> None:
+    """Raise HarmosegError for a number with thousands divided, or that may be one.
+
+    ``1,234`` would be read as 1.234. Only columns of numbers are looked at.
+    """
+    numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}|{_THOUSANDS}|{_WORDS}", case=False)
+    if not numbers.all():
+        return
+    wrong = text.str.fullmatch(_THOUSANDS)
+    if delimiter not in ("", ","):
+        wrong &= ~text.str.fullmatch(_DECIMAL_COMMA)
+    if wrong.any():
+        row = wrong.idxmax()
+        raise HarmosegError(
+            f"{file}: row {int(row) + 2}, column {column!r}: {text[row]!r} has a separator of "
+            "thousands, or a decimal comma; write numbers without the former, and decimals with a "
+            "point"
+        )
 
 
 def read_table(file: Path) -> pd.DataFrame:
@@ -133,7 +164,9 @@ def _parse(
 ) -> pd.DataFrame:
     """Read CSV with a header; the columns at `keys` stay text."""
     undefined: dict[Any, list[str]] = {
-        i: list(_UNDEFINED) for i in range(len(names)) if i not in keys
+        i: [*UNDEFINED, *map(str.upper, UNDEFINED), "NaN", "None"]
+        for i in range(len(names))
+        if i not in keys
     }
     try:
         with warnings.catch_warnings():
@@ -158,7 +191,13 @@ def _parse(
     return frame.set_axis(list(names), axis=1)
 
 
-def _read_text(file: Path, data: bytes) -> pd.DataFrame:
+def without_empty_rows(frame: pd.DataFrame) -> pd.DataFrame:
+    """Leave out rows of delimiters alone, which spreadsheets leave below a table."""
+    return frame[~(frame.isna() | (frame == "")).all(axis=1)]
+
+
+def _read_text(file: Path, data: bytes) -> tuple[str, pd.DataFrame]:
+    """Return the delimiter and the table of a text file."""
     text, header = _decode(file, data)
     delimiter = max(_DELIMITERS, key=lambda d: (header.count(d), d == ";"))
     names = [name.strip() for name in next(csv.reader([header], delimiter=delimiter))]
@@ -171,14 +210,15 @@ def _read_text(file: Path, data: bytes) -> pd.DataFrame:
     roles = [role_of(name) for name in names]
     keys = [i for i, role in enumerate(roles) if role not in (None, "value", "measure")]
     frame = _parse(file, text, names, keys, delimiter)
+    frame = without_empty_rows(frame)
     if frame.empty:
         raise HarmosegError(f"{file}: a header and no rows; expected a row per case")
-    return frame
+    return delimiter, frame
 
 
-def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
+def _read_excel(file: Path, data: bytes, remarks: list[str]) -> pd.DataFrame:
     try:
-        frame = pd.read_excel(io.BytesIO(data), engine="openpyxl")
+        sheets = pd.read_excel(io.BytesIO(data), sheet_name=None, engine="openpyxl")
     except ImportError as error:
         raise HarmosegError(
             f"{file}: Excel files need openpyxl; install it with pip install 'harmoseg[excel]', or "
@@ -186,6 +226,13 @@ def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
         ) from error
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise HarmosegError(f"{file}: cannot be read as an Excel file ({error})") from error
+    first, *others = map(str, sheets)
+    frame = next(iter(sheets.values()))
+    if others:
+        remarks.append(
+            f"{file.name}: only the first sheet, {first!r}, is read; not read: {', '.join(others)}"
+        )
+    frame = without_empty_rows(frame)
     if frame.empty:
         raise HarmosegError(f"{file}: the first sheet has no rows; expected a row per case")
     names = ["" if str(name).startswith("Unnamed: ") else str(name) for name in frame.columns]
@@ -195,10 +242,14 @@ def _read_excel(file: Path, data: bytes) -> pd.DataFrame:
 def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
     """Return the table that a JSON file holds.
 
-    Accepts a list of records, columns of equal length, or method -> case -> value, or
-    method -> case -> measure -> value. Raises HarmosegError naming what was found otherwise.
+    Accepts a list of records, columns of equal length, column -> row -> value as pandas writes it,
+    method -> case -> value, or method -> case -> measure -> value. Raises HarmosegError naming what
+    was found otherwise.
     """
     rows = content
+    if _is_columns(content):  # `to_json` of pandas
+        frame = pd.DataFrame({name: pd.Series(column) for name, column in content.items()})
+        return frame.reset_index(drop=True)
     if isinstance(content, dict) and all(isinstance(value, list) for value in content.values()):
         if len({len(value) for value in content.values()}) == 1:
             rows = [
@@ -223,6 +274,16 @@ def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
         raise HarmosegError(f"{file}: no scores of cases in it: found {found}; {hint}")
     frame = pd.DataFrame(rows)
     return frame.set_axis([str(name) for name in frame.columns], axis=1)
+
+
+def _is_columns(content: Any) -> bool:
+    """Return whether JSON holds columns whose rows are numbered, one of them the case."""
+    return (
+        isinstance(content, dict)
+        and all(isinstance(column, dict) for column in content.values())
+        and any(role_of(name) == "case" for name in content)
+        and len({tuple(column) for column in content.values()}) == 1
+    )
 
 
 def _are_records(rows: Any) -> bool:

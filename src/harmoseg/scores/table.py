@@ -38,6 +38,12 @@ _DEFAULTS = {
     "subset": "",
     "class": "",
 }
+UNDEFINED = (
+    *("", "nan", "na", "n/a", "none", "null", "<na>", "-", "--", "\u2013", "\u2014", "."),
+    *("#n/a", "#na", "#div/0!", "#value!", "#num!", "#ref!", "#null!"),
+)
+"""Fields, in lower case, that hold no number; those with # are errors of spreadsheets."""
+_MEAN_AND_SPREAD = r"[\d.,]+ ?%? *(?:±|\+/?-|\(|\[) *[\d.,]+.*"
 _TOLERANCE = 1e-9
 """Rounding that is allowed outside the range of a share, and between repeated values of a case."""
 
@@ -221,10 +227,11 @@ def to_numbers(column: pd.Series, source: str) -> pd.Series:
     """
     if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
         text = column.astype("string").str.strip()
-        blank = text.isna() | (text == "") | text.str.lower().isin(("nan", "na", "none", "null"))
+        blank = text.isna() | text.str.lower().isin(UNDEFINED)
         numbers = pd.to_numeric(text.mask(blank), errors="coerce")
         wrong = np.flatnonzero(numbers.isna() & ~blank)
         if wrong.size:
+            refuse_spreads(column, source)
             raise HarmosegError(
                 f"{source}: row {_row(wrong[0])}, column {str(column.name)!r}: "
                 f"{text.iloc[wrong[0]]!r} is no number; leave the field empty where a score is "
@@ -232,6 +239,18 @@ def to_numbers(column: pd.Series, source: str) -> pd.Series:
             )
         column = numbers
     return column.astype("float64")
+
+
+def refuse_spreads(column: pd.Series, source: str) -> None:
+    """Raise HarmosegError where a column holds means with spreads, such as ``0.8 ± 0.01``."""
+    text = column.dropna().astype(str).str.strip()
+    found = text[text.str.fullmatch(_MEAN_AND_SPREAD)]
+    if len(found):
+        raise HarmosegError(
+            f"{source}: row {_row(found.index[0])}, column {str(column.name)!r}: {found.iloc[0]!r} "
+            "is a mean with its spread, which is no score of a case; statistics need one row per "
+            "case"
+        )
 
 
 def _plural(count: int, noun: str) -> str:
