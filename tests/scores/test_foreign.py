@@ -334,7 +334,7 @@ def test_a_test_set_is_no_part_of_the_cross_validation_beside_it(tmp_path) -> No
 
 
 def test_two_columns_of_one_measure_never_replace_each_other(tmp_path) -> None:
-    both = "columns '{}' and '{}' both mean {}.*differ; remove one, or declare"
+    both = "columns '{}' and '{}' both mean {}.*differ; remove one"
     tables = [
         ("case,method,Dice,F1\na,u,0.5,0.6\nb,u,0.7,0.8\n", ("Dice", "F1", "DSC")),
         ("case,method,asd_mm,assd_mm\na,u,1,2\nb,u,1,2\n", ("asd_mm", "assd_mm", "ASSD_mm")),
@@ -494,7 +494,8 @@ def test_a_declared_column_must_be_there(tmp_path) -> None:
 def test_json_of_pandas_and_json_lines(tmp_path) -> None:
     frame = pd.DataFrame({"case": ["a", "b"], "method": "u", "dice": [0.5, 0.6]})
     lines = frame.to_json(orient="records", lines=True)
-    for text, name in ((frame.to_json(), "t.json"), (lines, "t.jsonl")):
+    by_row = frame.to_json(orient="index")
+    for text, name in ((frame.to_json(), "t.json"), (by_row, "t.json"), (lines, "t.jsonl")):
         assert values(read_scores(write(tmp_path, text, name))) == {"a": 0.5, "b": 0.6}
 
 

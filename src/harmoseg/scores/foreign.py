@@ -376,10 +376,10 @@ def _one_column_each(
             name = other if name == measure else name
             why = f"{measure!r} is there under its own name"
         else:
+            cure = f", or declare one as a measure of its own: --measure '{name}:DIRECTION:UNIT'"
             raise reading.error(
                 f"columns {other!r} and {name!r} both mean {measure}{of_part}, and their values "
-                f"differ; remove one, or declare one as a measure of its own, for example "
-                f"--measure '{name}:DIRECTION:UNIT'"
+                f"differ; remove one{'' if part else cure}"
             )
         reading.remarks.append(f"column {name!r} left out: {why}")
     return list(kept.values())

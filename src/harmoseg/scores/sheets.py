@@ -119,9 +119,9 @@ def _refuse_thousands(file: Path, column: str, text: pd.Series, delimiter: str) 
     if delimiter not in ("", ","):
         wrong &= ~text.str.fullmatch(_DECIMAL_COMMA)
     if wrong.any():
-        row = wrong.idxmax()
+        place = int(wrong.to_numpy().argmax())
         raise HarmosegError(
-            f"{file}: row {int(row) + 2}, column {column!r}: {text[row]!r} has a separator of "
+            f"{file}: row {text.index[place] + 2}, column {column!r}: {text.iloc[place]!r} has a separator of "
             "thousands, or a decimal comma; write numbers without the former, and decimals with a "
             "point"
         )
@@ -250,6 +250,9 @@ def frame_of_json(file: Path, content: Any) -> pd.DataFrame:
     if _is_columns(content):  # `to_json` of pandas
         frame = pd.DataFrame({name: pd.Series(column) for name, column in content.items()})
         return frame.reset_index(drop=True)
+    by_row = list(content.values()) if isinstance(content, dict) else []
+    if _are_records(by_row) and any(role_of(name) == "case" for name in by_row[0]):
+        rows = content = by_row
     if isinstance(content, dict) and all(isinstance(value, list) for value in content.values()):
         if len({len(value) for value in content.values()}) == 1:
             rows = [
