@@ -370,6 +370,11 @@ def test_a_dice_loss_is_no_dice(tmp_path, name) -> None:
     assert any(f"columns left out: {name};" in remark for remark in scores.remarks)
 
 
+def test_losses_may_name_methods(tmp_path) -> None:
+    file = write(tmp_path, "case,ce_loss,dice_loss\na,0.5,0.6\nb,0.7,0.8\n", "dice.csv")
+    assert read_scores(file).values_of("method") == ["ce_loss", "dice_loss"]
+
+
 def test_a_hausdorff_distance_of_a_class_is_one(tmp_path) -> None:
     file = write(tmp_path, "case,method,hausdorff_distance_liver\na,u,3\nb,u,4\n")
     assert values(read_scores(file), "HD") == {"a": 3, "b": 4}
@@ -395,7 +400,7 @@ def test_summaries_are_no_classes(tmp_path) -> None:
 
 def test_names_of_words_of_summaries_alone_are_no_cases(tmp_path) -> None:
     summaries = ["Mean ± SD", "Std. Dev.", "95% CI", "Overall mean", "mean (n=12)", "Median [IQR]",
-                 "Total", "Avg.", "Standard deviation", "CI 95 lower", "75%", "ci_low"]  # fmt: skip
+                 "Total", "Avg.", "Standard deviation", "CI 95 lower", "75%", "ci_low", "Mean 0.81 ± 0.02"]  # fmt: skip
     cases = ["mean_arterial_01", "patient_total3", "total3", "case_all", "n", "low", "25", "max_2"]
     rows = "".join(f"{name},u,0.{i + 10}\n" for i, name in enumerate([*cases, *summaries]))
     scores = read_scores(write(tmp_path, "case,method,dice\n" + rows))

@@ -145,13 +145,13 @@ def names_summary(name: str) -> bool:
     """Return whether a name holds words of summaries alone: ``Mean``, ``95% CI``, ``mean (n=12)``.
 
     ``mean_arterial_01`` and ``total3`` may be cases: a number counts as a part of a summary only in
-    brackets, with a percent sign, or beside an interval.
+    brackets, with a percent sign, or beside an interval or a spread.
     """
     text = re.sub(r"\(.*?\)|\[.*?\]", " ", str(name).lower())
     if re.fullmatch(r"\s*(25|50|75)\s*%\s*", text) or plain(text) in _SUMMARIES:
         return True
     words = set(plain(re.sub(r"\d+(\.\d+)?\s*%", " ", text)).split("_")) - {""}
-    if words & {"ci", "confidence", "percentile"}:
+    if words & {"ci", "confidence", "percentile"} or re.search("±|\\+/-", text):
         words = {word for word in words if not re.fullmatch(r"\d+(th)?", word)}
     return (
         bool(words & _SUMMARIES or words == {"standard", "dev"}) and words <= _SUMMARIES | _BESIDE
@@ -296,7 +296,13 @@ def _wide_values(
                 f"{summaries[0]!r} is a score of every case, name it as the measure alone"
             )
         reading.remarks.append(f"columns left out that sum up others: {_listed(summaries)}")
-    if derived := [name for name in columns if is_derived(name)]:
+    derived = [name for name in columns if is_derived(name)]
+    # Methods named by their loss: ce_loss beside dice_loss.
+    if any(
+        "loss" in plain(n).split("_") and not measure_in(n) for n in columns if n not in derived
+    ):
+        derived = []
+    if derived:
         columns = [name for name in columns if name not in derived]
         if not columns:
             raise reading.error(

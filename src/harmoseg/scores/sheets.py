@@ -121,9 +121,9 @@ def _refuse_thousands(file: Path, column: str, text: pd.Series, delimiter: str) 
     if wrong.any():
         place = int(wrong.to_numpy().argmax())
         raise HarmosegError(
-            f"{file}: row {text.index[place] + 2}, column {column!r}: {text.iloc[place]!r} has a separator of "
-            "thousands, or a decimal comma; write numbers without the former, and decimals with a "
-            "point"
+            f"{file}: row {text.index[place] + 2}, column {column!r}: {text.iloc[place]!r} has a "
+            "separator of thousands, or a decimal comma; write numbers without the former, and "
+            "decimals with a point"
         )
 
 
