@@ -188,7 +188,7 @@ def test_masks_that_do_not_fit_are_refused_by_name(folders) -> None:
     save(folders / "b" / "1.png", disc() * 3)
     refused(folders, "1.png: label 3, which no truth has; expected 0, 1, 2")
     save(folders / "b" / "1.png", disc() * 255)
-    refused(folders, "0 and 255 in this case, labels up to 2 in others")
+    refused(folders, "1.png: 0 and 255 in this file, labels up to 2 in others")
     save(folders / "b" / "1.png", disc(size=30))
     refused(folders, "sizes differ: .*1.png is 30 x 30, .*1_mask.png is 32 x 32")
     save(folders / "b" / "1_pred.png", disc())
@@ -316,3 +316,148 @@ def test_damaged_masks_and_those_of_other_kinds_are_named(folders) -> None:
     empty.mkdir()
     with pytest.raises(HarmosegError, match="predictions of b .*: none in it; expected files"):
         score({"b": empty}, folders / "truth")
+
+
+def mean_dice(found) -> dict[str, float]:
+    rows = found.frame[found.frame["class"] != "background"]
+    return {str(name): part["DSC"].mean() for name, part in rows.groupby("class", observed=True)}
+
+
+def with_palette(path, labels, *colours) -> None:
+    picture = Image.fromarray(labels, mode="P")
+    picture.putpalette([part for colour in colours for part in colour])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    picture.save(path)
+
+
+BLACK, WHITE, RED, BLUE = (0, 0, 0), (255, 255, 255), (255, 0, 0), (0, 0, 255)
+
+
+def test_a_palette_of_black_and_white_means_what_is_seen(tmp_path) -> None:
+    """White at 0 in all files, or in some (as adaptive palettes have it), at 1, and at 3."""
+    kinds = {"first": 0, "second": 1, "later": 3, "some": None}
+    for case in range(2):
+        save(tmp_path / "truth" / f"{case}.png", disc() * 255)
+        for kind, place in kinds.items():
+            white = case if place is None else place
+            colours = [WHITE if value == white else BLACK for value in range(4)]
+            black = 1 if white == 0 else 0
+            labels = np.where(disc(shift=2), white, black).astype(np.uint8)
+            for folder in (tmp_path / kind, tmp_path / "single" / kind / "polyp"):
+                with_palette(folder / f"{case}.png", labels, *colours)
+        save(tmp_path / "single" / "truth" / "polyp" / f"{case}.png", disc() * 255)
+    expected = pytest.approx(medpy.dc(disc(shift=2), disc()))
+    for kind in kinds:
+        assert mean_dice(score({"a": tmp_path / kind}, tmp_path / "truth")) == {
+            "foreground": expected
+        }
+        for classes in (["polyp"], {"polyp": 255}):
+            found = score({"a": tmp_path / "truth"}, tmp_path / kind, classes=classes)
+            assert mean_dice(found) == {"polyp": expected}, kind
+        found = score({"a": tmp_path / "single" / kind}, tmp_path / "single" / "truth",
+                      classes=["polyp"], per_class=True)  # fmt: skip
+        assert mean_dice(found) == {"polyp": expected}, kind
+
+
+def test_palettes_of_colours_show_labels_and_must_agree(folders) -> None:
+    expected = mean_dice(score({"b": folders / "b"}, folders / "truth"))
+    for case in range(3):
+        labels = np.asarray(Image.open(folders / "b" / f"{case}.png"))
+        with_palette(folders / "c" / f"{case}.png", labels, BLACK, RED, WHITE)
+    assert mean_dice(score({"c": folders / "c"}, folders / "truth")) == expected
+    # White is class 2 here, and a mask of it alone is no mask of black and white.
+    for case in range(3):
+        labels = (np.asarray(Image.open(folders / "b" / f"{case}.png")) == 2) * np.uint8(2)
+        with_palette(folders / "d" / f"{case}.png", labels, BLACK, RED, WHITE)
+        labels = np.asarray(Image.open(folders / "truth" / f"{case}_mask.png"))
+        with_palette(folders / "of_truth" / f"{case}.png", labels, BLACK, RED, WHITE)
+    found = mean_dice(score({"d": folders / "d"}, folders / "of_truth"))
+    assert found == {"1": 0, "2": expected["2"]}
+    labels = np.asarray(Image.open(folders / "b" / "1.png"))
+    with_palette(folders / "c" / "1.png", labels, BLACK, WHITE, RED)
+    for pair in (("c", "truth"), ("truth", "c")):
+        with pytest.raises(HarmosegError, match=r"palettes of masks differ: value 1 is .*0\.png"):
+            score({"a": folders / pair[0]}, folders / pair[1])
+    for case in range(3):
+        labels = np.asarray(Image.open(folders / "b" / f"{case}.png"))
+        with_palette(folders / "c" / f"{case}.png", labels, BLACK, WHITE, RED)
+    with pytest.raises(HarmosegError, match="is value 2 in .* and 1 in .*or name the labels"):
+        score({"c": folders / "c"}, folders / "of_truth")
+    classes = ["organ", "tumour"]
+    named = mean_dice(score({"c": folders / "c"}, folders / "of_truth", classes=classes))
+    assert list(named.values()) == list(expected.values())
+    with_palette(folders / "c" / "1.png", labels, RED, BLACK, WHITE)
+    with pytest.raises(HarmosegError, match="palettes of masks differ"):
+        score({"c": folders / "c"}, folders / "truth")
+
+
+@pytest.mark.parametrize("low", [1, 128])
+def test_declared_labels_are_taken_as_declared(tmp_path, low) -> None:
+    """255 is a class beside another; case 0 holds it alone, and is no black-and-white mask."""
+    dice = {"disc": [], "cup": []}
+    for case in range(3):
+        inner = disc(radius=4 - case)
+        outer = disc() * (1 - inner) * (case > 0)
+        masks = [np.roll(inner * np.uint8(255) + outer * np.uint8(low), by, 1) for by in (0, 2)]
+        for name, labels in zip(("truth", "a"), masks, strict=True):
+            save(tmp_path / name / f"{case}.png", labels)
+        dice["cup"].append(medpy.dc(masks[0] == 255, masks[1] == 255))
+        if case:
+            dice["disc"].append(medpy.dc(masks[0] == low, masks[1] == low))
+    given = ({"a": tmp_path / "a"}, tmp_path / "truth")
+    for classes, names in (({"disc": low, "cup": 255}, ("disc", "cup")), (None, (str(low), "255"))):
+        rows = score(*given, classes=classes).frame.set_index(["class", "case"])["DSC"]
+        np.testing.assert_allclose(rows[names[1]], dice["cup"])
+        np.testing.assert_allclose(rows[names[0]].iloc[1:], dice["disc"])
+
+
+def test_white_is_decided_over_all_files(tmp_path) -> None:
+    """An all-white mask is foreground where the others are black and white, 1 or 255."""
+    whole = np.ones((32, 32), np.uint8)
+    save(tmp_path / "truth" / "0.png", disc() * 255)
+    save(tmp_path / "truth" / "1.png", whole * 255)
+    for white in (1, 255):
+        save(tmp_path / f"a{white}" / "0.png", whole * white)
+        save(tmp_path / f"a{white}" / "1.png", disc() * white)
+    expected = pytest.approx(medpy.dc(whole, disc()))
+    for name in ("a1", "a255"):
+        for classes in (None, ["polyp"], {"polyp": 255}, {"polyp": 1}):
+            found = score({"a": tmp_path / name}, tmp_path / "truth", classes=classes)
+            assert list(mean_dice(found).values()) == [expected]
+    with pytest.raises(HarmosegError, match=r"label 255, expected 0, 1, 2; declare"):
+        score({"a": tmp_path / "a1"}, tmp_path / "truth", classes=["a", "b"])
+
+
+def test_errors_of_labels_name_the_file_that_holds_them(tmp_path) -> None:
+    for case in range(2):
+        save(tmp_path / "truth" / f"{case}.png", disc() * 255)
+        save(tmp_path / "ones" / f"{case}.png", disc())
+        save(tmp_path / "dim" / f"{case}.png", disc() * (254 if case else 1))
+        save(tmp_path / "labels" / f"{case}.png", disc() + disc(radius=4) * case)
+        void = disc() * np.uint8(1)
+        void[:2] = 255
+        save(tmp_path / "void" / f"{case}.png", void)
+        large = Image.fromarray(disc() * np.uint8(255)).resize((64, 64))
+        save(tmp_path / "soft" / f"{case}.png",
+             np.asarray(large.rotate(20, Image.Resampling.BILINEAR).resize((32, 32))))  # fmt: skip
+        save(tmp_path / "low" / f"{case}.tif", disc().astype(np.int32) - case)
+
+    def refused(message, truth="truth", **methods) -> None:
+        for classes in (None, ["polyp"]):
+            with pytest.raises(HarmosegError, match=message):
+                score({name: tmp_path / name for name in methods}, tmp_path / truth,
+                      classes=classes)  # fmt: skip
+
+    refused(r"dim/1\.png: label 254, .* write it as 1 or 255", ones=1, dim=1)
+    refused(r"dim/1\.png: label 254, ", truth="ones", dim=1)
+    refused(r"soft/0\.png: label .* threshold it to 0 and 1", ones=1, soft=1)
+    refused(r"low/1\.tif: label -1, expected 0 \(background\)", low=1)
+    refused(r"labels/1\.png: label 2, ", ones=1, labels=1)
+    refused(r"void/0\.png: .*255.* marks pixels to ignore, write them as 0", "void", ones=1)
+    with pytest.raises(HarmosegError, match=r"soft/0\.png: .* labels with gaps .* threshold"):
+        score({"a": tmp_path / "ones"}, tmp_path / "soft")
+    with pytest.raises(HarmosegError, match=r"no prediction has 255 .* --classes NAME=1 NAME=255"):
+        score({"a": tmp_path / "truth"}, tmp_path / "void")
+    named = {"polyp": 1, "edge": 255}
+    found = mean_dice(score({"a": tmp_path / "ones"}, tmp_path / "void", classes=named))
+    assert found["edge"] == 0 and found["polyp"] > 0.9

@@ -13,7 +13,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from harmoseg.datasets.label_values import BlackAndWhite
-from harmoseg.datasets.pictures import SUFFIXES, read_image, read_mask_values
+from harmoseg.datasets.pictures import (
+    BLACK,
+    SUFFIXES,
+    WHITE,
+    Colour,
+    Decoded,
+    read_image,
+    read_mask_values,
+)
 from harmoseg.datasets.sources import list_files
 from harmoseg.datasets.volumes import (
     Frame,
@@ -36,7 +44,8 @@ _MARK = re.compile(
     r"prob(abilitie)?s?|softmax|images?|img)$",
     re.IGNORECASE,
 )
-_WHITE = (1, 255, 65535)
+WHITE_SHADE = 255
+"""The value of white where a file shows what is white, and its values do not say it."""
 _MOST_LABELS = 256
 _FEW = 10
 _BLOCK = 1 << 17
@@ -46,16 +55,45 @@ _BLOCK = 1 << 17
 class MaskFile:
     """A label map (H, W) or (D, H, W) with its sorted values, and what its file says of it.
 
-    `white` is the value that was read as 1 where the file holds 0 and one of 1, 255 and 65535.
     `spacing` is in mm along the axes of `labels`, None where the file has none.
     """
 
     path: Path
     labels: NDArray[np.integer]
     values: Sequence[int]
-    white: int | None = None
     spacing: tuple[float, ...] | None = None
     affine: NDArray[np.float64] | None = None
+
+
+@dataclass(frozen=True)
+class FileValues:
+    """The sorted values of a mask file as they are stored, and the colours of its palette if any.
+
+    Of a picture with the losses of JPEG, the values are those of black and white.
+    """
+
+    path: Path
+    values: tuple[int, ...]
+    palette: tuple[Colour, ...] = ()
+
+    def colour(self, value: int) -> Colour:
+        """Return the colour of a value; black beyond the palette."""
+        return self.palette[value] if value < len(self.palette) else BLACK
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How values become labels: a decision over all files, as one file alone may look otherwise.
+
+    `white` is the label of all that is not 0, where all masks are black and white; None takes
+    values as labels. Of the files `shades` it is the palette that says what is white.
+    """
+
+    white: int | None = None
+    shades: frozenset[Path] = frozenset()
+
+
+AS_STORED = Reading()
 
 
 def find_masks(source: str | Path, what: str, endings: Sequence[str] = MASKS) -> dict[str, Path]:
@@ -119,22 +157,33 @@ def split_by_class(
     return found
 
 
-def read_mask(path: Path, colours: Sequence[tuple[int, int, int]] = ()) -> MaskFile:
+def read_mask(path: Path, colours: Sequence[Colour] = (), reading: Reading = AS_STORED) -> MaskFile:
     """Read a mask as labels; with `colours`, the colour of every class becomes its place from 1.
 
     Raises HarmosegError for other colours, and for values that are no labels.
     """
     if suffix_of(path) in NIFTI:
-        return _read_volume(path)
+        return _read_volume(path, reading)
     if colours:
         labels = _by_colour(read_image(path, 3).pixels, colours, path)
         return MaskFile(path, labels, values_of(labels))
     mask = read_mask_values(path)
-    values = values_of(mask.pixels)
-    if mask.lossy or len(values) > _MOST_LABELS:
-        labels = BlackAndWhite().apply(mask, path)
-        return MaskFile(path, labels, values_of(labels), 255)
-    return _with_white(path, mask.pixels, values)
+    pixels = mask.pixels
+    if path in reading.shades:
+        table = np.zeros(256, np.uint8)  # beyond a palette is black
+        table[[value for value, colour in enumerate(mask.palette) if colour == WHITE]] = WHITE_SHADE
+        pixels = table[pixels]
+    return _as_labels(path, *_without_losses(path, mask, pixels), reading)
+
+
+def survey_mask(path: Path, colours: Sequence[Colour] = ()) -> FileValues:
+    """Read the values of a mask file; errors as of `read_mask`."""
+    if colours or suffix_of(path) in NIFTI:
+        return FileValues(path, tuple(read_mask(path, colours).values))
+    mask = read_mask_values(path)
+    _, values = _without_losses(path, mask, mask.pixels)
+    _refuse_negative(path, values)
+    return FileValues(path, tuple(values), mask.palette)
 
 
 def values_of(labels: NDArray[np.integer]) -> list[int]:
@@ -165,22 +214,39 @@ def case_of(file: Path, folder: Path, endings: Sequence[str] = MASKS) -> str:
     return _MARK.sub("", key[: -len(suffix_of(file, endings))])
 
 
-def _with_white(path: Path, labels: NDArray[np.integer], values: Sequence[int]) -> MaskFile:
-    """Read black and white as 0 and 1, whatever the value of white; refuse negative labels."""
+def _without_losses(
+    path: Path, mask: Decoded[np.integer], pixels: NDArray[np.integer]
+) -> tuple[NDArray[np.integer], list[int]]:
+    """Return labels and their values; of smeared black and white, 0 and 255."""
+    values = values_of(pixels)
+    if mask.lossy or len(values) > _MOST_LABELS:
+        pixels = BlackAndWhite().apply(mask, path) * np.uint8(WHITE_SHADE)
+        values = values_of(pixels)
+    return pixels, values
+
+
+def _as_labels(
+    path: Path, labels: NDArray[np.integer], values: Sequence[int], reading: Reading
+) -> MaskFile:
+    """Read all that is not black as the label of white, if there is one; refuse negative labels."""
+    _refuse_negative(path, values)
+    if reading.white is None:
+        return MaskFile(path, labels, values)
+    bits = (labels > 0).view(np.uint8)
+    if reading.white > 1:
+        bits = bits * np.min_scalar_type(reading.white).type(reading.white)
+    return MaskFile(path, bits, sorted({reading.white * (value > 0) for value in values}))
+
+
+def _refuse_negative(path: Path, values: Sequence[int]) -> None:
     if values[0] < 0:
         raise HarmosegError(
             f"{path}: label {values[0]}, expected 0 (background) and above; score has no ignored "
             "pixels: write them as background in truth and predictions"
         )
-    if len(values) <= 2 and values[0] == 0:
-        white = values[-1]
-        if white in _WHITE:
-            bits = (labels > 0).view(np.uint8)
-            return MaskFile(path, bits, [min(value, 1) for value in values], white)
-    return MaskFile(path, labels, values)
 
 
-def _read_volume(path: Path) -> MaskFile:
+def _read_volume(path: Path, reading: Reading) -> MaskFile:
     image = open_nifti(path)
     voxels = read_voxels(image, path)
     if voxels.dtype.kind == "f":
@@ -194,7 +260,7 @@ def _read_volume(path: Path) -> MaskFile:
     affine = affine_in_mm(image)
     frame = Frame.of(affine, image.shape, None)
     labels = np.ascontiguousarray(frame.slices(voxels))
-    found = _with_white(path, labels, values_of(labels))
+    found = _as_labels(path, labels, values_of(labels), reading)
     zooms = zooms_in_mm(image, path)
     # Some releases (ACDC) have an affine without scale beside the header's voxel sizes.
     affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)
@@ -202,7 +268,7 @@ def _read_volume(path: Path) -> MaskFile:
 
 
 def _by_colour(
-    pixels: NDArray[np.uint8], colours: Sequence[tuple[int, int, int]], path: Path
+    pixels: NDArray[np.uint8], colours: Sequence[Colour], path: Path
 ) -> NDArray[np.integer]:
     codes = pixels.astype(np.uint32) @ np.array([65536, 256, 1], dtype=np.uint32)
     labels = np.zeros(codes.shape, dtype=np.uint8)

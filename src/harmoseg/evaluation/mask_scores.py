@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -20,8 +21,18 @@ from harmoseg.evaluation.case_scores import (
     bin_table,
     calibration_measures,
 )
-from harmoseg.evaluation.mask_files import MaskFile, as_places, calibrate_map, read_mask, values_of
+from harmoseg.evaluation.mask_files import (
+    AS_STORED,
+    FileValues,
+    MaskFile,
+    Reading,
+    as_places,
+    calibrate_map,
+    read_mask,
+    values_of,
+)
 from harmoseg.evaluation.mask_runs import Run, Unmatched
+from harmoseg.evaluation.mask_values import check_labels, settle_reading
 from harmoseg.metrics import (
     CalibrationBins,
     class_surface_distances,
@@ -72,25 +83,22 @@ def score_case(
     truths: Mapping[str, Any],
     classes: Classes,
     how: ScoringOptions,
+    reading: Reading = AS_STORED,
 ) -> dict[str, Any]:
     """Measure every run on a case; the truth is read once. Everything returned is JSON."""
-    truth = read_labels(truths[case], classes, how)
+    truth = read_labels(truths[case], classes, how, reading)
     spacing = spacing_of(truth, how)
     found: dict[str, Any] = {
-        "white": [truth.white],
-        "values": list(truth.values),
         "unit": "px" if spacing == "pixel" else "mm",
         "pixels": int(truth.labels.size),
-        "truth": str(truth.path),
         "runs": {},
     }
     for place, run in enumerate(runs):
         if case not in run.files:
             continue
-        pred = read_labels(run.files[case], classes, how)
+        pred = read_labels(run.files[case], classes, how, reading)
         check_pair(pred, truth)
-        found["white"].append(pred.white)
-        result = _measure(pred, truth, classes, how)
+        result = _measure(pred, truth, how)
         if case in run.maps:
             bins, apart = calibrate_map(
                 run.maps[case],
@@ -105,11 +113,13 @@ def score_case(
     return found
 
 
-def read_labels(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
+def read_labels(
+    files: Any, classes: Classes, how: ScoringOptions, reading: Reading = AS_STORED
+) -> MaskFile:
     """Read the mask of a case, put together from the files of its classes if there are several."""
     if not how.per_class:
-        return read_mask(files, classes.colours)
-    parts = {name: read_mask(file) for name, file in files.items()}
+        return read_mask(files, classes.colours, reading)
+    parts = {name: read_mask(file, (), reading) for name, file in files.items()}
     first = next(iter(parts.values()))
     labels = np.zeros(first.labels.shape, dtype=np.uint8)
     for label, name in enumerate(classes.names, start=1):
@@ -123,20 +133,11 @@ def read_labels(files: Any, classes: Classes, how: ScoringOptions) -> MaskFile:
                 "calls of their own"
             )
         labels[marked] = label
-    return replace(first, labels=labels, values=values_of(labels), white=None)
+    return replace(first, labels=labels, values=values_of(labels))
 
 
-def _measure(
-    pred: MaskFile, truth: MaskFile, classes: Classes, how: ScoringOptions
-) -> dict[str, Any]:
+def _measure(pred: MaskFile, truth: MaskFile, how: ScoringOptions) -> dict[str, Any]:
     values = sorted({0, *pred.values, *truth.values})
-    allowed = {0, *classes.values}
-    for mask in (pred, truth):
-        if classes.values and (strange := set(mask.values) - allowed):
-            raise HarmosegError(
-                f"{mask.path}: label {min(strange)}, expected "
-                f"{', '.join(map(str, sorted(allowed)))}; declare the classes of all labels"
-            )
     ours, theirs = (as_places(mask.labels, values[1:]) for mask in (pred, truth))
     counts = confusion_counts(ours, theirs, len(values))
     result = {"0": [counts[0].tolist(), [float("nan")] * len(DISTANCES)]}
@@ -144,7 +145,7 @@ def _measure(
     for place, surface in surfaces.items():
         distances = how.measuring.distances_of(surface)
         result[str(values[place])] = [counts[place].tolist(), distances]
-    return {"file": str(pred.path), "values": list(pred.values), "of": result}
+    return {"of": result}
 
 
 def check_pair(pred: MaskFile, truth: MaskFile) -> None:
@@ -266,22 +267,45 @@ def make_scores(
     return replace(scores, remarks=(*remarks, *find_suspicions(scores)))
 
 
-def label_names(measured: Mapping[str, Mapping[str, Any]], classes: Classes) -> dict[int, str]:
-    """Return the name of every label; raise HarmosegError for labels that no truth has."""
-    if classes.values:
-        return dict(zip(classes.values, classes.names, strict=True))
-    known = {value for found in measured.values() for value in found["values"]} - {0}
-    for found in measured.values():
-        white = max((value for value in found["white"] if value), default=1)
-        if white > 1 and max(known, default=1) > 1:
-            raise HarmosegError(
-                f"{found['truth']}: 0 and {white} in this case, labels up to {max(known)} in "
-                "others; write the same labels in all masks, or name them with classes"
-            )
-        for result in found["runs"].values():
-            if strange := set(result["values"]) - known - {0}:
-                raise HarmosegError(
-                    f"{result['file']}: label {min(strange)}, which no truth has; expected "
-                    f"{', '.join(map(str, [0, *sorted(known)]))}, or name the labels with classes"
-                )
-    return {1: "foreground"} if known <= {1} else {value: str(value) for value in sorted(known)}
+def settle(
+    found: Mapping[Path, FileValues],
+    cases: Sequence[str],
+    runs: Sequence[Run],
+    truths: Mapping[str, Any],
+    source: str | Path,
+    classes: Classes,
+    how: ScoringOptions,
+) -> tuple[Reading, dict[int, str]]:
+    """Decide how all files are read, before any is measured; return the name of every label.
+
+    `found` are the values of every file, `source` is the folder of the truth. Raises HarmosegError
+    naming the file for labels that no truth has, or that the user did not name.
+    """
+    true = [found[file] for case in cases for file in files_of(truths[case])]
+    of_runs = {
+        f"{run.method} {run.seed}": [
+            found[file] for case in cases for file in files_of(run.files.get(case))
+        ]
+        for run in runs
+    }
+    values = () if how.per_class or classes.colours else classes.values
+    reading = AS_STORED
+    if not classes.colours:
+        reading = settle_reading(true, of_runs, str(source), values)
+    if how.per_class:
+        # Each file is of one class, and all that is not black belongs to it.
+        reading = Reading(None, reading.shades)
+    else:
+        every = [file for files in of_runs.values() for file in files]
+        known = check_labels(true, every, reading, classes.values)
+        if not classes.values:
+            names = {value: str(value) for value in sorted(known)}
+            return reading, {1: "foreground"} if known <= {1} else names
+    return reading, dict(zip(classes.values, classes.names, strict=True))
+
+
+def files_of(found: Any) -> list[Path]:
+    """Return the files of a case: none, one, or one of every class."""
+    if found is None:
+        return []
+    return list(found.values()) if isinstance(found, Mapping) else [found]

@@ -20,7 +20,14 @@ from harmoseg.datasets.sources import in_parallel
 from harmoseg.datasets.volumes import read_nifti
 from harmoseg.errors import HarmosegError
 from harmoseg.evaluation.journal import Journal
-from harmoseg.evaluation.mask_files import NIFTI, MaskFile, as_places, suffix_of
+from harmoseg.evaluation.mask_files import (
+    NIFTI,
+    MaskFile,
+    Reading,
+    as_places,
+    suffix_of,
+    survey_mask,
+)
 from harmoseg.evaluation.mask_runs import (
     Folders,
     Run,
@@ -31,11 +38,12 @@ from harmoseg.evaluation.mask_runs import (
 )
 from harmoseg.evaluation.mask_scores import (
     ScoringOptions,
-    label_names,
+    files_of,
     make_scores,
     parse_classes,
     read_labels,
     score_case,
+    settle,
 )
 from harmoseg.files import make_folder
 from harmoseg.report.gallery import Gallery, GalleryCase, GalleryPart, spread_evenly
@@ -102,8 +110,12 @@ def score(
     with_gallery = gallery or images is not None
     shown = {} if images is None else find_images(images, cases)
     folder = _free_folder(out, overwrite, with_gallery)
-    work = partial(score_case, runs=runs, truths=truths, classes=classes, how=how)
-    keys = {case: _key(case, runs, truths, how) for case in cases}
+    files = _files(cases, runs, truths)
+    values = in_parallel(partial(survey_mask, colours=classes.colours), files, "reading")
+    seen = dict(zip(files, values, strict=True))
+    reading, names = settle(seen, cases, runs, truths, truth, classes, how)
+    work = partial(score_case, runs=runs, truths=truths, classes=classes, how=how, reading=reading)
+    keys = {case: _key(case, runs, truths, how, reading) for case in cases}
     with nullcontext() if folder is None else Journal(folder / _JOURNAL) as journal:
         kept: dict[str, Any] = {} if journal is None else journal.found
         todo = [case for case in cases if keys[case] not in kept]
@@ -112,13 +124,12 @@ def score(
             if journal is not None:
                 journal.add(keys[case], found)
     measured = {case: kept[keys[case]] for case in cases}
-    names = label_names(measured, classes)
     scores = make_scores(
         measured, runs, names, how, groups=groups, subsets=subsets, tested_on=tested_on
     )
     if folder is not None:
         if with_gallery:
-            reader = partial(read_labels, classes=classes, how=how)
+            reader = partial(read_labels, classes=classes, how=how, reading=reading)
             pictures = make_gallery(cases, runs, truths, shown, names, reader, tested_on)
             pictures.write(folder)
         write_scores(scores, folder)
@@ -143,19 +154,30 @@ def _free_folder(out: str | Path | None, overwrite: bool, with_gallery: bool) ->
     return folder
 
 
-def _key(case: str, runs: Sequence[Run], truths: Mapping[str, Any], how: ScoringOptions) -> str:
+def _files(cases: Sequence[str], runs: Sequence[Run], truths: Mapping[str, Any]) -> list[Path]:
+    """Return every mask file of some cases once."""
+    found = [masks.get(case) for masks in (truths, *(run.files for run in runs)) for case in cases]
+    return list(dict.fromkeys(file for files in found for file in files_of(files)))
+
+
+def _key(
+    case: str,
+    runs: Sequence[Run],
+    truths: Mapping[str, Any],
+    how: ScoringOptions,
+    reading: Reading,
+) -> str:
     """Return what determines the scores of a case: the files, as they are, and the options."""
     files = [truths[case], *(f for run in runs for f in (run.files.get(case), run.maps.get(case)))]
-    flat = [
-        file
-        for found in files
-        for file in (found.values() if isinstance(found, Mapping) else [found])
-    ]
+    flat: list[Path | None] = []
+    for found in files:
+        flat += files_of(found) or [None]
     stats = [
         None if file is None else (str(file), (s := file.stat()).st_size, s.st_mtime_ns)
         for file in flat
     ]
-    said = json.dumps([case, stats, asdict(how)], default=str)
+    read = [reading.white, [file in reading.shades for file in flat]]
+    said = json.dumps([case, stats, asdict(how), read], default=str)
     return hashlib.sha256(said.encode()).hexdigest()[:24]
 
 
