@@ -461,3 +461,40 @@ def test_errors_of_labels_name_the_file_that_holds_them(tmp_path) -> None:
     named = {"polyp": 1, "edge": 255}
     found = mean_dice(score({"a": tmp_path / "ones"}, tmp_path / "void", classes=named))
     assert found["edge"] == 0 and found["polyp"] > 0.9
+
+
+def test_options_have_the_names_that_the_command_has(folders) -> None:
+    given = ({"b": folders / "b"}, folders / "truth")
+    found = score(*given, tolerance=1.0, definition="max")
+    expected = score(*given, measuring=Measuring(tolerance=1.0, definition="max"))
+    assert "HD95_max_px" in found.measures and "NSD_1px" in found.measures
+    np.testing.assert_array_equal(found.frame["NSD_1px"], expected.frame["NSD_1px"])
+    refused(folders, "unmatched is 'x', expected one of error, skip", unmatched="x")
+    refused(folders, "unknown option 'clases'; did you mean 'classes'", clases=["x"])
+    refused(folders, "tolerance is -1, expected a distance", tolerance=-1)
+    with pytest.raises(HarmosegError, match="predictions: none given; expected a mapping"):
+        score({}, folders / "truth")
+
+
+def test_nothing_is_written_among_masks(folders) -> None:
+    for out in ("b", "b/out", "truth", "truth/out/deep"):
+        refused(folders, "the folder to write is that of masks", out=folders / out)
+        assert not (folders / "b" / "scores.csv").exists()
+    pattern = {"b": folders / "b" / "*.png"}
+    with pytest.raises(HarmosegError, match="the folder to write is that of masks"):
+        score(pattern, folders / "truth", out=folders / "b")
+    score(pattern, folders / "truth", out=folders / "b" / "scores")
+
+
+def test_what_masks_are_judged_by_is_checked_before_they_are_scored(folders, capsys) -> None:
+    words = [f"a={folders / 'a'}", f"b={folders / 'b'}", "--truth", str(folders / "truth")]
+    words = ["compare", *words, "--out", str(folders / "out")]
+    for wrong, message in (
+        (["--reference", "c"], "no method is named 'c'; found a, b"),
+        (["--primary", "Dise"], "no measure is named 'Dise'; expected one of DSC"),
+        (["--margin", "-1"], "margin -1; expected a number above 0"),
+    ):
+        assert main([*words, *wrong]) == 2
+        assert message in capsys.readouterr().err
+        assert not (folders / "out").exists()
+    assert main([*words, "--reference", "b", "--primary", "HD95", "--margin", "1"]) == 0

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -138,6 +139,7 @@ def compare(
         _refuse(_given(store, training), "training on a store", "give a store")
         _refuse({"measure": table.measure, "column": table.column}, "tables", "give a table")
         _check_free(out, overwrite=overwrite)
+        _check_table(table, margin, methods)
         scores = score(
             methods or path,
             masks.truth,
@@ -170,6 +172,27 @@ def compare(
     tables: Any = methods or (list(paths) if len(paths) > 1 else path)
     scores = read_table(tables, table.measure, groups=table.groups, columns=table.column)
     return _judge(scores, out, table, margin, path)
+
+
+def _check_table(table: TableOptions, margin: float | None, methods: Iterable[str]) -> None:
+    """Raise HarmosegError for what masks cannot be judged by, before they are scored.
+
+    `methods` are empty where a results folder of nnU-Net names them.
+    """
+    from harmoseg.evaluation.case_scores import DISTANCES, OVERLAP, Measuring
+
+    names = list(methods)
+    if table.reference is not None and names and table.reference not in names:
+        raise HarmosegError(f"no method is named {table.reference!r}; found {', '.join(names)}")
+    how = Measuring()
+    known = {*OVERLAP, *DISTANCES, *how.distance_names("px"), *how.distance_names("mm")}
+    if table.primary is not None and table.primary not in known:
+        raise HarmosegError(
+            f"no measure is named {table.primary!r}; expected one of "
+            f"{', '.join((*OVERLAP, *DISTANCES))}"
+        )
+    if margin is not None and not 0 < margin < math.inf:
+        raise HarmosegError(f"margin {margin:g}; expected a number above 0 in printed units")
 
 
 def _given(*options: Any) -> dict[str, bool]:

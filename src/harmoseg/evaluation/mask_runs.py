@@ -54,6 +54,11 @@ def find_runs(
         predictions = {folder.resolve().name: folder}
         if isinstance(probabilities, str | Path):
             probabilities = {folder.resolve().name: probabilities}
+    if not predictions:
+        raise HarmosegError(
+            "predictions: none given; expected a mapping from the name of every method to its "
+            "folder, as {'unet': 'predictions/unet'}"
+        )
     maps = {} if probabilities is None else _maps(probabilities, predictions, truth)
     runs = []
     for method, given in predictions.items():

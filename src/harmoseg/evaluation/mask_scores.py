@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 import pandas as pd
@@ -66,6 +66,13 @@ class ScoringOptions:
     spacing: Sequence[float] | Literal["pixel"] | None = None
     unmatched: Unmatched = "error"
     measuring: Measuring = field(default_factory=Measuring)
+
+    def __post_init__(self) -> None:
+        """Raise HarmosegError for a word that is none of `unmatched`."""
+        if self.unmatched not in get_args(Unmatched):
+            raise HarmosegError(
+                f"unmatched is {self.unmatched!r}, expected one of {', '.join(get_args(Unmatched))}"
+            )
 
 
 @dataclass(frozen=True)

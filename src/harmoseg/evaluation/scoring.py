@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from harmoseg.datasets.pictures import is_grey, read_image
 from harmoseg.datasets.sources import in_parallel
 from harmoseg.datasets.volumes import read_nifti
 from harmoseg.errors import HarmosegError
+from harmoseg.evaluation.case_scores import Measuring
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.mask_files import (
     NIFTI,
@@ -94,21 +96,27 @@ def score(
         gallery: Keep pictures of cases in `out`, without `images` those of the masks alone.
         out: Folder to write ``scores.csv`` to; interrupted and called again, scoring continues.
         overwrite: Replace the scores in `out`.
-        settings: Fields of `options`, by keyword.
+        settings: Fields of `options` and of `Measuring`, by keyword, such as ``tolerance=1.0``.
 
     Returns overlap (DSC, IoU, SE, SP, ACC, precision) and surface distances (HD95, HD, ASSD, NSD)
     per case and class, with counts. Raises HarmosegError naming the file for masks that do not
     match by name, size, affine or label, and where truth and prediction are one folder.
     """
-    how = replace(options or ScoringOptions(), **settings)
+    how = _with_settings(options or ScoringOptions(), settings)
     classes = parse_classes(how.classes)
     truths = of_cases(truth, "truth", classes.names, how.per_class)
     runs = find_runs(predictions, truth, probabilities, classes.names, how.per_class)
+    sources = [Path(truth), *(run.source for run in runs)]
     if isinstance(predictions, str | Path) and find_validations(Path(predictions)):
+        # Of a results folder of nnU-Net the masks lie in folders of their own.
+        of_runs = (file for run in runs for files in run.files.values() for file in files_of(files))
+        sources = [Path(truth), *{file.parent for file in of_runs}]
         tested_on = tested_on or Path(predictions).resolve().name
     cases = match_cases(runs, truths, truth, how.unmatched)
     with_gallery = gallery or images is not None
     shown = {} if images is None else find_images(images, cases)
+    if out is not None:
+        _check_not_among(Path(out), sources)
     folder = _free_folder(out, overwrite, with_gallery)
     files = _files(cases, runs, truths)
     values = in_parallel(partial(survey_mask, colours=classes.colours), files, "reading")
@@ -139,6 +147,21 @@ def score(
     return scores
 
 
+def _with_settings(how: ScoringOptions, settings: Mapping[str, Any]) -> ScoringOptions:
+    """Replace fields of options and of how they measure; refuse what is a field of neither."""
+    own, inner = ([field.name for field in fields(kind)] for kind in (ScoringOptions, Measuring))
+    for name in settings:
+        if name not in (known := [*own, *inner]):
+            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+            raise HarmosegError(
+                f"unknown option {name!r}; did you mean {nearest!r}? (expected one of "
+                f"{', '.join(known)})"
+            )
+    how = replace(how, **{name: value for name, value in settings.items() if name in own})
+    measuring = {name: value for name, value in settings.items() if name in inner}
+    return replace(how, measuring=replace(how.measuring, **measuring))
+
+
 def _free_folder(out: str | Path | None, overwrite: bool, with_gallery: bool) -> Path | None:
     """Make the folder to write; raise HarmosegError where it holds scores already."""
     if out is None:
@@ -152,6 +175,19 @@ def _free_folder(out: str | Path | None, overwrite: bool, with_gallery: bool) ->
         )
     make_folder(folder)
     return folder
+
+
+def _check_not_among(out: Path, sources: Sequence[Path]) -> None:
+    """Raise HarmosegError where what is written would lie among masks."""
+    for source in sources:
+        folder = source.parent if "*" in source.name else source
+        if out.resolve().is_relative_to(folder.resolve()) and (
+            folder is source or out.resolve() == folder.resolve()
+        ):
+            raise HarmosegError(
+                f"{out}: the folder to write is that of masks, or inside it: {source}; name "
+                "another with out"
+            )
 
 
 def _files(cases: Sequence[str], runs: Sequence[Run], truths: Mapping[str, Any]) -> list[Path]:
