@@ -285,3 +285,11 @@ def test_statuses_are_documented_as_they_are() -> None:
     page = (ROOT / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
     for status, meaning in STATUSES.items():
         assert f"| {status} | {meaning} |" in page
+
+
+def test_one_method_is_refused_before_it_is_trained(binary_store, tmp_path, capsys) -> None:
+    out = tmp_path / "out"
+    words = ["compare", str(binary_store), "--methods", "unet", "unet", "--out", str(out)]
+    assert main(words) == 2
+    assert "names one method, unet, and it has no control" in capsys.readouterr().err
+    assert not out.exists()

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from harmoseg.cli.parsing import print_verdict
 from harmoseg.errors import HarmosegError
-from harmoseg.losses.method import DEFAULT_CONTROLS, Controls
+from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, with_controls
 from harmoseg.messages import LOGGER
 from harmoseg.store.layout import INFO_FILE
 from harmoseg.training.options import TrainingOptions
@@ -162,6 +162,11 @@ def compare(
     if stores:
         cure = f"know that {path} is a store: the first of --methods is its reference, DSC primary"
         _refuse(vars(table), "results that are there", cure)
+        if len(with_controls(store.methods, store.controls)) < 2:
+            raise HarmosegError(
+                f"--methods names one method, {store.methods[0]}, and it has no control; name "
+                "another to compare it with"
+            )
         values = {**vars(store), **vars(training)}
         explain = values.pop("explain")
         return finish_study(run_study(path, out=out, margin=margin, **values), explain, tables=2)
