@@ -6,7 +6,6 @@ with the same defaults.
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Sequence
 from dataclasses import fields, replace
 from pathlib import Path
@@ -17,7 +16,7 @@ from harmoseg.datasets.phantom import PhantomOptions, prepare_phantom
 from harmoseg.datasets.preparing import PrepareOptions, prepare_dataset
 from harmoseg.datasets.preparing import prepare_folder as _prepare_folder
 from harmoseg.datasets.sources import SourceOptions
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, unknown_option
 from harmoseg.losses.method import DEFAULT_CONTROLS, Controls, MethodSpelling, parse_method
 from harmoseg.scores.table import Scores
 
@@ -242,11 +241,7 @@ def _take(given: dict[str, Any], *kinds: type[Any]) -> list[Any]:
     known = {field.name: kind for kind in kinds for field in fields(kind)}
     for name in given:
         if name not in known:
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise HarmosegError(
-                f"unknown option {name!r}; did you mean {nearest!r}? (expected one of "
-                f"{', '.join(known)})"
-            )
+            raise unknown_option(name, known)
     return [
         kind(**{name: value for name, value in given.items() if known[name] is kind})
         for kind in kinds

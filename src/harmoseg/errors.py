@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import difflib
+from collections.abc import Collection, Iterable
 
 
 class HarmosegError(ValueError):
@@ -22,3 +23,11 @@ def listed(names: Iterable[object], most: int = 4) -> str:
     every = [str(name) for name in names]
     shown = ", ".join(every[:most])
     return shown if len(every) <= most else f"{shown} and {len(every) - most} more"
+
+
+def unknown_option(name: str, known: Collection[str]) -> HarmosegError:
+    """Return the error for an option that does not exist; it names the nearest that does."""
+    nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
+    return HarmosegError(
+        f"unknown option {name!r}; did you mean {nearest!r}? (expected one of {', '.join(known)})"
+    )

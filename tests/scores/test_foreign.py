@@ -391,7 +391,7 @@ def test_summaries_are_no_classes(tmp_path) -> None:
             (("liver", 0.5), ("spleen", 0.7), ("Average", 0.1), ("all", 0.1), ("mean", 0.1))]  # fmt: skip
     scores = read_scores(write(tmp_path, "case,method,label,dice\n" + "\n".join(rows) + "\n"))
     assert scores.classes == ["liver", "spleen"] and scores.frame["DSC"].mean() == 0.6
-    assert "3 row(s) left out that hold no class: Average, all, mean" in scores.remarks
+    assert "3 row(s) left out that hold no class: average, all, mean" in scores.remarks
     alone = read_scores(write(tmp_path, "case,method,label,dice\na,u,all,0.5\nb,u,all,0.7\n"))
     assert alone.classes == ["all"]
     with pytest.raises(HarmosegError, match="dice_mean, dice_std hold summaries"):
@@ -529,3 +529,13 @@ def test_faults_of_a_table_of_groups_are_named(tmp_path) -> None:
     for missing in ("nofile.csv", tmp_path / "nofile", "folder/nofile.xlsx"):
         with pytest.raises(HarmosegError, match="no such file; expected a table"):
             read_scores(file, groups=missing)
+
+
+def test_summaries_are_left_out_beside_a_background_too(tmp_path) -> None:
+    """A table with harmoseg's own names may hold a background and means of its classes."""
+    rows = [f"m,{c},{k},{v}" for c in "abc" for k, v in
+            (("background", 0.99), ("liver", 0.8), ("mean", 0.9))]  # fmt: skip
+    (tmp_path / "scores.csv").write_text("\n".join(["method,case,class,DSC", *rows]))
+    scores = read_scores(tmp_path / "scores.csv")
+    assert sorted(scores.frame["class"].unique()) == ["background", "liver"]
+    assert any("hold no class: mean" in remark for remark in scores.remarks)

@@ -83,7 +83,7 @@ class FileValues:
 
 @dataclass(frozen=True)
 class Reading:
-    """How values become labels: a decision over all files, as one file alone may look otherwise.
+    """Rule that makes labels of values: one for all files, as one file alone may look otherwise.
 
     `white` is the label of all that is not 0, where all masks are black and white; None takes
     values as labels. Of the files `shades` it is the palette that says what is white.

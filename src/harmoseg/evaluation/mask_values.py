@@ -155,7 +155,7 @@ def _is_soft(labels: set[int]) -> bool:
 
 
 def _hint(labels: set[int], known: set[int]) -> str:
-    """Say what the labels of a file look like, if not like labels."""
+    """Return advice where the labels of a file look like something else, else nothing."""
     if _is_soft(labels):
         return f". The file holds {len(labels)} values above 0{_SOFT}"
     if known <= set(_WHITE) and not labels <= set(_WHITE):
@@ -215,7 +215,7 @@ class _Palettes:
 
 
 def _elsewhere(known: _Palettes, colour: Colour, value: int, file: FileValues) -> str:
-    """Say where a colour has another value than in a file; a palette may have a colour twice."""
+    """Return where a colour has another value than in a file; a palette may have a colour twice."""
     place, first = known.values.setdefault(colour, (value, file))
     if place == value or file.colour(place) == colour or first.colour(value) == colour:
         return ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import logging
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 from harmoseg.datasets.pictures import is_grey, read_image
 from harmoseg.datasets.sources import in_parallel
 from harmoseg.datasets.volumes import read_nifti
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, unknown_option
 from harmoseg.evaluation.case_scores import Measuring
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.mask_files import (
@@ -152,11 +151,7 @@ def _with_settings(how: ScoringOptions, settings: Mapping[str, Any]) -> ScoringO
     own, inner = ([field.name for field in fields(kind)] for kind in (ScoringOptions, Measuring))
     for name in settings:
         if name not in (known := [*own, *inner]):
-            nearest = difflib.get_close_matches(name, known, n=1, cutoff=0.0)[0]
-            raise HarmosegError(
-                f"unknown option {name!r}; did you mean {nearest!r}? (expected one of "
-                f"{', '.join(known)})"
-            )
+            raise unknown_option(name, known)
     how = replace(how, **{name: value for name, value in settings.items() if name in own})
     measuring = {name: value for name, value in settings.items() if name in inner}
     return replace(how, measuring=replace(how.measuring, **measuring))

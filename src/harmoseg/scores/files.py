@@ -20,8 +20,6 @@ from harmoseg.scores.foreign import (
     Columns,
     Reading,
     clean_cases,
-    drop_aggregates,
-    drop_no_classes,
     to_long,
 )
 from harmoseg.scores.naming import FROM_FILE, join_files, plain
@@ -35,6 +33,7 @@ from harmoseg.scores.sheets import (
     read_table,
     without_empty_rows,
 )
+from harmoseg.scores.summaries import drop_background, drop_summaries
 from harmoseg.scores.table import BACKGROUND, COUNTS, KEYS, Scores, natural_order
 
 SCORES_FILE = "scores.csv"
@@ -251,9 +250,11 @@ def _read_own(path: Path, file: Path, how: Reading) -> Scores:
     percent = set(how.percent)
     how = replace(how, source=str(file), remarks=[])
     if "case" in frame and not any(name in frame for name in COUNTS):  # not written by harmoseg
-        frame = drop_aggregates(without_empty_rows(frame), "case", how)
-        if "class" in frame and not frame["class"].eq(BACKGROUND).any():
-            frame = drop_no_classes(frame, "class", how)
+        frame = drop_summaries(without_empty_rows(frame), "case", "case", how.remarks)
+        if "class" in frame:
+            frame = drop_summaries(frame, "class", "class", how.remarks)
+            if not frame["class"].eq(BACKGROUND).any():
+                frame = drop_background(frame, "class", how.remarks)
     if tuple(frame.columns[: len(_OLD_RESULTS)]) == _OLD_RESULTS and "group" not in frame:
         percent |= {name for name in frame.columns if (m := known_measure(name)) and m.is_share}
         how.remarks.append(f"{file.name}: shares in points, as harmoseg 0.1.0 wrote them")

@@ -11,7 +11,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-from harmoseg.errors import HarmosegError
+from harmoseg.errors import HarmosegError, listed
 from harmoseg.metrics.measures import Measure
 from harmoseg.scores.naming import (
     CLASS_COLUMN,
@@ -22,38 +22,16 @@ from harmoseg.scores.naming import (
     measure_in,
     plain,
 )
-from harmoseg.scores.table import UNDEFINED, refuse_spreads, to_numbers
+from harmoseg.scores.numbers import UNDEFINED, refuse_spreads, to_numbers
+from harmoseg.scores.summaries import (
+    STATISTICS,
+    drop_background,
+    drop_summaries,
+    names_summary,
+    of_structures,
+)
 
 Columns = Literal["methods", "classes"]
-_AGGREGATES = {
-    *(
-        "mean",
-        "average",
-        "avg",
-        "median",
-        "std",
-        "min",
-        "max",
-        "sd",
-        "stdev",
-        "notnans",
-        "count",
-        "90percentile",
-    ),
-    *("ci", "ci_low", "ci_high", "average_sample_mean"),
-}
-_SUMMARIES = _AGGREGATES | {
-    *("overall", "total", "all", "summary", "minimum", "maximum", "deviation", "variance", "var"),
-    *("iqr", "percentile", "quartile", "confidence", "sem", "ci95", "95ci"),
-}
-"""Words that name a sum over cases or classes, as spreadsheets and `describe` of pandas add it."""
-_BESIDE = {"standard", "dev", "error", "interval", "of", "and", "the", "cases", "classes", "low",
-           "lower", "high", "upper", "bound", "sample", "n"}  # fmt: skip
-"""Words that stand beside those of `_SUMMARIES` and name no summary alone."""
-_BACKGROUNDS = {"background", "bg"}
-_LABEL = r"(label[ _-]?)?\d+(\.0)?"
-_LABEL_0 = r"(label[ _-]?)?0+(\.0)?"
-_FEW = 6
 _SUFFIX = re.compile(
     r"\.(nii(\.gz)?|png|tiff?|jpe?g|bmp|mha|mhd|nrrd|npy|npz|h5|dcm|gz)$", re.IGNORECASE
 )
@@ -103,8 +81,10 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
     if "case" not in roles:
         raise _no_cases(frame, reading)
     known = len(reading.remarks)
-    frame = drop_aggregates(frame, roles["case"], reading)
-    frame = drop_no_classes(frame, roles.get("class", ""), reading)
+    frame = drop_summaries(frame, roles["case"], "case", reading.remarks)
+    if "class" in roles:
+        frame = drop_summaries(frame, roles["class"], "class", reading.remarks)
+        frame = drop_background(frame, roles["class"], reading.remarks)
     keys = pd.DataFrame(index=frame.index)
     for role, name in roles.items():
         if role not in ("value", "measure"):
@@ -126,65 +106,6 @@ def to_long(frame: pd.DataFrame, reading: Reading) -> tuple[pd.DataFrame, dict[s
                 f"the unit of {measure.title} is not stated; declare {measure.title}:lower:mm"
             )
     return values, measures
-
-
-def drop_aggregates(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
-    """Leave out rows such as ``mean``, which would count as a case."""
-    names = frame[column].astype("string").fillna("").str.strip().str.lower()
-    is_no_case = names.map(names_summary).astype(bool)
-    if not is_no_case.any() or is_no_case.all():
-        return frame
-    found = names[is_no_case].drop_duplicates().tolist()
-    reading.remarks.append(
-        f"{int(is_no_case.sum())} row(s) left out that hold no case: {_listed(found)}"
-    )
-    return frame[~is_no_case].reset_index(drop=True)
-
-
-def names_summary(name: str) -> bool:
-    """Return whether a name holds words of summaries alone: ``Mean``, ``95% CI``, ``mean (n=12)``.
-
-    ``mean_arterial_01`` and ``total3`` may be cases: a number counts as a part of a summary only in
-    brackets, with a percent sign, or beside an interval or a spread.
-    """
-    text = re.sub(r"\(.*?\)|\[.*?\]", " ", str(name).lower())
-    if re.fullmatch(r"\s*(25|50|75)\s*%\s*", text) or plain(text) in _SUMMARIES:
-        return True
-    words = set(plain(re.sub(r"\d+(\.\d+)?\s*%", " ", text)).split("_")) - {""}
-    if words & {"ci", "confidence", "percentile"} or re.search("±|\\+/-", text):
-        words = {word for word in words if not re.fullmatch(r"\d+(th)?", word)}
-    return (
-        bool(words & _SUMMARIES or words == {"standard", "dev"}) and words <= _SUMMARIES | _BESIDE
-    )
-
-
-def drop_no_classes(frame: pd.DataFrame, column: str, reading: Reading) -> pd.DataFrame:
-    """Leave out rows whose class is a summary or the background, beside rows of real classes.
-
-    The label 0 is the background where every label is a number: averaged with the structures it
-    would lift every method to almost 1. `BACKGROUND` in a table of harmoseg is no structure anyway.
-    """
-    if column not in frame:
-        return frame
-    names = frame[column].astype("string").fillna("").str.strip()
-    frame = _drop_rows(frame, names.map(names_summary).astype(bool), names, "no class", reading)
-    names = frame[column].astype("string").fillna("").str.strip()
-    is_background = names.map(plain).isin(_BACKGROUNDS)
-    labels = names[~is_background]
-    if labels.str.fullmatch(_LABEL).all():
-        is_background |= names.str.fullmatch(_LABEL_0)
-    return _drop_rows(frame, is_background.astype(bool), names, "the background", reading)
-
-
-def _drop_rows(
-    frame: pd.DataFrame, drop: pd.Series, names: pd.Series, what: str, reading: Reading
-) -> pd.DataFrame:
-    """Leave out rows beside others with a name, and remark it."""
-    if not drop.any() or not names[~drop].ne("").any():
-        return frame
-    found = _listed(names[drop].drop_duplicates().tolist())
-    reading.remarks.append(f"{int(drop.sum())} row(s) left out that hold {what}: {found}")
-    return frame[~drop].reset_index(drop=True)
 
 
 def clean_cases(column: pd.Series) -> pd.Series:
@@ -214,7 +135,7 @@ def _find_roles(frame: pd.DataFrame, reading: Reading) -> dict[str, str]:
         if role not in ROLES:
             raise reading.error(f"{role!r} is no role; expected one of {', '.join(ROLES)}")
         if name not in frame.columns:
-            raise reading.error(f"no column {name!r}; found {_listed(frame.columns)}")
+            raise reading.error(f"no column {name!r}; found {listed(frame.columns)}")
         taken[role] = name
     by_word: dict[str, str] = {}
     for name in frame.columns:
@@ -250,7 +171,7 @@ def _find_values(
         for name in dropped:
             if measure_in(name):
                 refuse_spreads(frame[name], reading.source)
-        reading.remarks.append(f"columns left out: {_listed(dropped)}")
+        reading.remarks.append(f"columns left out: {listed(dropped)}")
     frame = frame.assign(**{name: to_numbers(frame[name], reading.source) for name in numeric})
     named = {name: _measure_of(name, reading) for name in numeric}
     if "value" in roles and not any(named.values()):
@@ -268,7 +189,7 @@ def _find_values(
         unknown = [n for n in numeric if n not in parts and plain(n) not in COUNT_NAMES]
         if unknown:
             reading.remarks.append(
-                f"columns left out: {_listed(unknown)}; declare the measures among them"
+                f"columns left out: {listed(unknown)}; declare the measures among them"
             )
         kept = _one_column_each(frame, {n: (m.name, "") for n, m in parts.items()}, reading)
         parts = {name: parts[name] for name in kept}
@@ -292,15 +213,14 @@ def _wide_values(
         columns = [name for name in columns if name not in summaries]
         if not columns:
             raise reading.error(
-                f"the columns {_listed(summaries)} hold summaries and no classes or methods; if "
+                f"the columns {listed(summaries)} hold summaries and no classes or methods; if "
                 f"{summaries[0]!r} is a score of every case, name it as the measure alone"
             )
-        reading.remarks.append(f"columns left out that sum up others: {_listed(summaries)}")
+        reading.remarks.append(f"columns left out that sum up others: {listed(summaries)}")
     derived = [name for name in columns if is_derived(name)]
     # Methods named by their loss: ce_loss beside dice_loss.
-    if any(
-        "loss" in plain(n).split("_") and not measure_in(n) for n in columns if n not in derived
-    ):
+    others = [name for name in columns if name not in derived]
+    if any("loss" in plain(name).split("_") and not measure_in(name) for name in others):
         derived = []
     if derived:
         columns = [name for name in columns if name not in derived]
@@ -310,10 +230,10 @@ def _wide_values(
                 f"--measure '{derived[0]}:lower:fraction' (NAME:DIRECTION:UNIT)"
             )
         reading.remarks.append(
-            f"columns left out: {_listed(derived)}; declare the measures among them"
+            f"columns left out: {listed(derived)}; declare the measures among them"
         )
     if not columns:
-        raise reading.error(f"no column holds numbers; found {_listed(frame.columns)}")
+        raise reading.error(f"no column holds numbers; found {listed(frame.columns)}")
     names_method = "method" in roles or bool(reading.method)
     are_classes = names_method or all(CLASS_COLUMN.fullmatch(parts_of[name]) for name in columns)
     what = reading.columns or ("classes" if are_classes else "methods")
@@ -322,42 +242,20 @@ def _wide_values(
     if all(found.values()):  # dice_liver, hd95_liver
         pairs = {name: pair for name, pair in found.items() if pair is not None}
     else:
-        measure = _single_measure(reading, f"columns {_listed(columns)}")
+        measure = _single_measure(reading, f"columns {listed(columns)}")
         pairs = {name: (measure, name) for name in columns}
     if role == "class":
-        pairs = _without_background(pairs, reading)
+        parts_of = {name: part for name, (_, part) in pairs.items()}
+        pairs = {name: pairs[name] for name in of_structures(parts_of, reading.remarks)}
     means = {name: (measure.name, part) for name, (measure, part) in pairs.items()}
     columns = _one_column_each(frame, means, reading)
     pairs = {name: pairs[name] for name in columns}
-    reading.remarks.append(f"the columns {_listed(columns)} are {what}")
+    reading.remarks.append(f"the columns {listed(columns)} are {what}")
     parts: dict[str, pd.DataFrame] = {}
     for name, (measure, part) in pairs.items():
         rows = parts.setdefault(part, keys.assign(**{role: part}))
         rows[measure.name] = frame[name]
     return pd.concat(parts.values(), ignore_index=True), {m.name: m for m, _ in pairs.values()}
-
-
-def _without_background(
-    pairs: dict[str, tuple[Measure, str]], reading: Reading
-) -> dict[str, tuple[Measure, str]]:
-    """Leave out the columns of the background: ``dice_0`` beside ``dice_1``, ``dice_bg``."""
-    parts = {name: part for name, (_, part) in pairs.items()}
-    are_labels = all(
-        re.fullmatch(_LABEL, part) for part in parts.values() if plain(part) not in _BACKGROUNDS
-    )
-    found = [
-        name for name, part in parts.items()
-        if plain(part) in _BACKGROUNDS or (are_labels and re.fullmatch(_LABEL_0, part))
-    ]  # fmt: skip
-    if found and len(found) < len(pairs):
-        reading.remarks.append(f"columns left out that hold the background: {_listed(found)}")
-        pairs = {name: pair for name, pair in pairs.items() if name not in found}
-    # MONAI numbers its classes from 0 with and without the background.
-    if first := [name for name, part in parts.items() if re.fullmatch(r"class[ _-]?0+", part)]:
-        reading.remarks.append(
-            f"{first[0]} counts as a structure; remove the column if it is the background"
-        )
-    return pairs
 
 
 def _one_column_each(
@@ -520,18 +418,13 @@ def _is_number(column: pd.Series) -> bool:
 
 def _no_cases(frame: pd.DataFrame, reading: Reading) -> HarmosegError:
     words = {plain(name) for name in frame.columns}
-    if words & _AGGREGATES or len(frame) < 2:
+    if words & STATISTICS or len(frame) < 2:
         return reading.error(
-            f"a table of means: found the columns {_listed(frame.columns)} and no case; statistics "
+            f"a table of means: found the columns {listed(frame.columns)} and no case; statistics "
             "need the scores of every case, so give the file with a row per case"
         )
     return reading.error(
-        f"no column names the case; found {_listed(frame.columns)}; expected a column such as "
+        f"no column names the case; found {listed(frame.columns)}; expected a column such as "
         "case, id, name or filename, or name it: names={'case': COLUMN} in Python, --column "
         "case=COLUMN in a shell"
     )
-
-
-def _listed(names: Sequence[str] | pd.Index) -> str:
-    shown = ", ".join(map(str, list(names)[:_FEW]))
-    return shown if len(names) <= _FEW else f"{shown} and {len(names) - _FEW} more"

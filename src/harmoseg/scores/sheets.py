@@ -18,7 +18,8 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.scores.naming import role_of
-from harmoseg.scores.table import KEYS, UNDEFINED
+from harmoseg.scores.numbers import UNDEFINED
+from harmoseg.scores.table import KEYS
 
 ENDINGS = (".csv", ".tsv", ".txt", ".json", ".jsonl", ".xlsx", ".gz")
 """Endings of files that may hold a table."""

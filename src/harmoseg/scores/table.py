@@ -16,6 +16,7 @@ import pandas as pd
 
 from harmoseg.errors import HarmosegError
 from harmoseg.metrics.measures import Measure, known_measure
+from harmoseg.scores.numbers import row_of, to_numbers
 
 CLEAN = "clean"
 """The condition of images as they are; every other condition is a corruption."""
@@ -38,12 +39,6 @@ _DEFAULTS = {
     "subset": "",
     "class": "",
 }
-UNDEFINED = (
-    *("", "nan", "na", "n/a", "none", "null", "<na>", "-", "--", "\u2013", "\u2014", "."),
-    *("#n/a", "#na", "#div/0!", "#value!", "#num!", "#ref!", "#null!"),
-)
-"""Fields, in lower case, that hold no number; those with # are errors of spreadsheets."""
-_MEAN_AND_SPREAD = r"[\d.,]+ ?%? *(?:±|\+/?-|\(|\[) *[\d.,]+.*"
 _TOLERANCE = 1e-9
 """Rounding that is allowed outside the range of a share, and between repeated values of a case."""
 
@@ -220,39 +215,6 @@ def natural_order(names: Iterable[Any]) -> list[str]:
     return sorted((str(name) for name in names), key=key)
 
 
-def to_numbers(column: pd.Series, source: str) -> pd.Series:
-    """Return a column in float64; an empty field is undefined.
-
-    Raises HarmosegError, which begins with `source`, naming the row and column of other text.
-    """
-    if column.dtype == bool or not pd.api.types.is_numeric_dtype(column):
-        text = column.astype("string").str.strip()
-        blank = text.isna() | text.str.lower().isin(UNDEFINED)
-        numbers = pd.to_numeric(text.mask(blank), errors="coerce")
-        wrong = np.flatnonzero(numbers.isna() & ~blank)
-        if wrong.size:
-            refuse_spreads(column, source)
-            raise HarmosegError(
-                f"{source}: row {_row(wrong[0])}, column {str(column.name)!r}: "
-                f"{text.iloc[wrong[0]]!r} is no number; leave the field empty where a score is "
-                "undefined"
-            )
-        column = numbers
-    return column.astype("float64")
-
-
-def refuse_spreads(column: pd.Series, source: str) -> None:
-    """Raise HarmosegError where a column holds means with spreads, such as ``0.8 ± 0.01``."""
-    text = column.dropna().astype(str).str.strip()
-    found = text[text.str.fullmatch(_MEAN_AND_SPREAD)]
-    if len(found):
-        raise HarmosegError(
-            f"{source}: row {_row(found.index[0])}, column {str(column.name)!r}: {found.iloc[0]!r} "
-            "is a mean with its spread, which is no score of a case; statistics need one row per "
-            "case"
-        )
-
-
 def _plural(count: int, noun: str) -> str:
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
@@ -309,12 +271,12 @@ def _keys(frame: pd.DataFrame, source: str) -> pd.DataFrame:
     for name in ("method", "case"):
         empty = np.flatnonzero(table[name] == "")
         if empty.size:
-            raise HarmosegError(f"{source}: row {_row(empty[0])} has no {name}")
+            raise HarmosegError(f"{source}: row {row_of(empty[0])} has no {name}")
     unnamed = table["class"] == ""
     if unnamed.any() and not unnamed.all():
         raise HarmosegError(
-            f"{source}: row {_row(np.flatnonzero(unnamed)[0])} names no class, other rows do; name "
-            "the class in every row"
+            f"{source}: row {row_of(np.flatnonzero(unnamed)[0])} names no class, other rows do; "
+            "name the class in every row"
         )
     return table.astype("category")
 
@@ -326,7 +288,7 @@ def _check_range(column: pd.Series, measure: Measure, source: str) -> None:
     if outside.size:
         advice = "; percent must be declared as such" if measure.is_share else ""
         raise HarmosegError(
-            f"{source}: row {_row(outside[0])}, column {measure.name!r}: "
+            f"{source}: row {row_of(outside[0])}, column {measure.name!r}: "
             f"{column.iloc[outside[0]]:g} lies outside {measure.low:g} to "
             f"{'any number' if measure.high is None else f'{measure.high:g}'}{advice}"
         )
@@ -358,8 +320,8 @@ def _check_identity(table: pd.DataFrame, source: str) -> None:
     if doubled.size:
         row = table.iloc[doubled[0]]
         raise HarmosegError(
-            f"{source}: row {_row(doubled[0])} repeats {_named(row)}; every case is there once for "
-            "each method, seed, test set, condition and class"
+            f"{source}: row {row_of(doubled[0])} repeats {_named(row)}; every case is there once "
+            "for each method, seed, test set, condition and class"
         )
     for name, called in (("group", "patient"), ("subset", "centre")):
         cases = table[["tested_on", "case", name]].drop_duplicates()
@@ -444,11 +406,6 @@ def _in_order(table: pd.DataFrame) -> pd.DataFrame:
 def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Return a table with its key columns as text: categories of two tables do not join."""
     return frame.astype({name: object for name in KEYS if name in frame.columns})
-
-
-def _row(position: Any) -> int:
-    """Return the line of a file that a row of the table came from: the header is line 1."""
-    return int(position) + 2
 
 
 def _named(row: pd.Series) -> str:
