@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -51,20 +51,6 @@ _FEW = 10
 _BLOCK = 1 << 17
 
 
-@dataclass(frozen=True, eq=False)
-class MaskFile:
-    """A label map (H, W) or (D, H, W) with its sorted values, and what its file says of it.
-
-    `spacing` is in mm along the axes of `labels`, None where the file has none.
-    """
-
-    path: Path
-    labels: NDArray[np.integer]
-    values: Sequence[int]
-    spacing: tuple[float, ...] | None = None
-    affine: NDArray[np.float64] | None = None
-
-
 @dataclass(frozen=True)
 class FileValues:
     """The sorted values of a mask file as they are stored, and the colours of its palette if any.
@@ -81,16 +67,39 @@ class FileValues:
         return self.palette[value] if value < len(self.palette) else BLACK
 
 
+@dataclass(frozen=True, eq=False)
+class MaskFile:
+    """A label map (H, W) or (D, H, W) with its sorted values, and what its file says of it.
+
+    `spacing` is in mm along the axes of `labels`, None where the file has none. `palette` holds
+    the colours of the values, if the file does.
+    """
+
+    path: Path
+    labels: NDArray[np.integer]
+    values: Sequence[int]
+    spacing: tuple[float, ...] | None = None
+    affine: NDArray[np.float64] | None = None
+    palette: tuple[Colour, ...] = ()
+
+    @property
+    def stored(self) -> FileValues:
+        """Return the values without the map."""
+        return FileValues(self.path, tuple(self.values), self.palette)
+
+
 @dataclass(frozen=True)
 class Reading:
     """Rule that makes labels of values: one for all files, as one file alone may look otherwise.
 
     `white` is the label of all that is not 0, where all masks are black and white; None takes
-    values as labels. Of the files `shades` it is the palette that says what is white.
+    values as labels. Of the files `shades` it is the palette that says what is white. `held` are
+    masks in memory, as they are stored: decoding them again would take longer than measuring.
     """
 
     white: int | None = None
     shades: frozenset[Path] = frozenset()
+    held: Mapping[Path, MaskFile] = field(default_factory=dict, compare=False, repr=False)
 
 
 AS_STORED = Reading()
@@ -158,32 +167,41 @@ def split_by_class(
 
 
 def read_mask(path: Path, colours: Sequence[Colour] = (), reading: Reading = AS_STORED) -> MaskFile:
-    """Read a mask as labels; with `colours`, the colour of every class becomes its place from 1.
+    """Read a mask as labels; `colours` and errors as of `decode_mask`."""
+    mask = reading.held.get(path) or decode_mask(path, colours)
+    labels, values = mask.labels, mask.values
+    if path in reading.shades:
+        table = np.zeros(256, np.uint8)  # beyond a palette is black
+        table[[value for value, colour in enumerate(mask.palette) if colour == WHITE]] = WHITE_SHADE
+        labels = table[labels]
+        values = values_of(labels)
+    if reading.white is not None:
+        labels = (labels > 0).view(np.uint8)
+        if reading.white > 1:
+            labels = labels * np.min_scalar_type(reading.white).type(reading.white)
+        values = sorted({reading.white * (value > 0) for value in values})
+    return replace(mask, labels=labels, values=values)
+
+
+def decode_mask(path: Path, colours: Sequence[Colour] = ()) -> MaskFile:
+    """Read a mask as it is stored; with `colours`, that of every class becomes its place from 1.
 
     Raises HarmosegError for other colours, and for values that are no labels.
     """
     if suffix_of(path) in NIFTI:
-        return _read_volume(path, reading)
-    if colours:
+        mask = _decode_volume(path)
+    elif colours:
         labels = _by_colour(read_image(path, 3).pixels, colours, path)
-        return MaskFile(path, labels, values_of(labels))
-    mask = read_mask_values(path)
-    pixels = mask.pixels
-    if path in reading.shades:
-        table = np.zeros(256, np.uint8)  # beyond a palette is black
-        table[[value for value, colour in enumerate(mask.palette) if colour == WHITE]] = WHITE_SHADE
-        pixels = table[pixels]
-    return _as_labels(path, *_without_losses(path, mask, pixels), reading)
-
-
-def survey_mask(path: Path, colours: Sequence[Colour] = ()) -> FileValues:
-    """Read the values of a mask file; errors as of `read_mask`."""
-    if colours or suffix_of(path) in NIFTI:
-        return FileValues(path, tuple(read_mask(path, colours).values))
-    mask = read_mask_values(path)
-    _, values = _without_losses(path, mask, mask.pixels)
-    _refuse_negative(path, values)
-    return FileValues(path, tuple(values), mask.palette)
+        mask = MaskFile(path, labels, values_of(labels))
+    else:
+        found = read_mask_values(path)
+        mask = MaskFile(path, *_without_losses(path, found), palette=found.palette)
+    if mask.values[0] < 0:
+        raise HarmosegError(
+            f"{path}: label {mask.values[0]}, expected 0 (background) and above; score has no "
+            "ignored pixels: write them as background in truth and predictions"
+        )
+    return mask
 
 
 def values_of(labels: NDArray[np.integer]) -> list[int]:
@@ -214,39 +232,16 @@ def case_of(file: Path, folder: Path, endings: Sequence[str] = MASKS) -> str:
     return _MARK.sub("", key[: -len(suffix_of(file, endings))])
 
 
-def _without_losses(
-    path: Path, mask: Decoded[np.integer], pixels: NDArray[np.integer]
-) -> tuple[NDArray[np.integer], list[int]]:
+def _without_losses(path: Path, mask: Decoded[np.integer]) -> tuple[NDArray[np.integer], list[int]]:
     """Return labels and their values; of smeared black and white, 0 and 255."""
-    values = values_of(pixels)
+    pixels, values = mask.pixels, values_of(mask.pixels)
     if mask.lossy or len(values) > _MOST_LABELS:
         pixels = BlackAndWhite().apply(mask, path) * np.uint8(WHITE_SHADE)
         values = values_of(pixels)
     return pixels, values
 
 
-def _as_labels(
-    path: Path, labels: NDArray[np.integer], values: Sequence[int], reading: Reading
-) -> MaskFile:
-    """Read all that is not black as the label of white, if there is one; refuse negative labels."""
-    _refuse_negative(path, values)
-    if reading.white is None:
-        return MaskFile(path, labels, values)
-    bits = (labels > 0).view(np.uint8)
-    if reading.white > 1:
-        bits = bits * np.min_scalar_type(reading.white).type(reading.white)
-    return MaskFile(path, bits, sorted({reading.white * (value > 0) for value in values}))
-
-
-def _refuse_negative(path: Path, values: Sequence[int]) -> None:
-    if values[0] < 0:
-        raise HarmosegError(
-            f"{path}: label {values[0]}, expected 0 (background) and above; score has no ignored "
-            "pixels: write them as background in truth and predictions"
-        )
-
-
-def _read_volume(path: Path, reading: Reading) -> MaskFile:
+def _decode_volume(path: Path) -> MaskFile:
     image = open_nifti(path)
     voxels = read_voxels(image, path)
     if voxels.dtype.kind == "f":
@@ -260,11 +255,10 @@ def _read_volume(path: Path, reading: Reading) -> MaskFile:
     affine = affine_in_mm(image)
     frame = Frame.of(affine, image.shape, None)
     labels = np.ascontiguousarray(frame.slices(voxels))
-    found = _as_labels(path, labels, values_of(labels), reading)
     zooms = zooms_in_mm(image, path)
     # Some releases (ACDC) have an affine without scale beside the header's voxel sizes.
     affine[:3, :3] *= zooms / np.linalg.norm(affine[:3, :3], axis=0)
-    return replace(found, spacing=frame.spacing(zooms), affine=affine)
+    return MaskFile(path, labels, values_of(labels), frame.spacing(zooms), affine)
 
 
 def _by_colour(

@@ -23,11 +23,12 @@ from harmoseg.evaluation.case_scores import Measuring
 from harmoseg.evaluation.journal import Journal
 from harmoseg.evaluation.mask_files import (
     NIFTI,
+    FileValues,
     MaskFile,
     Reading,
     as_places,
+    decode_mask,
     suffix_of,
-    survey_mask,
 )
 from harmoseg.evaluation.mask_runs import (
     Folders,
@@ -38,6 +39,7 @@ from harmoseg.evaluation.mask_runs import (
     of_cases,
 )
 from harmoseg.evaluation.mask_scores import (
+    Classes,
     ScoringOptions,
     files_of,
     make_scores,
@@ -55,6 +57,8 @@ from harmoseg.store.tiling import resize_image, resize_label
 
 _LOG = logging.getLogger(__name__)
 _JOURNAL = ".scored.jsonl"
+_MOST_HELD = 2**30
+"""Bytes of masks that are held in memory; others are decoded twice."""
 _SIDE = 320
 """The longer side of a picture at most."""
 Volume = NDArray[np.integer]
@@ -118,9 +122,9 @@ def score(
         _check_not_among(Path(out), sources)
     folder = _free_folder(out, overwrite, with_gallery)
     files = _files(cases, runs, truths)
-    values = in_parallel(partial(survey_mask, colours=classes.colours), files, "reading")
-    seen = dict(zip(files, values, strict=True))
+    seen, held = _decode_all(files, classes)
     reading, names = settle(seen, cases, runs, truths, truth, classes, how)
+    reading = replace(reading, held=held)
     work = partial(score_case, runs=runs, truths=truths, classes=classes, how=how, reading=reading)
     keys = {case: _key(case, runs, truths, how, reading) for case in cases}
     with nullcontext() if folder is None else Journal(folder / _JOURNAL) as journal:
@@ -144,6 +148,21 @@ def score(
     for line in (scores.summary(), *scores.remarks):
         _LOG.info(line)
     return scores
+
+
+def _decode_all(
+    files: Sequence[Path], classes: Classes
+) -> tuple[dict[Path, FileValues], dict[Path, MaskFile]]:
+    """Return the values of all masks, and the masks themselves as far as memory is for them."""
+    seen: dict[Path, FileValues] = {}
+    held: dict[Path, MaskFile] = {}
+    size = 0
+    for mask in in_parallel(partial(decode_mask, colours=classes.colours), files, "reading"):
+        seen[mask.path] = mask.stored
+        size += mask.labels.nbytes
+        if size <= _MOST_HELD:
+            held[mask.path] = mask
+    return seen, held
 
 
 def _with_settings(how: ScoringOptions, settings: Mapping[str, Any]) -> ScoringOptions:

@@ -96,10 +96,12 @@ def read_sheet(file: Path, data: bytes) -> tuple[pd.DataFrame, list[str]]:
             text = frame[name].dropna().astype(str).str.strip()
             signed = bool(len(text)) and bool(text.str.endswith("%").all())
             text = text.str.rstrip("% ")
-            _refuse_thousands(file, str(name), text, delimiter)
-            numbers = text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}")
-            has_comma = bool(text.str.contains(",").any())
-            if numbers.all() and (has_comma or signed):
+            has_comma = bool(text.str.contains(",", regex=False).any())
+            if has_comma:
+                _refuse_thousands(file, str(name), text, delimiter)
+            if not (has_comma or signed):
+                continue
+            if text.str.fullmatch(f"{_WITH_COMMA}|{_NUMBER}").all():
                 commas |= has_comma
                 values = pd.to_numeric(text.str.replace(",", ".")).reindex(frame.index)
                 frame[name] = values / 100 if signed else values

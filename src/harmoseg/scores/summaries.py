@@ -7,9 +7,11 @@ which would lift every method to almost 1.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from harmoseg.errors import listed
 from harmoseg.scores.naming import plain
@@ -59,8 +61,10 @@ def drop_summaries(frame: pd.DataFrame, column: str, what: str, remarks: list[st
     `what` says what the column names: ``case`` or ``class``. Nothing is left out where every row is
     a summary.
     """
-    names = _names(frame, column).str.lower()
-    return _drop(frame, names.map(names_summary).astype(bool), names, f"no {what}", remarks)
+    places, names = _names(frame, column)
+    names = [name.lower() for name in names]
+    dropped = [names_summary(name) for name in names]
+    return _drop(frame, places, names, dropped, f"no {what}", remarks)
 
 
 def drop_background(frame: pd.DataFrame, column: str, remarks: list[str]) -> pd.DataFrame:
@@ -68,11 +72,9 @@ def drop_background(frame: pd.DataFrame, column: str, remarks: list[str]) -> pd.
 
     The label 0 is the background where every label is a number.
     """
-    names = _names(frame, column)
-    is_background = names.map(plain).isin(_BACKGROUNDS)
-    if names[~is_background].str.fullmatch(_LABEL).all():
-        is_background |= names.str.fullmatch(_LABEL_0)
-    return _drop(frame, is_background.astype(bool), names, "the background", remarks)
+    places, names = _names(frame, column)
+    dropped = _are_background(names)
+    return _drop(frame, places, names, dropped, "the background", remarks)
 
 
 def of_structures(parts: Mapping[str, str], remarks: list[str]) -> list[str]:
@@ -80,19 +82,13 @@ def of_structures(parts: Mapping[str, str], remarks: list[str]) -> list[str]:
 
     `parts` holds the class that the name of every column ends in.
     """
-    are_labels = all(
-        re.fullmatch(_LABEL, part) for part in parts.values() if plain(part) not in _BACKGROUNDS
-    )
-    found = [
-        name
-        for name, part in parts.items()
-        if plain(part) in _BACKGROUNDS or (are_labels and re.fullmatch(_LABEL_0, part))
-    ]
-    if not found or len(found) == len(parts):
-        kept = list(parts)
-    else:
+    columns = list(parts)
+    dropped = _are_background(list(parts.values()))
+    found = [name for name, is_background in zip(columns, dropped, strict=True) if is_background]
+    kept = columns
+    if found and len(found) < len(columns):
         remarks.append(f"columns left out that hold the background: {listed(found, _MOST)}")
-        kept = [name for name in parts if name not in found]
+        kept = [name for name in columns if name not in found]
     # MONAI numbers its classes from 0 with and without the background.
     if first := [name for name in kept if re.fullmatch(r"class[ _-]?0+", parts[name])]:
         remarks.append(
@@ -101,15 +97,32 @@ def of_structures(parts: Mapping[str, str], remarks: list[str]) -> list[str]:
     return kept
 
 
-def _names(frame: pd.DataFrame, column: str) -> pd.Series:
-    return frame[column].astype("string").fillna("").str.strip()
+def _are_background(names: Sequence[str]) -> list[bool]:
+    named = [plain(name) in _BACKGROUNDS for name in names]
+    others = [name for name, is_background in zip(names, named, strict=True) if not is_background]
+    if not all(re.fullmatch(_LABEL, name) for name in others):
+        return named
+    return [plain(name) in _BACKGROUNDS or bool(re.fullmatch(_LABEL_0, name)) for name in names]
+
+
+def _names(frame: pd.DataFrame, column: str) -> tuple[NDArray[np.intp], list[str]]:
+    """Return the place of every row's name among the names: a table has each of them many times."""
+    places, found = pd.factorize(frame[column], use_na_sentinel=False)
+    return places, ["" if pd.isna(name) else str(name).strip() for name in found]
 
 
 def _drop(
-    frame: pd.DataFrame, drop: pd.Series, names: pd.Series, what: str, remarks: list[str]
+    frame: pd.DataFrame,
+    places: NDArray[np.intp],
+    names: Sequence[str],
+    dropped: Sequence[bool],
+    what: str,
+    remarks: list[str],
 ) -> pd.DataFrame:
-    if not drop.any() or not names[~drop].ne("").any():
+    """Leave out the rows of some names, beside others that have a name."""
+    gone = dict.fromkeys(name for name, drop in zip(names, dropped, strict=True) if drop)
+    if not gone or not set(names) - {*gone, ""}:
         return frame
-    found = listed(names[drop].drop_duplicates(), _MOST)
-    remarks.append(f"{int(drop.sum())} row(s) left out that hold {what}: {found}")
-    return frame[~drop].reset_index(drop=True)
+    is_dropped = np.array(dropped)[places]
+    remarks.append(f"{is_dropped.sum()} row(s) left out that hold {what}: {listed(gone, _MOST)}")
+    return frame[~is_dropped].reset_index(drop=True)
